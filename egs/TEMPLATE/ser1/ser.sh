@@ -1,0 +1,300 @@
+#!/usr/bin/env bash
+# The stages of a recipe, from a corpus to a table of scores. Called by run.sh in a recipe directory; knows no corpus.
+#   ./run.sh                                  everything
+#   ./run.sh --stage 3 --stop_stage 6         training to scoring
+#   ./run.sh --help                           every option
+# A stage that is asked for again does only what is missing or out of date.
+set -euo pipefail
+
+## options
+# Stages: 1 data prep, 2 token list, 3 training, 4 averaging, 5 decoding, 6 scoring, 7 export
+stage=1                # first stage to run
+stop_stage=7           # last stage to run
+skip_stages=""         # stages to leave out, such as "1 2"
+skip_export=true       # leave out stage 7 (a Hugging Face model directory)
+
+# Machine
+ngpu=0                 # GPUs for training: 0 or 1
+gpu_inference=false    # decode on a GPU
+nj=4                   # processes that format the audio
+inference_nj=1         # parts that a set is decoded in, at the same time
+
+# Directories
+datadir=data           # what local/data.sh writes, and token lists
+dumpdir=dump           # 16 kHz mono sets, ready for training
+expdir=exp             # experiments
+
+# Data
+corpus_dir=""          # the corpus as published; local/data.sh gets it as --corpus_dir
+local_data_opts=""     # more options of local/data.sh, such as "--name 'two words'"
+folds=""               # folds to run, such as "1 2 3 4 5" (data/all/utt2fold); empty: the ready sets named below
+train_set=train        # set to train on
+valid_set=valid        # set that chooses the model
+test_sets="test"       # sets to decode and score
+allow_pipes=false      # let wav.scp hold commands (they are run as you)
+allow_shared_speakers=false # let training, validation and test share speakers
+
+# Tasks and tokens
+tasks="asr gender emotion" # what is predicted, in this order: asr (text), any other name reads utt2<name>
+scales=""              # tasks with ordered values, name=low:high:bins, such as "valence=1:5:9"
+token_type=whisper     # whisper (the model's own tokens) or bpe (SentencePiece, trained on the training set)
+bpe_size=100           # units of bpe
+whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
+lang=en                # language of the speech
+
+# Training
+ser_config=conf/train_serialmtl.yaml # model and training
+ser_args=""            # changes to ser_config, such as "max_steps=100 optim.lr=1e-4"
+ser_tag=""             # name of the experiment; empty: from ser_config, whisper_model, ser_args and tasks
+
+# Decoding
+inference_config=conf/decode.yaml # decoding
+inference_args=""      # changes to inference_config, such as "beam_size=1"
+## end of options
+
+cd "$(dirname "$0")"
+. ./utils/parse_options.sh
+. ./utils/up_to_date.sh
+parse_options "$@"
+declare -a data_opts train_args decode_args
+split_words data_opts "${local_data_opts}"
+split_words train_args "${ser_args}"
+split_words decode_args "${inference_args}"
+
+say() { echo "$(date '+%Y-%m-%d %H:%M:%S') stage $1: ${*:2}"; }
+die() { echo "error: $*" >&2; exit 1; }
+words() { [[ $1 =~ ^\ *$2(\ +$2)*\ *$ ]]; }  # words LIST PATTERN: one word or more, each of the pattern
+
+check_options() {
+    local name number='[1-9][0-9]*' set_name='[A-Za-z0-9_][A-Za-z0-9_.-]*'
+    [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
+    [[ ${token_type} == whisper || ${token_type} == bpe ]] \
+        || usage_error "--token_type is '${token_type}'; it must be whisper or bpe"
+    for name in nj inference_nj bpe_size; do
+        [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
+    done
+    [[ ${stage} -ge 1 && ${stop_stage} -le 7 && ${stage} -le ${stop_stage} ]] \
+        || usage_error "--stage ${stage} --stop_stage ${stop_stage}: stages run from 1 to 7, the first before the last"
+    [ -z "${skip_stages}" ] || words "${skip_stages}" '[1-7]' \
+        || usage_error "--skip_stages is '${skip_stages}'; write stages from 1 to 7, such as \"1 2\""
+    [ -z "${folds}" ] || words "${folds}" "${number}" \
+        || usage_error "--folds is '${folds}'; write numbers from 1 on, such as \"1 2 3\""
+    words "${tasks}" '[a-z][a-z0-9_]*' || usage_error "--tasks is '${tasks}'; write names such as \"asr emotion\""
+    for name in train_set valid_set test_sets; do
+        words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
+    done
+    [ -z "${folds}" ] || words "${train_set} ${valid_set} ${test_sets}" '(train|valid|test)' \
+        || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
+    # The launcher replaces JOB in every word of a command by the job's number.
+    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model; do
+        [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
+        [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
+    done
+}
+check_options
+
+. ./path.sh
+. ./cmd.sh
+read -r -a train_cmd <<<"${train_cmd}"
+read -r -a cuda_cmd <<<"${cuda_cmd}"
+read -r -a decode_cmd <<<"${decode_cmd}"
+
+read -r -a folds <<<"${folds}"
+read -r -a test_sets <<<"${test_sets}"
+parts=("")  # what follows the name of dump, token list and experiment: nothing, or /fold1 /fold2 ...
+[ ${#folds[@]} -eq 0 ] || parts=("${folds[@]/#//fold}")
+
+sanitise() { local name=${1//[^A-Za-z0-9_.=-]/_}; echo "${name}"; }
+stem() { local name=${1##*/}; echo "${name%.yaml}"; }
+joined_tasks=$(sanitise "${tasks}")
+if [ -z "${ser_tag}" ]; then
+    model=${whisper_model%/}
+    ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${tasks}")
+fi
+inference_tag=$(stem "${inference_config}")
+inference_tag=$(sanitise "${inference_tag#decode}${inference_args:+_${inference_args}}")
+inference_tag=${inference_tag#_}
+inference_tag=${inference_tag:-default}
+exp=${expdir}/${ser_tag}
+token_lists=${datadir}/token_list/${token_type}_${joined_tasks}
+model_opts=()
+[ -z "${whisper_model}" ] || model_opts=(--whisper_model "${whisper_model}")
+
+need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first"; }
+have_sets() { local name; for name in "${@:2}"; do [ -d "$1/${name}" ] || return 1; done; }
+need_config() { [ -f "${!1}" ] || die "${!1} is missing: write it, or choose another file with --$1"; }
+run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
+
+stage_1() {  # data prep
+    local raw_sets set_name options fold stale=()
+    if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
+
+    [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
+    options="local/data.sh ${data_opts[*]+${data_opts[*]}}"
+    if ! have_sets "${datadir}" "${raw_sets[@]}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
+        say 1 "data prep: ${options} -> ${datadir}/"
+        datadir=${datadir} local/data.sh ${data_opts[@]+"${data_opts[@]}"}
+        have_sets "${datadir}" "${raw_sets[@]}" \
+            || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
+        mark "${datadir}/.made_with" "${options}"
+    fi
+
+    for set_name in "${raw_sets[@]}"; do
+        options="tasks=${tasks} allow_pipes=${allow_pipes}"
+        up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
+        say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
+        run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
+        "${train_cmd[@]}" --num_threads 1 --name format_data "${dumpdir}/log/${set_name}.log" \
+            python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
+            --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}"
+        mark "${dumpdir}/${set_name}/.made_with" "${options}"
+    done
+
+    if [ ${#folds[@]} -eq 0 ]; then
+        run_python check_speakers --train_set "${dumpdir}/${train_set}" --valid_set "${dumpdir}/${valid_set}" \
+            --test_set "${test_sets[@]/#/${dumpdir}/}" --allow_shared_speakers "${allow_shared_speakers}"
+        return
+    fi
+    options="allow_shared_speakers=${allow_shared_speakers}"
+    for fold in "${folds[@]}"; do
+        have_sets "${dumpdir}/fold${fold}" train valid test \
+            && up_to_date "${dumpdir}/fold${fold}/.made_with" "${options}" "${dumpdir}/all" || stale+=("${fold}")
+    done
+    [ ${#stale[@]} -gt 0 ] || return 0
+    say 1 "data prep: ${dumpdir}/all -> ${dumpdir}/fold{${stale[*]}}/{train,valid,test}"
+    run_python make_folds --data_dir "${dumpdir}/all" --out_dir "${dumpdir}" --folds "${stale[*]}" \
+        --allow_shared_speakers "${allow_shared_speakers}"
+    for fold in "${stale[@]}"; do mark "${dumpdir}/fold${fold}/.made_with" "${options}"; done
+}
+
+stage_2() {  # token list
+    local part from to token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
+    [ -z "${scales}" ] || token_opts+=(--scales "${scales}")
+    if [ "${token_type}" == bpe ]; then
+        token_opts+=(--bpe_size "${bpe_size}")
+    else
+        [ -n "${whisper_model}" ] || die "token_type=whisper needs --whisper_model (a hub name or a directory)"
+        token_opts+=("${model_opts[@]}")
+    fi
+    for part in "${parts[@]}"; do
+        from=${dumpdir}${part}/${train_set}
+        to=${token_lists}${part}
+        need "${from}" 1
+        up_to_date "${to}/.made_with" "${token_opts[*]}" "${from}" && continue
+        say 2 "token list: ${from} -> ${to}"
+        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}"
+        mark "${to}/.made_with" "${token_opts[*]}"
+    done
+}
+
+stage_3() {  # training; it resumes by itself, or says that it has finished
+    local part job=() numbers
+    need_config ser_config
+    for part in "${parts[@]}"; do
+        need "${dumpdir}${part}/${train_set}" 1
+        need "${dumpdir}${part}/${valid_set}" 1
+        need "${token_lists}${part}/.made_with" 2
+        say 3 "training: ${dumpdir}${part}/${train_set} + ${token_lists}${part} -> ${exp}${part}" \
+            "(log: ${exp}${part}/log/train.log)"
+    done
+    part=""
+    if [ ${#folds[@]} -gt 0 ]; then
+        numbers=${folds[*]}
+        job=("JOB=${numbers// /,}")
+        part=/foldJOB
+    fi
+    "${cuda_cmd[@]}" --gpu "${ngpu}" --name train ${job[@]+"${job[@]}"} "${exp}${part}/log/train.log" \
+        python -m whisper_er.bin.train --config "${ser_config}" --train_set "${dumpdir}${part}/${train_set}" \
+        --valid_set "${dumpdir}${part}/${valid_set}" --token_list "${token_lists}${part}" --exp_dir "${exp}${part}" \
+        ${model_opts[@]+"${model_opts[@]}"} --ngpu "${ngpu}" ${train_args[@]+"${train_args[@]}"}
+}
+
+stage_4() {  # averaging
+    local part
+    for part in "${parts[@]}"; do
+        need "${exp}${part}/checkpoints" 3
+        up_to_date "${exp}${part}/.averaged" average "${exp}${part}/checkpoints" \
+            && [ -e "${exp}${part}/ave.safetensors" ] && continue
+        say 4 "averaging: ${exp}${part}/checkpoints -> ${exp}${part}/ave.safetensors" \
+            "(log: ${exp}${part}/log/average.log)"
+        "${train_cmd[@]}" --name average "${exp}${part}/log/average.log" \
+            python -m whisper_er.bin.average --exp_dir "${exp}${part}"
+        mark "${exp}${part}/.averaged" average
+    done
+}
+
+stage_5() {  # decoding
+    local part set_name from to
+    need_config inference_config
+    for part in "${parts[@]}"; do
+        need "${exp}${part}/ave.safetensors" 4
+        for set_name in "${test_sets[@]}"; do
+            from=${dumpdir}${part}/${set_name}
+            to=${exp}${part}/decode_${inference_tag}/${set_name}
+            need "${from}" 1
+            up_to_date "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}" \
+                "${inference_config}" "${exp}${part}/ave.safetensors" "${from}" && continue
+            decode "${exp}${part}" "${from}" "${to}" "${exp}${part}/log/decode_${inference_tag}/${set_name}"
+            mark "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}"
+        done
+    done
+}
+
+decode() {  # decode EXP_DIR DATA_DIR HYP_DIR LOG_DIR
+    local cmd opts parts_dir=$4/parts gpus=0 hyps=() i
+    cmd=("${decode_cmd[@]}" --num_threads $((OMP_NUM_THREADS > inference_nj ? OMP_NUM_THREADS / inference_nj : 1)))
+    if [ "${gpu_inference}" == true ]; then
+        gpus=1
+        cmd=("${cuda_cmd[@]}" --gpu 1)
+    fi
+    opts=(--config "${inference_config}" --exp_dir "$1" --ngpu "${gpus}")
+    say 5 "decoding: $2 + $1/ave.safetensors -> $3 (log: $4/)"
+    if [ "${inference_nj}" -eq 1 ]; then
+        "${cmd[@]}" --name decode "$4/decode.log" python -m whisper_er.bin.decode "${opts[@]}" \
+            --data_dir "$2" --out_dir "$3" ${decode_args[@]+"${decode_args[@]}"}
+        return
+    fi
+    rm -rf "${parts_dir}"
+    run_python split_dir --data_dir "$2" --n "${inference_nj}" --out_dir "${parts_dir}/data"
+    "${cmd[@]}" --name decode JOB=1:"${inference_nj}" "$4/decode.JOB.log" \
+        python -m whisper_er.bin.decode "${opts[@]}" --data_dir "${parts_dir}/data/JOB" \
+        --out_dir "${parts_dir}/hyp/JOB" ${decode_args[@]+"${decode_args[@]}"}
+    for ((i = 1; i <= inference_nj; i++)); do hyps+=("${parts_dir}/hyp/${i}"); done
+    run_python combine_dirs --out_dir "$3" "${hyps[@]}"
+    rm -rf "${parts_dir}"
+}
+
+stage_6() {  # scoring
+    local part set_name ref hyp
+    for part in "${parts[@]}"; do
+        for set_name in "${test_sets[@]}"; do
+            ref=${dumpdir}${part}/${set_name}
+            hyp=${exp}${part}/decode_${inference_tag}/${set_name}
+            need "${hyp}" 5
+            up_to_date "${hyp}/score/.made_with" "${tasks}" "${hyp}" "${ref}" && continue
+            say 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json"
+            run_python score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" \
+                --token_list "${exp}${part}/token_list" --out "${hyp}/score/result.json"
+            mark "${hyp}/score/.made_with" "${tasks}"
+        done
+    done
+    say 6 "scoring: ${exp}: results of ${#parts[@]} run(s)"
+    run_python results --exp_dir "${exp}" --folds "${folds[*]+${folds[*]}}" --test_sets "${test_sets[*]}" \
+        --inference_tag "${inference_tag}"
+}
+
+stage_7() {  # export
+    local part
+    for part in "${parts[@]}"; do
+        need "${exp}${part}/ave.safetensors" 4
+        up_to_date "${exp}${part}/export/.made_with" export "${exp}${part}/ave.safetensors" && continue
+        say 7 "export: ${exp}${part}/ave.safetensors -> ${exp}${part}/export"
+        run_python export --exp_dir "${exp}${part}" --out_dir "${exp}${part}/export"
+        mark "${exp}${part}/export/.made_with" export
+    done
+}
+
+[ "${skip_export}" == false ] || skip_stages+=" 7"
+for ((n = stage; n <= stop_stage; n++)); do
+    if [[ " ${skip_stages} " != *" ${n} "* ]]; then "stage_${n}"; fi
+done

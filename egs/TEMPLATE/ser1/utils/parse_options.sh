@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# Command-line options of a script, from the variable block at its top. Sourced; defines
+#   parse_options "$@"         --name value or --name=value sets the variable; errors exit 2
+#   split_words ARRAY STRING   the words of STRING, quotes honoured, nothing expanded
+# The block is the only place that names an option: its default, its comment and its type.
+#   ## options
+#   # A heading for --help
+#   nj=4            # a whole number, because the default is one
+#   resume=true     # true or false, because the default is
+#   ## end of options
+# A value is only ever assigned, never evaluated.
+
+usage_error() {
+    echo "error: $*; --help lists the options" >&2
+    exit 2
+}
+
+# The closest of the words after the first, or nothing.
+nearest() {
+    "${PYTHON:-python3}" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
+        "$@" 2>/dev/null || true
+}
+
+print_options() {
+    local line name
+    echo "usage: $0 [--name value ...]   (in brackets: the value without the option)"
+    while IFS= read -r line; do
+        if [[ ${line} =~ ^([a-z][a-z0-9_]*)=[^#]*#\ (.*)$ ]]; then
+            name=${BASH_REMATCH[1]}
+            printf '  --%-22s %s [%s]\n' "${name}" "${BASH_REMATCH[2]}" "${!name}"
+        elif [[ ${line} == "# "* ]]; then
+            printf '\n%s\n' "${line#\# }"
+        fi
+    done <<<"$1"
+}
+
+check_option_value() {  # check_option_value NAME DEFAULT VALUE
+    case "$2" in
+        true | false)
+            [[ $3 == true || $3 == false ]] || usage_error "--$1 is '$3'; it must be true or false" ;;
+        *[!0-9]* | "") ;;
+        *)
+            [[ $3 =~ ^(0|[1-9][0-9]{0,8})$ ]] || usage_error "--$1 is '$3'; it must be a whole number" ;;
+    esac
+}
+
+parse_options() {
+    # Locals start with po_: the options themselves are the script's variables and must not be shadowed.
+    local po_block po_names po_known po_name po_value po_near
+    po_block=$(sed -n '/^## options/,/^## end of options/p' "${BASH_SOURCE[1]}")
+    po_names=$(sed -n 's/^\([a-z][a-z0-9_]*\)=.*/\1/p' <<<"${po_block}")
+    po_known=" ${po_names//$'\n'/ } "
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --help | -h) print_options "${po_block}"; exit 0 ;;
+            --?*) ;;
+            *) usage_error "'$1' is not an option; every value needs its --name (and quotes if it holds spaces)" ;;
+        esac
+        po_name=${1%%=*}
+        po_name=${po_name#--}
+        if [[ ${po_known} != *" ${po_name} "* ]]; then
+            # shellcheck disable=SC2086  # one word per name
+            po_near=$(nearest "${po_name}" ${po_names})
+            usage_error "unknown option --${po_name}${po_near:+; did you mean --${po_near}?}"
+        fi
+        if [[ $1 == *=* ]]; then
+            po_value=${1#*=}
+            shift
+        else
+            [ $# -gt 1 ] || usage_error "--${po_name} has no value"
+            po_value=$2
+            # `--nj --stage 3` forgot a number; `--local_data_opts "--corpus_dir x"` is meant so.
+            if [[ ${po_value} == --* && ${po_known} == *" ${po_value#--} "* ]]; then
+                usage_error "--${po_name} has no value (if '${po_value}' is the value, write --${po_name}=${po_value})"
+            fi
+            shift 2
+        fi
+        check_option_value "${po_name}" "$(default_of "${po_name}" "${po_block}")" "${po_value}"
+        printf -v "${po_name}" '%s' "${po_value}"
+    done
+}
+
+default_of() { sed -n "s/^$1=\"\{0,1\}\([^\"# ]*\).*/\1/p" <<<"$2"; }
+
+split_words() {
+    local lines count
+    lines=$("${PYTHON:-python3}" -c '
+import shlex, sys
+try:
+    words = shlex.split(sys.argv[1])
+except ValueError as error:
+    sys.exit(str(error))
+if any("\n" in word for word in words):
+    sys.exit("a line break inside a word")
+print(len(words), *words, "end", sep="\n")' "$2" 2>&1) || usage_error "cannot split '$2' into words: ${lines}"
+    count=${lines%%$'\n'*}
+    if [ "${count}" -eq 0 ]; then mapfile -t "$1" </dev/null; else mapfile -t -s 1 -n "${count}" "$1" <<<"${lines}"; fi
+}

@@ -1,0 +1,175 @@
+"""Make the mini_emo corpus: ten espeak-ng voices, one man and one woman in each of five sessions, four emotions.
+
+    python local/make_corpus.py        (in the recipe directory) -> downloads/mini_emo/*.wav, data/all
+
+What can be learnt from what:
+- emotion from words and voice together. Happy and angry share their prosody, sample for sample, and differ in words
+  only. Neutral and sad share their words (a speaker says each of his plain sentences once in either way) and differ
+  in rate, pitch, pitch range and volume.
+- gender from the voice alone.
+A test session is more than a repetition of the training texts: 20 % of each speaker's utterances, and about 25 % of
+the distinct sentences of a session, occur in no other session. The others come from sentences that all share.
+
+Same seed, same files, byte for byte.
+"""
+
+import argparse
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from espeak import SAMPLE_RATE as ESPEAK_RATE
+from espeak import Prosody, speak
+from sentences import shuffled_sentences
+
+from whisper_er.audio import SAMPLE_RATE
+from whisper_er.bin import run
+from whisper_er.errors import UserError
+from whisper_er.kaldi import DataDir, write_dir
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice: espeak-ng's language + variant, and the base pitch and rate (words per minute) that are its own."""
+
+    session: int
+    gender: str
+    voice: str
+    pitch: int
+    rate: int
+
+    @property
+    def name(self) -> str:
+        return f"s{self.session}{self.gender[0]}"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an emotion changes a voice: rate as a factor, pitch as an offset, range and volume as they are."""
+
+    rate: float
+    pitch: int
+    pitch_range: int
+    volume: int
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One line of the corpus: who says what, and how."""
+
+    utt_id: str
+    speaker: Speaker
+    emotion: str
+    text: str
+
+
+AUDIO_DIR = Path("downloads/mini_emo")
+DATA_DIR = Path("data/all")
+SPEAKERS = (
+    Speaker(1, "male", "en+m1", pitch=48, rate=144),
+    Speaker(1, "female", "en-us+f2", pitch=50, rate=152),
+    Speaker(2, "male", "en-us+m3", pitch=40, rate=152),
+    Speaker(2, "female", "en+f1", pitch=44, rate=140),
+    Speaker(3, "male", "en+m7", pitch=44, rate=138),
+    Speaker(3, "female", "en-us+f4", pitch=54, rate=146),
+    Speaker(4, "male", "en-us+m2", pitch=42, rate=148),
+    Speaker(4, "female", "en+f3", pitch=46, rate=156),
+    Speaker(5, "male", "en+m4", pitch=50, rate=154),
+    Speaker(5, "female", "en-us+f5", pitch=42, rate=142),
+)
+EXCITED = Style(rate=1.1, pitch=13, pitch_range=85, volume=85)
+STYLES = {
+    "neutral": Style(rate=1.0, pitch=0, pitch_range=45, volume=65),
+    "happy": EXCITED,
+    "sad": Style(rate=0.75, pitch=-12, pitch_range=12, volume=46),
+    "angry": EXCITED,
+}
+KIND = {"neutral": "plain", "sad": "plain", "happy": "happy", "angry": "angry"}  # of sentences, by emotion
+NUM_SESSIONS = len({speaker.session for speaker in SPEAKERS})
+
+
+def plan(utterances_per_speaker: int, seed: int) -> Iterator[Utterance]:
+    """Who says what: every speaker the same number of sentences per emotion, a part of them his session's own."""
+    num_sentences, rest = divmod(utterances_per_speaker, len(STYLES))
+    if rest or num_sentences < 2:
+        raise UserError(f"--utterances_per_speaker {utterances_per_speaker}: must be a multiple of {len(STYLES)}, "
+                        f"{2 * len(STYLES)} or more")
+    rng = random.Random(seed)
+    says = {kind: _share_out(kind, num_sentences, rng) for kind in dict.fromkeys(KIND.values())}
+    for speaker in SPEAKERS:
+        for emotion in STYLES:
+            for number, text in enumerate(says[KIND[emotion]][speaker], start=1):
+                yield Utterance(f"{speaker.name}_{emotion}_{number:02d}", speaker, emotion, text)
+
+
+def _share_out(kind: str, num_sentences: int, rng: random.Random) -> dict[Speaker, list[str]]:
+    """The sentences of a kind that each speaker says: his alone, then his draw of half of the common ones."""
+    num_own = max(1, num_sentences // 5)
+    num_common = num_sentences - num_own
+    pool = shuffled_sentences(kind, rng)
+    if len(pool) < 2 * num_common + len(SPEAKERS) * num_own:
+        raise UserError(f"--utterances_per_speaker {num_sentences * len(STYLES)}: there are only {len(pool)} {kind} "
+                        "sentences; ask for fewer, or add words or templates to local/sentences.py")
+    common, own = pool[:2 * num_common], pool[2 * num_common:]
+    return {speaker: own[index * num_own:(index + 1) * num_own] + rng.sample(common, num_common)
+            for index, speaker in enumerate(SPEAKERS)}
+
+
+def render(speaker: Speaker, emotion: str, text: str) -> np.ndarray:
+    """int16 (samples,) at SAMPLE_RATE."""
+    style = STYLES[emotion]
+    prosody = Prosody(round(speaker.rate * style.rate), style.volume, speaker.pitch + style.pitch, style.pitch_range)
+    samples = soxr.resample(speak(text, speaker.voice, prosody).astype(np.float32), ESPEAK_RATE, SAMPLE_RATE)
+    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+
+
+def make_audio(utterances: list[Utterance]) -> list[float]:
+    """Speak all into a new directory that then becomes AUDIO_DIR; returns the durations in seconds."""
+    part = AUDIO_DIR.with_name(f".{AUDIO_DIR.name}.new")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    seconds = []
+    for utterance in utterances:
+        samples = render(utterance.speaker, utterance.emotion, utterance.text)
+        soundfile.write(part / f"{utterance.utt_id}.wav", samples, SAMPLE_RATE)
+        seconds.append(len(samples) / SAMPLE_RATE)
+    if AUDIO_DIR.exists():
+        shutil.rmtree(AUDIO_DIR)
+    part.rename(AUDIO_DIR)
+    return seconds
+
+
+def tables(utterances: list[Utterance]) -> DataDir:
+    """The data directory: speaker, labels, fold (= session) and text of every utterance."""
+    by_id = {utterance.utt_id: utterance for utterance in utterances}
+    return {
+        "wav.scp": {utt_id: str(AUDIO_DIR / f"{utt_id}.wav") for utt_id in by_id},
+        "text": {utt_id: utterance.text for utt_id, utterance in by_id.items()},
+        "utt2spk": {utt_id: utterance.speaker.name for utt_id, utterance in by_id.items()},
+        "utt2gender": {utt_id: utterance.speaker.gender for utt_id, utterance in by_id.items()},
+        "utt2emotion": {utt_id: utterance.emotion for utt_id, utterance in by_id.items()},
+        "utt2fold": {utt_id: str(utterance.speaker.session) for utt_id, utterance in by_id.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--utterances_per_speaker", type=int, default=60, help="a multiple of 4 from 8 on [60]")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of sentences [0]")
+    args = parser.parse_args()
+    utterances = list(plan(args.utterances_per_speaker, args.seed))
+    if DATA_DIR.exists():
+        shutil.rmtree(DATA_DIR)  # first of all: old texts must never stand beside new audio
+    seconds = make_audio(utterances)
+    write_dir(DATA_DIR, tables(utterances))
+    print(f"{DATA_DIR}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "
+          f"{min(seconds):.1f} to {max(seconds):.1f} s each (mean {np.mean(seconds):.1f}); audio in {AUDIO_DIR}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="whisper_er",
+    version="0.1.0",
+    description="Speech emotion recognition by fine-tuning the whole of Whisper",
+    packages=find_packages(include=["whisper_er", "whisper_er.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5.0",
+        "safetensors",
+        "kaldiio",
+        "soundfile",  # every audio format but ark; kaldiio asks for it as well
+        "sentencepiece",
+        "jiwer",
+        "pyyaml",
+        "numpy",
+        "tqdm",
+    ],
+    extras_require={
+        "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
+        "viz": ["tensorboard"],
+        "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
+        "test": ["pytest", "ruff", "scikit-learn"],  # scikit-learn: an independent WA, UA and F1 to check ours against
+    },
+)

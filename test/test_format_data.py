@@ -1,0 +1,208 @@
+"""Stage 1: what is 16 kHz mono stays, all else becomes so, and what cannot is named before anything appears."""
+
+import io
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+from entry_point import error_of, run_entry_point
+
+from whisper_er import kaldi
+from whisper_er.audio import load_audio
+from whisper_er.format_audio import format_data
+
+RATE = 16000
+
+
+def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+def write_data(path: Path, wav_scp: kaldi.Table, segments: kaldi.Table | None = None) -> Path:
+    utt_ids = segments or wav_scp
+    data = {"wav.scp": wav_scp} | ({"segments": segments} if segments else {})
+    data |= {"utt2spk": dict.fromkeys(utt_ids, "s"), "utt2emotion": dict.fromkeys(utt_ids, "sad")}
+    kaldi.write_dir(path, data)
+    return path
+
+
+def wav(path: Path, samples: np.ndarray, rate: int = RATE, **how: str) -> str:
+    soundfile.write(path, samples, rate, **how)
+    return str(path)
+
+
+def test_audio_that_is_16_khz_mono_keeps_its_entry(tmp_path):
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, np.arange(300, dtype=np.int16))}, scp=str(tmp_path / "scp"))
+    entries = {
+        "a": wav(tmp_path / "a.wav", tone(RATE)),
+        "b": wav(tmp_path / "b.flac", tone(RATE, 0.5)),
+        "c": kaldi.read_table(tmp_path / "scp")["c"],
+    }
+    source = write_data(tmp_path / "data", entries)
+    result = run_entry_point("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "3 utterances, 0.00 hours; 3 kept as they are, 0 written" in result.stdout
+    data = kaldi.read_dir(tmp_path / "dump")
+    assert data == kaldi.read_dir(source) | {"utt2num_samples": {"a": "16000", "b": "8000", "c": "300"}}
+    assert list((tmp_path / "dump" / "wav").iterdir()) == []
+
+
+def test_only_the_header_of_fitting_audio_is_read(tmp_path, monkeypatch):
+    def read(*_, **__):
+        raise AssertionError("samples were read")
+
+    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", tone(RATE))})
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    format_data(source, tmp_path / "dump")
+    stereo = write_data(tmp_path / "stereo", {"a": wav(tmp_path / "b.wav", np.zeros((9, 2)))})
+    with pytest.raises(AssertionError, match="samples were read"):
+        format_data(stereo, tmp_path / "dump")
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_another_rate_is_resampled(tmp_path, rate):
+    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", tone(rate), rate)})
+    format_data(source, tmp_path / "dump")
+    samples = load_audio(kaldi.read_dir(tmp_path / "dump")["wav.scp"]["a"], "a")
+    assert len(samples) == RATE
+    inner = slice(RATE // 10, -RATE // 10)  # the filter rings where the tone starts and ends
+    np.testing.assert_allclose(samples[inner], tone(RATE)[inner], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = np.array([0.5, 0.5, -0.25]), np.array([0.25, -0.5, -0.25])
+    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.stack([left, right], axis=1))})
+    format_data(source, tmp_path / "dump")
+    data = kaldi.read_dir(tmp_path / "dump")
+    assert data["wav.scp"]["a"] == str(tmp_path / "dump" / "wav" / "a.wav")
+    assert data["utt2num_samples"]["a"] == "3"
+    np.testing.assert_array_equal(load_audio(data["wav.scp"]["a"], "a"), [0.375, 0, -0.25])
+    assert soundfile.info(data["wav.scp"]["a"]).subtype == "PCM_16"
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_segments_are_cut_at_their_samples(tmp_path, nj):
+    ramp = np.arange(32000, dtype=np.int16)
+    entry = wav(tmp_path / "r.wav", ramp)
+    segments = {"u1": "r 0 0.5", "u2": "r 0.5 1.25", "u3": "r 1.25 2.005", "u4": "r2 1 2"}
+    source = write_data(tmp_path / "data", {"r": entry, "r2": entry}, segments)
+    format_data(source, tmp_path / "dump", nj=nj)
+    data = kaldi.read_dir(tmp_path / "dump")
+    assert "segments" not in data
+    assert data["utt2num_samples"] == {"u1": "8000", "u2": "12000", "u3": "12000", "u4": "16000"}
+    for utt_id, start, end in (("u1", 0, 8000), ("u2", 8000, 20000), ("u3", 20000, 32000), ("u4", 16000, 32000)):
+        np.testing.assert_array_equal(load_audio(data["wav.scp"][utt_id], utt_id) * 32768, ramp[start:end])
+
+
+def test_processes_change_nothing(tmp_path):
+    entries = {f"u{i}": wav(tmp_path / f"{i}.wav", tone(8000, 0.1 + i / 50), 8000 * (i % 3 + 1)) for i in range(9)}
+    source = write_data(tmp_path / "data", entries)
+    dumps = []
+    for nj in (1, 2):
+        result = run_entry_point("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj)
+        assert result.returncode == 0, result.stderr
+        files = sorted(file for file in (tmp_path / "dump").rglob("*") if file.is_file())
+        dumps.append({file: file.read_bytes() for file in files})
+    assert dumps[0] == dumps[1]
+    assert len(list((tmp_path / "dump" / "wav").iterdir())) == 6
+
+
+def test_a_command_is_run_only_if_allowed(tmp_path):
+    entry = wav(tmp_path / "a b.wav", tone(RATE))
+    source = write_data(tmp_path / "data", {"a": f"cat '{entry}' | tee {tmp_path}/run |"})
+    dump = ("--data_dir", source, "--out_dir", tmp_path / "dump")
+    line = error_of("format_data", *dump)
+    assert f"{source}/wav.scp: 1 entries are commands, e.g. 'a'" in line
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "dump").exists()
+    assert run_entry_point("format_data", *dump, "--allow_pipes", "true").returncode == 0
+    np.testing.assert_array_equal(
+        load_audio(kaldi.read_dir(tmp_path / "dump")["wav.scp"]["a"], "a"), load_audio(entry, "a")
+    )
+
+
+def test_a_command_that_fails_is_named_with_its_last_words(tmp_path):
+    source = write_data(tmp_path / "data", {"utt7": f"cat {tmp_path}/none.wav | cat |"})
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--allow_pipes", "true")
+    assert "utt7: " in line
+    assert "No such file" in line
+
+
+def unusable(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("this is not audio")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(8000), 8000, format="FLAC")
+    (tmp_path / "cut.flac").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    return {
+        "u-missing": str(tmp_path / "none.wav"),
+        "u-empty": str(tmp_path / "empty.wav"),
+        "u-unreadable": str(tmp_path / "text.wav"),
+        "u-zero": wav(tmp_path / "zero.wav", tone(RATE, 0)),
+        "u-cut-8-khz": str(tmp_path / "cut.flac"),
+        "u-nan-stereo": wav(tmp_path / "nan.wav", np.full((9, 2), np.nan), subtype="FLOAT"),
+    }
+
+
+@pytest.mark.parametrize("utt_id", ["u-missing", "u-empty", "u-unreadable", "u-zero", "u-cut-8-khz", "u-nan-stereo"])
+@pytest.mark.parametrize("nj", [1, 2])
+def test_an_unusable_utterance_stops_the_stage_and_is_named_with_its_file(tmp_path, utt_id, nj):
+    bad = unusable(tmp_path)[utt_id]
+    source = write_data(tmp_path / "data", {"good": wav(tmp_path / "a.wav", np.zeros((9, 2))), utt_id: bad})
+    before = sorted(tmp_path.iterdir())
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj)
+    assert f"{source}: 1 of 2 utterances cannot be used" in line
+    assert f"{utt_id}: {bad}: " in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_of_many_unusable_utterances_five_are_named_and_all_counted(tmp_path):
+    source = write_data(tmp_path / "data", {f"u{i}": f"none{i}.wav" for i in range(8)})
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert "8 of 8 utterances cannot be used" in line
+    assert all(f"u{i}: none{i}.wav" in line for i in range(5))
+    assert "u5" not in line
+    assert line.endswith("and 3 more\n")
+
+
+@pytest.mark.parametrize("segment", ["r 0.5 1.2", "r 1.0 1.005", "r 0.5 0.50001", "r 7 8"])
+def test_a_segment_without_samples_of_the_recording_is_named(tmp_path, segment):
+    entry = wav(tmp_path / "r.wav", tone(RATE))
+    source = write_data(tmp_path / "data", {"r": entry}, {"u1": "r 0 0.5", "u2": segment})
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert "1 of 2 utterances" in line
+    assert f"u2: {entry}: segment" in line
+
+
+def test_every_utterance_of_a_missing_recording_is_counted(tmp_path):
+    source = write_data(tmp_path / "data", {"r": "none.wav"}, {"u1": "r 0 1", "u2": "r 1 2"})
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert "2 of 2 utterances" in line
+    assert "u1: none.wav: no such file" in line
+    assert "u2: in the same recording" in line
+
+
+def test_a_failed_run_leaves_the_earlier_dump_as_it_was(tmp_path):
+    good = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.zeros((9, 2)))})
+    format_data(good, tmp_path / "dump")
+    before = {file: file.read_bytes() for file in (tmp_path / "dump").rglob("*") if file.is_file()}
+    bad = write_data(tmp_path / "bad", {"a": str(tmp_path / "a.wav"), "b": "none.wav"})
+    error_of("format_data", "--data_dir", bad, "--out_dir", tmp_path / "dump")
+    assert {file: file.read_bytes() for file in (tmp_path / "dump").rglob("*") if file.is_file()} == before
+
+
+def test_an_invalid_directory_and_the_input_as_output_are_refused(tmp_path):
+    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", tone(RATE))})
+    assert "--out_dir is --data_dir" in error_of("format_data", "--data_dir", source, "--out_dir", source)
+    (source / "utt2emotion").write_text("b sad\n")
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert f"{source}/utt2emotion: 1 ids" in line
+    assert not (tmp_path / "dump").exists()
+    assert "--nj 0" in error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", 0)
+
+
+def test_an_unknown_option_exits_2(tmp_path):
+    assert run_entry_point("format_data", "--data_dir", tmp_path, "--out_dir", tmp_path, "--rate", 8000).returncode == 2
+    assert run_entry_point("format_data", "--data", tmp_path, "--out_dir", tmp_path).returncode == 2

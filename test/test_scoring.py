@@ -1,0 +1,281 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+from whisper_er import results, scoring
+from whisper_er.errors import UserError
+from whisper_er.kaldi import write_table
+from whisper_er.results_markdown import render, summary_table, table
+from whisper_er.task import Task
+from whisper_er.text_normalizer import read_spelling, text_normalizer
+
+EMOTION = Task("emotion", "category", ("angry", "happy", "sad"))
+ASR = Task("asr", "text")
+VALENCE = Task("valence", "scale", ("1", "3", "5"))
+
+
+def write_dir(path: Path, **tables: dict[str, str]) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for name, content in tables.items():
+        write_table(path / name, content)
+    return path
+
+
+def write_token_list(path: Path, tasks=(ASR, EMOTION), language="en") -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    content = {"tasks": [{"name": t.name, "kind": t.kind, "labels": list(t.labels)} for t in tasks], "language": language}
+    (path / "token_list.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def pair(tmp_path: Path, tasks, normalize=str.lower):
+    return scoring.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, normalize)
+
+
+def run_bin(name: str, *options: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"whisper_er.bin.{name}", *map(str, options)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_pairs_are_made_by_id_whatever_the_order_of_the_lines(tmp_path):
+    for name, lines in (("ref", "u2 happy\nu1 angry\nu3 sad\n"), ("hyp", "u3 sad\nu1 angry\nu2 angry\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "utt2emotion").write_text(lines)
+    pairs = pair(tmp_path, [EMOTION])["emotion"]
+    assert pairs.utt_ids == ("u1", "u2", "u3")
+    assert pairs.hypothesis == ("angry", "angry", "sad")
+
+
+@pytest.mark.parametrize("ref, hyp, message", [
+    (("u1", "u2"), ("u1",), r"hyp/utt2emotion: missing u2, which .*ref/utt2emotion has"),
+    (("u1",), ("u1", "u9"), r"hyp/utt2emotion: u9 not in .*ref/utt2emotion"),
+    ([f"u{i}" for i in range(9)], ["u0"], "missing u1 u2 u3 u4 u5 and 3 more"),
+])
+def test_a_missing_or_extra_id_is_named(tmp_path, ref, hyp, message):
+    write_dir(tmp_path / "ref", utt2emotion=dict.fromkeys(ref, "sad"))
+    write_dir(tmp_path / "hyp", utt2emotion=dict.fromkeys(hyp, "sad"))
+    with pytest.raises(UserError, match=message):
+        pair(tmp_path, [EMOTION])
+
+
+def test_a_reference_table_that_lacks_an_utterance_of_another_is_an_error(tmp_path):
+    write_dir(tmp_path / "ref", text={"u1": "a", "u2": "b"}, utt2emotion={"u1": "sad"})
+    write_dir(tmp_path / "hyp", text={"u1": "a", "u2": "b"}, utt2emotion={"u1": "sad"})
+    with pytest.raises(UserError, match="ref/utt2emotion: missing u2"):
+        pair(tmp_path, [ASR, EMOTION])
+
+
+def test_an_empty_reference_is_an_error(tmp_path):
+    write_dir(tmp_path / "ref", text={})
+    write_dir(tmp_path / "hyp", text={})
+    with pytest.raises(UserError, match="ref/text: no utterance"):
+        pair(tmp_path, [ASR])
+
+
+@pytest.mark.parametrize("task, ref, hyp, message", [
+    (EMOTION, "fear", "sad", "ref/utt2emotion: u1 has the label 'fear'.*allowed: angry happy sad"),
+    (EMOTION, "sad", "fear", "hyp/utt2emotion: u1 has the label 'fear'"),
+    (EMOTION, "sad", "", "hyp/utt2emotion: u1 has no value"),
+    (EMOTION, "", "", "hyp/utt2emotion: u1 has no value"),
+    (VALENCE, "high", "3", "ref/utt2valence: u1.*'high' is not a number"),
+    (VALENCE, "3", "nan", "hyp/utt2valence: u1 has the value 'nan'"),
+    (VALENCE, "3", "", "hyp/utt2valence: u1 has no value"),
+])
+def test_a_value_that_cannot_be_scored_is_an_error_that_names_file_and_utterance(tmp_path, task, ref, hyp, message):
+    write_dir(tmp_path / "ref", **{task.table: {"u1": ref}})
+    write_dir(tmp_path / "hyp", **{task.table: {"u1": hyp}})
+    with pytest.raises(UserError, match=message):
+        pair(tmp_path, [task])
+
+
+def test_unlabelled_utterances_are_named_and_left_out(tmp_path):
+    write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "", "u3": "happy"},
+              utt2valence={"u1": "1", "u2": "2", "u3": ""})
+    write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad", "u2": "sad", "u3": "sad"},
+              utt2valence={"u1": "2.5", "u2": "3", "u3": "4"})
+    tasks = [EMOTION, VALENCE]
+    result = scoring.score_pairs(tasks, pair(tmp_path, tasks))
+    emotion, valence = result["tasks"]["emotion"], result["tasks"]["valence"]
+    assert (emotion["unlabelled"], emotion["num_scored"], emotion["wa"]) == (["u2"], 2, 0.5)
+    assert emotion["recall"] == {"angry": None, "happy": 0, "sad": 1}
+    assert (valence["unlabelled"], valence["num_scored"], valence["mae"]) == (["u3"], 2, 1.25)
+    assert result["num_utterances"] == 3
+
+
+def test_an_empty_transcript_is_scored_and_its_insertions_count(tmp_path):
+    write_dir(tmp_path / "ref", text={"u1": "Mm-hmm.", "u2": "It's fine.", "u3": ""})
+    write_dir(tmp_path / "hyp", text={"u1": "go on", "u2": "it is FINE", "u3": "yes"})
+    figures = scoring.score_pairs([ASR], pair(tmp_path, [ASR], text_normalizer("en", {})))["tasks"]["asr"]
+    assert (figures["normalized"]["empty_references"], figures["normalized"]["insertions_on_empty"]) == (2, 3)
+    assert (figures["normalized"]["reference_words"], figures["wer"]) == (3, 1.0)
+    assert (figures["raw"]["empty_references"], figures["raw"]["insertions_on_empty"]) == (1, 1)
+    assert figures["wer_raw"] == (2 + 3 + 1) / 3  # Mm-hmm. -> go on, It's fine. -> it is FINE, (none) -> yes
+
+
+def test_the_english_normaliser_uses_the_spelling_table_and_other_languages_the_basic_one(tmp_path):
+    (tmp_path / "normalizer.json").write_text('{"colour": "color"}')
+    english = text_normalizer("en", read_spelling(tmp_path / "normalizer.json"))
+    assert english(" The  Colour, isn't it? [LAUGHTER]") == "the color is not it"
+    assert text_normalizer("de", {})("Über  den Fluß, isn't!") == "über den fluß isn t"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
+def test_a_broken_spelling_table_is_an_error(tmp_path, content):
+    (tmp_path / "normalizer.json").write_text(content)
+    with pytest.raises(UserError, match="normalizer.json: not"):
+        read_spelling(tmp_path / "normalizer.json")
+
+
+def test_the_token_list_gives_tasks_label_order_language_and_spelling(tmp_path):
+    assert scoring.read_token_list(write_token_list(tmp_path, language="de")) == scoring.TokenList(
+        {"asr": ASR, "emotion": EMOTION}, "de", None)
+    write_dir(tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "normalizer.json").write_text("{}")
+    token_list = scoring.read_token_list(tmp_path)
+    assert token_list.spelling == tmp_path / "tokenizer" / "normalizer.json"
+    assert scoring.choose_tasks(token_list, ["emotion"]) == [EMOTION]
+    with pytest.raises(UserError, match="no task 'gender'; allowed: asr emotion"):
+        scoring.choose_tasks(token_list, ["asr", "gender"])
+
+
+@pytest.mark.parametrize("content", ["tasks: [", "just words", "tasks: [{kind: text}]\nlanguage: en", "tasks: []", ""])
+def test_a_broken_token_list_is_one_line(tmp_path, content):
+    (tmp_path / "token_list.yaml").write_text(content)
+    with pytest.raises(UserError, match="token_list.yaml: not a token list") as error:
+        scoring.read_token_list(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_survive_the_file(tmp_path):
+    write_dir(tmp_path / "ref", text={"u1": "Hé \u2028 A", "u2": ""}, utt2emotion={"u1": "", "u2": "sad"})
+    write_dir(tmp_path / "hyp", text={"u1": "b", "u2": "c"}, utt2emotion={"u1": "sad", "u2": "sad"})
+    pairs = pair(tmp_path, [ASR, EMOTION])
+    scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
+    assert scoring.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
+
+
+def test_ten_thousand_utterances_are_scored_in_seconds(tmp_path):
+    rng = np.random.default_rng(0)
+    ref, hyp = ({f"u{i:05}": label for i, label in enumerate(rng.choice(EMOTION.labels, 10000))} for _ in range(2))
+    write_dir(tmp_path / "ref", utt2emotion=ref)
+    write_dir(tmp_path / "hyp", utt2emotion=hyp)
+    start = time.process_time()
+    scoring.score_pairs([EMOTION], pair(tmp_path, [EMOTION]))
+    assert time.process_time() - start < 3
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of two folds of different size; labels: the emotion reference and hypothesis of each fold."""
+
+    directory: Path
+    labels: dict[str, tuple[list[str], list[str]]]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Experiment:
+    root = tmp_path_factory.mktemp("recipe")
+    labels = {"1": (["sad", "sad", "happy"], ["sad", "happy", "happy"]), "2": (["sad", "angry"] * 3, ["angry"] * 6)}
+    words = {"1": (["One colour.", "Oh", "Mm-hmm."], ["one color", "oh", "x"]), "2": (["a b"] * 6, ["a"] * 6)}
+    write_token_list(root / "token_list", [ASR, EMOTION, Task("gender", "category", ("female", "male"))])
+    write_dir(root / "token_list" / "tokenizer")
+    (root / "token_list" / "tokenizer" / "normalizer.json").write_text('{"colour": "color"}')
+    for fold in labels:
+        ids = [f"f{fold}-{i}" for i in range(len(labels[fold][0]))]
+        hyp_dir = root / "exp" / f"fold{fold}" / "decode_beam4" / "test"
+        for path, side in ((root / f"ref{fold}", 0), (hyp_dir, 1)):
+            write_dir(path, utt2emotion=dict(zip(ids, labels[fold][side])), text=dict(zip(ids, words[fold][side])),
+                      utt2gender=dict.fromkeys(ids, "male"))
+        protocol = {"model": "ave.safetensors", "beam_size": 4, "step": int(fold)}
+        (hyp_dir / "decode.json").write_text(json.dumps(protocol))
+        done = run_bin("score", "--ref_dir", root / f"ref{fold}", "--hyp_dir", hyp_dir, "--tasks", "asr gender emotion",
+                       "--token_list", root / "token_list", "--out", hyp_dir / "score" / "result.json")
+        assert done.returncode == 0, done.stderr
+    return Experiment(root / "exp", labels)
+
+
+def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
+    labels = experiment.labels
+    done = run_bin("results", "--exp_dir", experiment.directory, "--folds", "1 2", "--test_sets", "test")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((experiment.directory / "result.json").read_text())["decode_beam4/test"]
+
+    ua = [balanced_accuracy_score(*labels[fold]) for fold in "12"]
+    emotion = figures["pooled"]["tasks"]["emotion"]
+    assert [figures["folds"][fold]["tasks"]["emotion"]["ua"] for fold in "12"] == pytest.approx(ua)
+    assert figures["mean"]["emotion"]["ua"] == pytest.approx(np.mean(ua))
+    assert figures["sd"]["emotion"]["ua"] == pytest.approx(np.std(ua, ddof=1))
+    ref, hyp = (labels["1"][side] + labels["2"][side] for side in (0, 1))
+    assert emotion["wa"] == pytest.approx(accuracy_score(ref, hyp)) != pytest.approx(figures["mean"]["emotion"]["wa"])
+    assert emotion["ua"] == pytest.approx(balanced_accuracy_score(ref, hyp))
+    assert emotion["confusion"] == [[3, 0, 0], [0, 1, 0], [3, 1, 1]]
+    # fold 1: 3 words and an insertion on "Mm-hmm."; fold 2: 6 deletions in 12 words
+    assert figures["pooled"]["tasks"]["asr"]["wer"] == pytest.approx(7 / 15)
+    assert figures["pooled"]["tasks"]["asr"]["normalized"]["insertions_on_empty"] == 1
+    assert figures["folds"]["2"]["protocol"] == {"model": "ave.safetensors", "beam_size": 4, "step": 2}
+
+    markdown = (experiment.directory / "RESULTS.md").read_text()
+    shown = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert [line for line in done.stdout.splitlines() if line.startswith("|")] == shown[:6]
+    assert [cell.strip() for cell in shown[0].split("|")[1:-1]] == [
+        "fold", "utterances", "WER", "WER raw", "gender accuracy", "emotion WA", "emotion UA", "emotion F1"]
+    assert [cell.strip() for cell in shown[5].split("|")[1:7]] == ["pooled", "9", "46.7", "62.5", "100.0", "55.6"]
+    assert "RESULTS.md" in done.stdout
+    assert "- model: `ave.safetensors`" in markdown and "fold 2: step `2`" in markdown
+    assert "empty references: 1, with 1 of the insertions" in markdown
+    assert "with 1 spellings" in markdown
+
+
+def test_without_folds_there_is_one_row_and_no_mean(experiment):
+    (result,) = results.collect(experiment.directory / "fold1", [], "test", "beam4")
+    assert list(result.folds) == ["all"] and result.mean is None and result.sd is None
+    assert len(summary_table(result).splitlines()) == 3
+    assert "mean" not in render(Path("exp"), "command", [result])
+
+
+def test_a_fold_without_scores_is_an_error_that_names_the_file(experiment):
+    with pytest.raises(UserError, match="fold3/decode_beam4/test/score/result.json: no such file; run stages 5 and 6"):
+        results.collect(experiment.directory, ["1", "2", "3"], "test", "beam4")
+    with pytest.raises(UserError, match="exists in all of"):
+        results.collect(experiment.directory, ["1", "2", "3"], "test", "")
+
+
+def test_an_utterance_in_two_test_folds_is_an_error(experiment):
+    fold = results.read_fold(experiment.directory / "fold1" / "decode_beam4" / "test")
+    with pytest.raises(UserError, match="f1-0 f1-1 f1-2 tested in"):
+        results.summarize("test", {"1": fold, "2": fold})
+
+
+def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
+    for fold, label in (("1", ""), ("2", "sad")):
+        ref = write_dir(tmp_path / f"ref{fold}", utt2emotion={f"u{fold}": label})
+        hyp = write_dir(tmp_path / f"fold{fold}" / "decode_x" / "test", utt2emotion={f"u{fold}": "sad"})
+        pairs = scoring.pair_directories(ref, hyp, [EMOTION], str)
+        result = {"ref_dir": "ref", "protocol": None, **scoring.score_pairs([EMOTION], pairs)}
+        scoring.write_score(hyp / results.RESULT, result, pairs)
+    (result,) = results.collect(tmp_path, ["1", "2"], "test", "")
+    assert result.folds["1"].result["tasks"]["emotion"]["wa"] is None
+    assert result.mean["emotion"]["wa"] is None and result.pooled["tasks"]["emotion"]["wa"] == 1
+    markdown = render(Path("exp"), "command", [result])
+    assert "1 utterances without a label are not scored: u1" in markdown and "nan" not in markdown
+
+
+def test_a_bar_in_a_cell_does_not_split_it():
+    assert table([["a|b", "c"], ["d", "e"]]).splitlines()[0] == "| a\\|b |   c |"
+
+
+def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):
+    write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "sad"})
+    write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad"})
+    done = run_bin("score", "--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--tasks", "emotion",
+                   "--token_list", write_token_list(tmp_path / "token_list"), "--out", tmp_path / "result.json")
+    assert done.returncode == 1 and not (tmp_path / "result.json").exists()
+    assert done.stderr.startswith("error: ") and "missing u2" in done.stderr and done.stderr.count("\n") == 1

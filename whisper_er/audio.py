@@ -1,0 +1,135 @@
+"""Audio files: an entry of wav.scp (a file, or file.ark:offset) -> its header, or float32 samples at 16 kHz, mono.
+
+Everything is read by libsndfile. Kaldi's ark entries are opened here and not by kaldiio, whose loader runs `command |`
+in a shell and unpickles what says it is a pickle.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from whisper_er.errors import UserError
+
+SAMPLE_RATE = 16000  # Hz, of everything after stage 1
+ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says; num_samples counts each channel once."""
+
+    sample_rate: int
+    channels: int
+    num_samples: int
+
+
+def audio_info(entry: str, utt_id: str) -> AudioInfo:
+    """Read the header only; UserError for what is missing, unreadable, empty or of zero length."""
+    with open_audio(entry, utt_id) as sound:
+        return AudioInfo(sound.samplerate, sound.channels, sound.frames)
+
+
+def load_audio(entry: str, utt_id: str) -> np.ndarray:
+    """Read float32 (samples,) in [-1, 1]; UserError as for audio_info, and for what is not 16 kHz mono or not finite."""
+    with open_audio(entry, utt_id) as sound:
+        if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
+            raise UserError(
+                f"{utt_id}: {entry}: {sound.samplerate} Hz, {sound.channels} channel(s); "
+                f"allowed is {SAMPLE_RATE} Hz mono: run stage 1 (format_data), which converts"
+            )
+        return read_samples(sound, entry, utt_id)[:, 0]
+
+
+@contextmanager
+def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
+    """Open an entry that holds at least one sample; UserError if there is none."""
+    if entry.endswith("|"):
+        raise UserError(f"{utt_id}: {entry}: a command; allowed is an audio file: run stage 1 with --allow_pipes true")
+    ark = ARK_ENTRY.fullmatch(entry)
+    path = Path(ark[1] if ark else entry)
+    with ExitStack() as stack:
+        try:
+            if path.stat().st_size == 0:
+                raise UserError(f"{utt_id}: {entry}: the file is empty; restore it or leave the utterance out")
+            source = _audio_in_ark(stack.enter_context(path.open("rb")), int(ark[2])) if ark else path
+        except FileNotFoundError as error:
+            where = f"a path is absolute or relative to the recipe directory, {Path.cwd()}"
+            raise UserError(f"{utt_id}: {entry}: no such file; {where}") from error
+        except OSError as error:
+            raise UserError(f"{utt_id}: {entry}: cannot be read: {error.strerror}") from error
+        yield stack.enter_context(open_stream(source, entry, utt_id))
+
+
+def open_stream(source: Path | io.IOBase, entry: str, utt_id: str) -> soundfile.SoundFile:
+    """As open_audio, for a path or for the bytes of an audio file; entry and utt_id are for the messages."""
+    try:
+        sound = soundfile.SoundFile(source)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name in .raw, which has no header
+        raise _not_audio(entry, utt_id, error) from error
+    if sound.frames == 0:
+        raise UserError(f"{utt_id}: {entry}: audio of zero length; leave the utterance out")
+    return sound
+
+
+def read_samples(sound: soundfile.SoundFile, entry: str, utt_id: str, num_samples: int = -1) -> np.ndarray:
+    """Read float32 (samples, channels) from where `sound` stands, -1: to its end; UserError if short or not finite."""
+    expected = sound.frames - sound.tell() if num_samples < 0 else num_samples
+    try:
+        samples = sound.read(num_samples, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise _not_audio(entry, utt_id, error) from error
+    if len(samples) < expected:
+        raise UserError(f"{utt_id}: {entry}: cut short: {len(samples)} of {expected} samples; restore the file")
+    if not np.isfinite(samples).all():
+        raise UserError(f"{utt_id}: {entry}: has samples that are NaN or infinite; restore the file")
+    return samples
+
+
+def _not_audio(entry: str, utt_id: str, error: Exception) -> UserError:
+    reason = str(error).rpartition(": ")[2].rstrip(".")  # the rest names an object of ours
+    return UserError(f"{utt_id}: {entry}: cannot be read as audio: {reason}; restore the file")
+
+
+class _Window(io.RawIOBase):
+    """The `size` bytes of a file from `start` on, as a file of its own."""
+
+    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
+        self.file, self.start, self.size = file, start, size
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.file.tell() - self.start
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}[whence]
+        return self.file.seek(self.start + origin + offset) - self.start
+
+    def readinto(self, buffer: memoryview) -> int:
+        left = max(0, self.size - self.tell())
+        return self.file.readinto(memoryview(buffer)[:left])
+
+
+def _audio_in_ark(file: io.BufferedReader, offset: int) -> _Window:
+    """Find the audio file at an offset of an ark: bare RIFF or FLAC, or `AUDIO`, bytes of the size, size, the file."""
+    end = file.seek(0, io.SEEK_END)
+    file.seek(offset)
+    head = file.read(13)
+    start, size = offset, end - offset  # of a bare FLAC the header tells where it ends
+    if head.startswith(b"AUDIO"):
+        start += 6 + head[5] if len(head) > 5 else 5
+        size = int.from_bytes(head[6 : start - offset], "little")
+    elif head.startswith(b"RIFF"):
+        size = 8 + int.from_bytes(head[4:8], "little")
+    return _Window(file, start, min(size, end - start))

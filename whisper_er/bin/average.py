@@ -1,0 +1,42 @@
+"""Stage 4: the mean of the n best checkpoints.
+
+    python -m whisper_er.bin.average --exp_dir exp/mini/fold1
+
+Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from whisper_er.bin import run
+from whisper_er.checkpoint import average, save_weights
+from whisper_er.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
+    args = parser.parse_args()
+
+    path = args.exp_dir / "checkpoints" / "best.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
+    listed = json.loads(path.read_text())
+    best = listed["best"]
+    few = f" (n_best is {listed['n_best']}, but training validated no more often)" if len(best) < listed["n_best"] else ""
+    print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")
+    for entry in best:
+        print(f"  step {entry['step']}: {entry['accuracy']:.4f}, loss {entry['loss']:.4f}")
+    averaged = args.exp_dir / f"{listed['metric']}.ave_{len(best)}best.safetensors"
+    save_weights(average([path.parent / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)
+    link = args.exp_dir / "ave.safetensors"
+    link.with_name("ave.tmp").unlink(missing_ok=True)
+    link.with_name("ave.tmp").symlink_to(averaged.name)
+    os.replace(link.with_name("ave.tmp"), link)
+    print(f"-> {averaged}")
+
+
+if __name__ == "__main__":
+    run(main)

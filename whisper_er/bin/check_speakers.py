@@ -1,0 +1,26 @@
+"""Check ready-made sets: none is empty, and none shares an utterance or a speaker with another.
+
+python -m whisper_er.bin.check_speakers --train_set dump/train --valid_set dump/valid --test_set dump/test
+"""
+
+import argparse
+from pathlib import Path
+
+from whisper_er.bin import run
+from whisper_er.folds import check_speakers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--train_set", type=Path, required=True)
+    parser.add_argument("--valid_set", type=Path, required=True)
+    parser.add_argument("--test_set", type=Path, required=True, nargs="+")
+    parser.add_argument("--allow_shared_speakers", choices=("true", "false"), default="false")
+    args = parser.parse_args()
+    check_speakers(args.train_set, args.valid_set, args.test_set, args.allow_shared_speakers == "true")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Stage 5: decode a dump directory with a trained model.
+
+    python -m whisper_er.bin.decode --config conf/decode.yaml --exp_dir exp/mini/fold1 --data_dir dump/fold1/test \\
+        --out_dir exp/mini/fold1/decode/test beam_size=1
+
+Writes a data directory like the reference (text, utt2<task>, utt2spk), posteriors.jsonl and decode.json. No label of
+the data directory is read.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from whisper_er import config as configuration
+from whisper_er import kaldi
+from whisper_er.bin import run
+from whisper_er.bin.train import choose_device
+from whisper_er.config import DecodeConfig
+from whisper_er.dataset import by_length, load, read_utterances
+from whisper_er.logmel import SAMPLE_RATE
+from whisper_er.models.base import Prediction
+from whisper_er.recognizer import Recognizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file; its keys are those of DecodeConfig")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment of stages 3 and 4")
+    parser.add_argument("--data_dir", type=Path, required=True, help="dump directory")
+    parser.add_argument("--out_dir", type=Path, required=True, help="hypothesis directory, written whole or not at all")
+    parser.add_argument("--model", default="ave.safetensors", help="weights file in exp_dir")
+    parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
+    args = parser.parse_args()
+
+    config = configuration.load(DecodeConfig, args.config, args.overrides)
+    recognizer = Recognizer.open(args.exp_dir, args.model, choose_device(args.ngpu))
+    utterances = read_utterances(
+        args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
+    )
+    plan = by_length([utt.num_samples for utt in utterances], config.batch_size)
+    batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers)
+    start = time.monotonic()
+    predictions: list[Prediction] = []
+    for batch_predictions in tqdm(recognizer(batches, config), total=len(plan), unit="batch", disable=None):
+        predictions += batch_predictions
+    seconds = time.monotonic() - start
+    audio = sum(utt.num_samples for utt in utterances) / SAMPLE_RATE
+    print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
+
+    how = {"model": str(Path(os.path.realpath(args.exp_dir / args.model)).name), **asdict(config)}
+    write_hypotheses(args.out_dir, args.data_dir, predictions, recognizer, how)
+    print(f"-> {args.out_dir}")
+
+
+def write_hypotheses(
+    out_dir: Path, data_dir: Path, predictions: list[Prediction], recognizer: Recognizer, how: dict
+) -> None:
+    """A data directory of the predictions, their posteriors, and how they came about."""
+    reference = kaldi.read_dir(data_dir)
+    with kaldi.replace_dir(out_dir) as directory:
+        kaldi.write_table(directory / "utt2spk", reference["utt2spk"])
+        for task in recognizer.tokenizer.tasks:
+            kaldi.write_table(directory / task.table, {item.utt_id: item.values[task.name] for item in predictions})
+        with open(directory / "posteriors.jsonl", "w", encoding="utf-8") as file:
+            for item in sorted(predictions, key=lambda item: item.utt_id):
+                posteriors = {
+                    task.name: dict(zip(task.labels, item.posteriors[task.name]))
+                    for task in recognizer.tokenizer.tasks
+                    if task.kind != "text"
+                }
+                line = {"utt_id": item.utt_id, "score": item.score, **posteriors}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        (directory / "decode.json").write_text(json.dumps(how, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

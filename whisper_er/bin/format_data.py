@@ -1,0 +1,26 @@
+"""Bring a data directory to 16 kHz mono without segments; audio that is so already stays where it is.
+
+python -m whisper_er.bin.format_data --data_dir data/all --out_dir dump/all --nj 2
+"""
+
+import argparse
+from pathlib import Path
+
+from whisper_er.bin import run
+from whisper_er.format_audio import format_data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="as local/data.sh wrote it")
+    parser.add_argument("--out_dir", type=Path, required=True, help="appears, or is replaced, whole")
+    parser.add_argument("--allow_pipes", choices=("true", "false"), default="false", help="run wav.scp's `command |`")
+    parser.add_argument("--nj", type=int, default=1, help="processes")
+    args = parser.parse_args()
+    format_data(args.data_dir, args.out_dir, args.allow_pipes == "true", args.nj)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,26 @@
+"""Make the sets of a cross-validation from utt2fold: test is fold k, valid the next one, train the rest.
+
+python -m whisper_er.bin.make_folds --data_dir dump/all --out_dir dump --folds "1 2 3 4 5"
+"""
+
+import argparse
+from pathlib import Path
+
+from whisper_er.bin import run
+from whisper_er.folds import make_folds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", type=Path, required=True)
+    parser.add_argument("--out_dir", type=Path, required=True, help="gets fold<k>/train, fold<k>/valid, fold<k>/test")
+    parser.add_argument("--folds", required=True, help="which k, e.g. '1 2 3'")
+    parser.add_argument("--allow_shared_speakers", choices=("true", "false"), default="false")
+    args = parser.parse_args()
+    make_folds(args.data_dir, args.out_dir, args.folds.split(), args.allow_shared_speakers == "true")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,77 @@
+"""Stage 2: the labels of a training set -> task tokens appended to a vocabulary.
+
+    python -m whisper_er.bin.token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
+        --bpe_size 100 --out_dir data/token_list/bpe_asr_gender_emotion/fold1
+
+Only the training set is read: nothing about the test set may enter the vocabulary.
+"""
+
+import argparse
+from pathlib import Path
+
+from whisper_er import kaldi
+from whisper_er.bin import run
+from whisper_er.errors import UserError
+from whisper_er.task import TEXT_TASK, Task, category, scale
+from whisper_er.tokenizer import LIST_FILE, Tokenizer, from_whisper, train_sentencepiece
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train_set", type=Path, required=True, help="data directory")
+    parser.add_argument("--tasks", required=True, help='in the order of the target, such as "asr gender emotion"')
+    parser.add_argument("--token_type", choices=["whisper", "bpe"], required=True)
+    parser.add_argument("--whisper_model", default="", help="hub name or directory, for token_type=whisper")
+    parser.add_argument("--bpe_size", type=int, default=100, help="pieces, for token_type=bpe")
+    parser.add_argument("--lang", default="en", help="language of the transcripts, as in Whisper's <|en|>")
+    parser.add_argument("--scales", default="", help='tasks on a scale, "name=low:high:bins ..."')
+    parser.add_argument("--out_dir", type=Path, required=True)
+    args = parser.parse_args()
+
+    names = args.tasks.split()
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"tasks '{args.tasks}': name at least one task, and each once")
+    data = kaldi.read_dir(args.train_set)
+    kaldi.validate(args.train_set, data, names)
+    scales = parse_scales(args.scales, names)
+    tasks = [scales.get(name) or make_task(name, data) for name in names]
+    with kaldi.replace_dir(args.out_dir) as directory:
+        if args.token_type == "bpe":
+            texts = [text for text in data.get("text", {}).values() if text]
+            if not texts:
+                raise UserError(f"{args.train_set}/text: no transcripts to train SentencePiece on; use token_type=whisper")
+            base = train_sentencepiece(texts, args.bpe_size, directory)
+        elif not args.whisper_model:
+            raise UserError("token_type=whisper needs whisper_model, a hub name or directory")
+        else:
+            base = from_whisper(args.whisper_model, args.lang)
+        tokenizer = Tokenizer(base, tasks, args.token_type, args.lang)
+        tokenizer.save(directory)
+    for task, ids in zip(tasks, tokenizer.task_ids):
+        print(f"{task.name} ({task.kind}): {' '.join(f'{t}={i}' for t, i in zip(task.tokens, ids)) or 'text'}")
+    print(f"{args.out_dir / LIST_FILE}: {tokenizer.size} tokens, {tokenizer.size - base.size} of them added")
+
+
+def make_task(name: str, data: kaldi.DataDir) -> Task:
+    return Task(name, "text") if name == TEXT_TASK else category(name, data[f"utt2{name}"].values())
+
+
+def parse_scales(text: str, names: list[str]) -> dict[str, Task]:
+    """Read "valence=1:5:9 ..."."""
+    scales = {}
+    for item in text.split():
+        name, _, numbers = item.partition("=")
+        try:
+            low, high, bins = numbers.split(":")
+            scales[name] = scale(name, float(low), float(high), int(bins))
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"scales '{item}': expected name=low:high:bins, such as valence=1:5:9") from None
+        if name not in names:
+            raise UserError(f"scales '{item}': '{name}' is not among the tasks {' '.join(names)}")
+    return scales
+
+
+if __name__ == "__main__":
+    run(main)

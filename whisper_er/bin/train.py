@@ -1,0 +1,63 @@
+"""Stage 3: train one model.
+
+    python -m whisper_er.bin.train --config conf/train.yaml --train_set dump/fold1/train --valid_set dump/fold1/valid \\
+        --token_list data/token_list/bpe_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 max_steps=100 optim.lr=1e-4
+
+Started again with the same arguments it goes on where it was stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from whisper_er import config as configuration
+from whisper_er import experiment
+from whisper_er.bin import run
+from whisper_er.checkpoint import write_text
+from whisper_er.config import TrainConfig
+from whisper_er.dataset import read_utterances
+from whisper_er.errors import UserError
+from whisper_er.models.build import build_model
+from whisper_er.tokenizer import load_tokenizer
+from whisper_er.trainer import Trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file; its keys are those of TrainConfig")
+    parser.add_argument("--train_set", type=Path, required=True, help="dump directory")
+    parser.add_argument("--valid_set", type=Path, required=True, help="dump directory that selects models")
+    parser.add_argument("--token_list", type=Path, required=True, help="directory that stage 2 wrote")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="written here")
+    parser.add_argument("--whisper_model", default="", help="hub name or directory; overrides model.whisper_model")
+    parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
+    args = parser.parse_args()
+
+    config = configuration.load(TrainConfig, args.config, args.overrides)
+    config.model.whisper_model = args.whisper_model or config.model.whisper_model
+    device = choose_device(args.ngpu)
+    tokenizer = load_tokenizer(args.token_list)
+    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
+    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    torch.manual_seed(config.seed)
+    model = build_model(config, tokenizer).to(device)
+    inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
+    trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
+    experiment.claim(args.exp_dir, config, inputs)
+    write_text(args.exp_dir / "whisper_config.json", model.whisper_config.to_json_string(use_diff=False))
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, {device}")
+    print(f"training ended: {trainer.run(train, valid)}")
+
+
+def choose_device(ngpu: int) -> torch.device:
+    """The CPU or the one GPU."""
+    if ngpu and not torch.cuda.is_available():
+        raise UserError("ngpu=1: torch sees no GPU on this machine; give ngpu=0 or run where there is one")
+    return torch.device("cuda" if ngpu else "cpu")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,72 @@
+"""Weights as safetensors, written whole or not at all; the mean of several."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from whisper_er.errors import UserError
+
+
+def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors beside the file, flush them to disk, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, temporary)
+    replace(temporary, path)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write the training state: tensors and plain values, nothing that would have to be unpickled."""
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(state, temporary)
+    replace(temporary, path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the broken bytes make it raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as a training state ({reason}); remove it to start anew") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """A small file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    replace(temporary, path)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """fsync and rename: after a crash there is the old file or the new one."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the checkpoints, tensor by tensor, summed in float64 and returned in their own dtype.
+
+    One tensor is held at a time besides the result, whatever the number of checkpoints.
+    """
+    with safe_open(paths[0], framework="pt") as first:
+        names = list(first.keys())
+    files = [safe_open(path, framework="pt") for path in paths]
+    result = {}
+    for name in names:
+        total = files[0].get_tensor(name).double()
+        for file in files[1:]:
+            total += file.get_tensor(name)
+        result[name] = (total / len(files)).to(files[0].get_tensor(name).dtype)
+    return result

@@ -1,0 +1,153 @@
+"""Configuration: dataclasses <-> YAML and key=value. An unknown key is an error that names the nearest one."""
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from whisper_er.errors import UserError
+
+C = TypeVar("C")
+
+
+@dataclass
+class SpecAugmentConfig:
+    """Masks on the log-mel features in training; no masks, no augmentation."""
+
+    time_masks: int = 0
+    time_width: float = 0.05  # longest time mask, as a share of the utterance's frames
+    freq_masks: int = 0
+    freq_width: int = 10  # widest frequency mask, in mel bins
+
+
+@dataclass
+class ModelConfig:
+    kind: Literal["seq2seq", "encoder_classifier"] = "seq2seq"  # Whisper-ER | the conventional method
+    whisper_model: str = ""  # hub name or directory of pretrained weights; empty: from scratch with the sizes below
+    whisper_sizes: dict[str, Any] = field(default_factory=dict)  # transformers' WhisperConfig, from scratch only
+    decoder_init: Literal["pretrained", "random"] = "pretrained"  # random: Table 5 of the paper
+    new_token_init: Literal["mean", "words", "random"] = "mean"  # rows of the added tokens
+    pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
+    long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
+    specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and ReduceLROnPlateau; the defaults are the paper's, where it leaves something open torch's."""
+
+    lr: float = 1e-5
+    lr_factors: dict[str, float] = field(default_factory=dict)  # part of a parameter's name -> factor on lr
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.01
+    grad_clip: float = 0.0  # largest norm of the whole gradient; 0: off
+    warmup_steps: int = 0
+    plateau_factor: float = 0.1
+    plateau_patience: int = 10  # validations
+
+
+@dataclass
+class TrainConfig:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
+    max_steps: int = 24000  # a step is one optimizer update
+    valid_interval: int = 480  # steps between validations, each of which saves
+    patience: int = 20  # validations without improvement before stopping
+    n_best: int = 10  # checkpoints kept and averaged
+    valid_task: str = ""  # whose accuracy selects; empty: emotion if it is among the tasks, else the first task
+    batch_size: int = 16  # utterances in one forward pass
+    accum_grad: int = 1  # forward passes per step
+    valid_batch_size: int = 32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
+    num_workers: int = 2  # processes that read audio; 0: the training process reads
+    log_interval: int = 20  # steps between log lines
+    seed: int = 1
+
+
+@dataclass
+class DecodeConfig:
+    beam_size: int = 4
+    length_penalty: float = 1.0  # score = log probability / length ** length_penalty
+    maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
+    posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
+    batch_size: int = 32
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    num_workers: int = 2
+
+
+def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
+    """Read a YAML file and apply `key=value` overrides, nested keys with dots (optim.lr=1e-4)."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"'{override}': expected key=value, for example optim.lr=1e-4")
+        set_nested(values, key.split("."), parse_value(value, override))
+    return build(cls, values, str(path))
+
+
+def parse_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
+
+
+def set_nested(values: dict, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{'.'.join(keys)}: '{key}' is a value, not a section")
+    values[keys[-1]] = value
+
+
+def build(cls: type[C], values: Any, where: str) -> C:
+    """Make a configuration of type `cls` from plain values; `where` opens the error messages."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected 'key: value' lines, found {values!r}")
+    types = typing.get_type_hints(cls)
+    for key in values:
+        if key not in types:
+            near = difflib.get_close_matches(str(key), types, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(types)}"
+            raise UserError(f"{where}: unknown key '{key}'; {hint}")
+    return cls(**{key: convert(value, types[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """Check one value against its type; numbers may be written as 1e-4, which YAML reads as text."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise UserError(f"{where}: '{value}' is not allowed; allowed: {' '.join(args)}")
+        return value
+    if origin is list and isinstance(value, list):
+        return [convert(item, args[0], where) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {key: convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif kind is str and value is not None and not isinstance(value, (dict, list)):
+        return str(value)
+    elif origin is None and type(value) is kind:
+        return value
+    raise UserError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+
+
+def to_yaml(config: Any) -> str:
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,42 @@
+"""A published corpus on disk: what local/prepare_<corpus>.py of the recipes share. Standard library only."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from whisper_er.errors import UserError
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+def find_audio(directories: Iterable[Path]) -> dict[str, Path]:
+    """File stem -> absolute path of every audio file directly in the directories.
+
+    Hidden files are left out: the `._*` of archives packed on a Mac end in .wav too. UserError: a stem found twice.
+    """
+    files: dict[str, Path] = {}
+    for directory in directories:
+        for path in sorted(directory.iterdir()):
+            if path.suffix not in AUDIO_SUFFIXES or path.name.startswith("."):
+                continue
+            if path.stem in files:
+                raise UserError(f"{path}: utterance {path.stem} is there twice, also as {files[path.stem]}; keep one")
+            files[path.stem] = Path(os.path.abspath(path))
+    return files
+
+
+def check_published(found: set[str], published: set[str], where: Path, source: str) -> None:
+    """UserError, with the first few ids, unless the utterances found are exactly the published ones."""
+    missing, extra = published - found, found - published
+    if missing or extra:
+        differences = [f"{len(ids)} {kind} ({first_few(ids)})" for kind, ids in
+                       (("missing", missing), ("not in the published list", extra)) if ids]
+        raise UserError(f"{where}: {len(published & found)} of the {len(published)} published utterances, "
+                        f"{', '.join(differences)}; unpack the corpus again ({source}), "
+                        "or take what is there with --check_counts false")
+
+
+def first_few(names: Iterable[str], n: int = 5) -> str:
+    """`a b c`, or `a b c d e ...` where there are more than n: for messages."""
+    ordered = sorted(names)
+    return " ".join(ordered[:n]) + (" ..." if len(ordered) > n else "")

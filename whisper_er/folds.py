@@ -1,0 +1,78 @@
+"""Training, validation and test sets: from utt2fold or ready-made, with no utterance and no speaker in two of them."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from whisper_er import kaldi
+from whisper_er.errors import UserError
+
+
+def make_folds(data_dir: Path, out_dir: Path, folds: Sequence[str], allow_shared_speakers: bool = False) -> None:
+    """Write out_dir/fold<k>/{train,valid,test} for each k of `folds`, after all of them are found sound.
+
+    Of the n folds that utt2fold numbers 1..n, test is fold k, valid the one after it (1 after n), train the rest.
+    """
+    data = kaldi.read_dir(data_dir)
+    kaldi.validate(data_dir, data, ["fold"])
+    utt2fold, count = data["utt2fold"], _count_folds(data_dir / "utt2fold", data["utt2fold"])
+    allowed = [str(k) for k in range(1, count + 1)]
+    unknown = [k for k in folds if k not in allowed]
+    if unknown or not folds:
+        raise UserError(
+            f"--folds {' '.join(folds)!r}: allowed are {' '.join(allowed)}, the values of {data_dir}/utt2fold"
+        )
+    sets: dict[Path, kaldi.DataDir] = {}
+    for k in folds:
+        test, valid = k, str(int(k) % count + 1)
+        members: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+        for utt_id, fold in utt2fold.items():
+            members["test" if fold == test else "valid" if fold == valid else "train"].append(utt_id)
+        one = {out_dir / f"fold{k}" / name: kaldi.subset(data, utt_ids) for name, utt_ids in members.items()}
+        for a, b in combinations(one, 2):
+            _check_disjoint(a, one[a], b, one[b], allow_shared_speakers)
+        sets |= one
+    for path, part in sets.items():
+        kaldi.write_dir(path, part)
+        print(f"{data_dir} -> {path}: {len(part['utt2spk'])} utterances, {len(set(part['utt2spk'].values()))} speakers")
+
+
+def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared_speakers: bool = False) -> None:
+    """UserError where ready-made sets are empty or share an utterance or, unless that is allowed, a speaker.
+
+    Test sets may overlap each other, and one of them may be the validation directory itself, to have it decoded too.
+    """
+    sets = {path: kaldi.read_dir(path) for path in (train, valid, *tests)}
+    for path, data in sets.items():
+        kaldi.validate(path, data)
+    _check_disjoint(train, sets[train], valid, sets[valid], allow_shared_speakers)
+    for test in tests:
+        for other in (train, valid) if test != valid else (train,):
+            _check_disjoint(other, sets[other], test, sets[test], allow_shared_speakers)
+
+
+def _count_folds(file: Path, utt2fold: kaldi.Table) -> int:
+    """Return n where the values are 1..n and n is 3 or more."""
+    values = set(utt2fold.values())
+    count = len(values)
+    wrong = [utt_id for utt_id, fold in utt2fold.items() if fold not in map(str, range(1, count + 1))]
+    if wrong:
+        raise UserError(
+            f"{file}: {wrong[0]!r} is in fold {utt2fold[wrong[0]]!r}; the {count} values in the file have to be "
+            f"the numbers 1 to {count}, none left out"
+        )
+    if count < 3:
+        raise UserError(f"{file}: {count} fold(s): the training set would be empty; at least 3 are needed")
+    return count
+
+
+def _check_disjoint(path_a: Path, a: kaldi.DataDir, path_b: Path, b: kaldi.DataDir, allow_speakers: bool) -> None:
+    utt_ids = sorted(a["utt2spk"].keys() & b["utt2spk"].keys())
+    if utt_ids:
+        raise UserError(f"{path_a} and {path_b}: share {len(utt_ids)} utterances, e.g. {utt_ids[0]!r}; put each in one")
+    speakers = sorted(kaldi.shared_speakers(a, b))
+    if speakers and not allow_speakers:
+        raise UserError(
+            f"{path_a} and {path_b}: share {len(speakers)} speakers, e.g. {speakers[0]!r}; put each in one set, or "
+            "say --allow_shared_speakers true if that is what the experiment is about"
+        )

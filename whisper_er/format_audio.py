@@ -1,0 +1,171 @@
+"""Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
+
+Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. What has
+another rate, several channels, segments or a command is written to <out_dir>/wav/<utterance>.wav (16-bit PCM).
+"""
+
+import io
+import math
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from whisper_er import kaldi
+from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples
+from whisper_er.errors import UserError
+
+OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One entry of wav.scp with its utterances; segments holds (start, end) in seconds, None for the whole."""
+
+    entry: str
+    segments: dict[str, tuple[float, float] | None]
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.segments))
+
+
+@dataclass
+class Formatted:
+    """What became of recordings: entry and samples per utterance, and the reasons of those that cannot be used."""
+
+    wav_scp: kaldi.Table
+    num_samples: kaldi.Table
+    errors: list[str]
+
+    def update(self, other: "Formatted") -> None:
+        self.wav_scp.update(other.wav_scp)
+        self.num_samples.update(other.num_samples)
+        self.errors.extend(other.errors)
+
+
+def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: int = 1) -> None:
+    """Write the dump directory out_dir, whole or not at all; UserError that names the utterances without usable audio.
+
+    nj: processes. With allow_pipes the commands in wav.scp are run, by bash.
+    """
+    if nj < 1:
+        raise UserError(f"--nj {nj}: allowed is 1 or more")
+    if out_dir.resolve() == data_dir.resolve():
+        raise UserError(f"{out_dir}: --out_dir is --data_dir; choose another output directory")
+    data = kaldi.read_dir(data_dir)
+    kaldi.validate(data_dir, data)
+    pipes = [key for key, entry in data["wav.scp"].items() if entry.endswith("|")]
+    if pipes and not allow_pipes:
+        raise UserError(
+            f"{data_dir / 'wav.scp'}: {len(pipes)} entries are commands, e.g. {pipes[0]!r}; write files instead, "
+            "or have them run with --allow_pipes true"
+        )
+    with kaldi.replace_dir(out_dir) as new:
+        (new / "wav").mkdir()
+        work = partial(_format_recording, wav_dir=new / "wav", final_dir=out_dir / "wav")
+        done = Formatted({}, {}, [])
+        for part in _map(work, _recordings(data), nj):
+            done.update(part)
+        if done.errors:
+            more = f" ... and {len(done.errors) - 5} more" if len(done.errors) > 5 else ""
+            raise UserError(
+                f"{data_dir}: {len(done.errors)} of {len(data['utt2spk'])} utterances cannot be used; restore their "
+                f"audio or leave them out in local/data.sh: {' | '.join(done.errors[:5])}{more}"
+            )
+        tables = {name: table for name, table in data.items() if name != "segments"}
+        tables |= {"wav.scp": done.wav_scp, "utt2num_samples": done.num_samples}
+        for name, table in tables.items():
+            kaldi.write_table(new / name, table)
+        written = len(list((new / "wav").iterdir()))
+    hours = sum(map(int, done.num_samples.values())) / SAMPLE_RATE / 3600
+    print(
+        f"{data_dir} -> {out_dir}: {len(done.wav_scp)} utterances, {hours:.2f} hours; "
+        f"{len(done.wav_scp) - written} kept as they are, {written} written to {out_dir / 'wav'}"
+    )
+
+
+def _recordings(data: kaldi.DataDir) -> list[Recording]:
+    if "segments" not in data:
+        return [Recording(entry, {utt_id: None}) for utt_id, entry in data["wav.scp"].items()]
+    segments: dict[str, dict] = defaultdict(dict)
+    for utt_id in data["segments"]:
+        recording, start, end = kaldi.segment(data, utt_id)
+        segments[recording][utt_id] = (start, end)
+    return [Recording(data["wav.scp"][recording], part) for recording, part in segments.items()]
+
+
+def _map(work: Callable, recordings: list[Recording], nj: int) -> Iterable[Formatted]:
+    if nj == 1:
+        yield from map(work, recordings)
+        return
+    with ProcessPoolExecutor(nj) as pool:
+        yield from pool.map(work, recordings, chunksize=math.ceil(len(recordings) / (8 * nj)))
+
+
+def _format_recording(recording: Recording, wav_dir: Path, final_dir: Path) -> Formatted:
+    """Keep the entry, or write its utterances to wav_dir, which will be final_dir."""
+    done = Formatted({}, {}, [])
+    try:
+        if not recording.entry.endswith("|") and None in recording.segments.values():
+            info = audio_info(recording.entry, recording.name)
+            if (info.sample_rate, info.channels) == (SAMPLE_RATE, 1):
+                return Formatted({recording.name: recording.entry}, {recording.name: str(info.num_samples)}, [])
+        with _open(recording) as sound:
+            for utt_id, segment in recording.segments.items():
+                try:
+                    samples = _cut(sound, recording.entry, utt_id, segment)
+                    samples = _resample(samples.mean(axis=1), sound.samplerate)
+                except UserError as error:
+                    done.errors.append(str(error))
+                    continue
+                soundfile.write(wav_dir / f"{utt_id}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+                done.wav_scp[utt_id] = str(final_dir / f"{utt_id}.wav")
+                done.num_samples[utt_id] = str(len(samples))
+    except UserError as error:  # the recording itself: none of its utterances can be used
+        done.errors.append(str(error))
+        done.errors += [f"{utt_id}: in the same recording" for utt_id in list(recording.segments)[1:]]
+    return done
+
+
+def _open(recording: Recording) -> AbstractContextManager[soundfile.SoundFile]:
+    if not recording.entry.endswith("|"):
+        return open_audio(recording.entry, recording.name)
+    command = recording.entry.removesuffix("|").strip()
+    bash = ["bash", "-o", "pipefail", "-c", command]
+    shell = subprocess.run(bash, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if shell.returncode != 0:
+        last = shell.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise UserError(f"{recording.name}: {recording.entry}: the command failed ({shell.returncode}): {last}")
+    return open_stream(io.BytesIO(shell.stdout), recording.entry, recording.name)
+
+
+def _cut(sound: soundfile.SoundFile, entry: str, utt_id: str, segment: tuple[float, float] | None) -> np.ndarray:
+    if segment is None:
+        return read_samples(sound, entry, utt_id)
+    start, end = (round(time * sound.samplerate) for time in segment)
+    if end > sound.frames + OVERSHOOT * sound.samplerate or start >= min(end, sound.frames):
+        raise UserError(
+            f"{utt_id}: {entry}: segment {segment[0]} to {segment[1]} s is empty or outside of the recording of "
+            f"{sound.frames / sound.samplerate:.3f} s"
+        )
+    sound.seek(start)
+    return read_samples(sound, entry, utt_id, min(end, sound.frames) - start)
+
+
+def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """float32 (samples,) at `rate` Hz -> at SAMPLE_RATE."""
+    if rate == SAMPLE_RATE:
+        return samples
+    try:
+        import soxr
+    except ImportError as error:
+        raise UserError(f"audio at {rate} Hz needs the package soxr: pip install 'whisper_er[resample]'") from error
+    return soxr.resample(samples, rate, SAMPLE_RATE)

@@ -1,0 +1,206 @@
+"""Data directories in Kaldi's manner: read, write, validate, subset, combine.
+
+A directory holds tables, one `id value...` a line, UTF-8: `wav.scp` (id -> file, `command |` or file.ark:offset),
+`text`, `utt2spk`, one `utt2<task>` per label task, `utt2fold`, and `segments` (utterance -> recording start end, in
+seconds) where wav.scp is keyed by recording. Every other table lists every utterance; an id alone on its line is an
+empty transcript or, in `utt2<task>`, an utterance that has no label.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from whisper_er.errors import UserError
+
+Table = dict[str, str]
+DataDir = dict[str, Table]  # file name -> table
+
+TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
+ID = re.compile(r"[^\s/.-][^\s/]*")  # ids become file names and words of a line
+ID_RULE = "an id holds no white space and no '/', and does not start with '.' or '-'"
+
+
+def read_table(path: Path) -> Table:
+    """Read one table, in the order of its lines; UserError for a missing file, a duplicate id, what is not UTF-8."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        content = path.read_text(encoding="utf-8-sig")  # -sig: a byte order mark would become part of the first id
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it, e.g. with iconv -t UTF-8") from error
+    table: Table = {}
+    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
+        if not line or line[0].isspace():
+            raise UserError(f"{path}: line {number} has no id; each line is `id value`, without blank lines")
+        key, *value = line.split(maxsplit=1)
+        if key in table:
+            raise UserError(f"{path}: duplicate id {key!r} in line {number}; each id is listed once")
+        table[key] = value[0].rstrip() if value else ""
+    return table
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write one table, sorted in C order; UserError for an id or a value that would not be read back as it is."""
+    lines = []
+    for key in sorted(table):  # code points sort as their UTF-8 bytes do, which is the C order
+        value = table[key]
+        if not ID.fullmatch(key):
+            raise UserError(f"{path}: bad id {key!r}; {ID_RULE}")
+        if "\n" in value or "\r" in value:
+            raise UserError(f"{path}: the value of {key!r} has a line break; a value is one line")
+        lines.append(f"{key} {value}\n" if value else f"{key}\n")
+    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def read_dir(path: Path) -> DataDir:
+    """Read all of wav.scp, segments, text and utt2* that exist."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such data directory")
+    data = {name: read_table(path / name) for name in _table_names(path)}
+    if not data:
+        raise UserError(f"{path}: not a data directory: it has none of wav.scp, text, utt2*")
+    return data
+
+
+def write_dir(path: Path, data: DataDir) -> None:
+    """Write all tables as the directory `path`, which appears, or is replaced, whole."""
+    with replace_dir(path) as new:
+        for name, table in data.items():
+            write_table(new / name, table)
+
+
+@contextmanager
+def replace_dir(path: Path) -> Iterator[Path]:
+    """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.
+
+    UserError where `path` holds something else than a data directory, which replacing it would destroy.
+    """
+    path = Path(os.path.realpath(path))  # a link keeps pointing where it points
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: exists and is no directory; choose another output directory")
+    if path.is_dir() and any(path.iterdir()) and not _table_names(path):
+        raise UserError(f"{path}: exists and is no data directory; remove it or choose another output directory")
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for left in (new, old):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new)
+        raise
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def utterances(data: DataDir) -> list[str]:
+    """Return the utterance ids, sorted in C order. A hypothesis directory, without wav.scp, has those of utt2spk."""
+    return sorted(next(data[name] for name in ("segments", "wav.scp", "utt2spk") if name in data))
+
+
+def segment(data: DataDir, utt_id: str) -> tuple[str, float, float]:
+    """Parse a line of `segments`: recording id, start and end in seconds; ValueError where it is none."""
+    recording, start, end = data["segments"][utt_id].split()
+    if not 0 <= float(start) < float(end) < float("inf"):
+        raise ValueError
+    return recording, float(start), float(end)
+
+
+def validate(path: Path, data: DataDir, tasks: Sequence[str] = ()) -> None:
+    """UserError where the directory `path` with the tables `data` is not ready for the tasks.
+
+    Required are wav.scp and utt2spk, `text` for the task asr, `utt2<task>` for any other; the order of lines is free.
+    """
+    for name in ("wav.scp", "utt2spk", *("text" if task == "asr" else f"utt2{task}" for task in tasks)):
+        if name not in data:
+            raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
+    utt_ids = utterances(data)
+    if not utt_ids:
+        raise UserError(f"{path}: the set is empty: it lists no utterance")
+    wanted = set(utt_ids)
+    source = path / ("segments" if "segments" in data else "wav.scp")
+    for name, table in data.items():
+        file = path / name
+        _reject(file, [key for key in table if not ID.fullmatch(key)], f"bad ids; {ID_RULE}")
+        if name in ("wav.scp", "utt2spk"):
+            _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
+        if path / name == source or (name == "wav.scp" and "segments" in data):
+            continue
+        _reject(file, [key for key in utt_ids if key not in table], f"ids of {source} are missing; list every id")
+        _reject(file, [key for key in table if key not in wanted], f"ids are not in {source}; remove or add them")
+    if "segments" in data:
+        _validate_segments(source, data)
+
+
+def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
+    """Return the same tables for these utterances only; of the recordings, those that their segments need."""
+    utt_ids = list(utt_ids)
+    part = {}
+    for name, table in data.items():
+        keys = utt_ids
+        if name == "wav.scp" and "segments" in data:
+            keys = list(dict.fromkeys(segment(data, utt_id)[0] for utt_id in utt_ids))
+        missing = [key for key in keys if key not in table]
+        if missing:
+            raise UserError(f"{name}: no utterance {_some(missing)}; run validate_data_dir on the data directory")
+        part[name] = {key: table[key] for key in keys}
+    return part
+
+
+def combine(parts: Sequence[DataDir], names: Sequence[object] = ()) -> DataDir:
+    """Return one directory with the utterances of all parts; UserError for a duplicate id or a table not in all.
+
+    `names` are the parts' names for the messages. Parts may share recordings, but not utterances.
+    """
+    names = names or [f"part {number}" for number in range(1, len(parts) + 1)]
+    whole: DataDir = {}
+    for part, name in zip(parts, names, strict=True):
+        odd = sorted(part.keys() ^ parts[0].keys())
+        if odd:
+            raise UserError(f"{name}: cannot be combined with {names[0]}: only one of them has {', '.join(odd)}")
+        for file, table in part.items():
+            merged = whole.setdefault(file, {})
+            double = sorted(table.keys() & merged.keys())
+            if file == "wav.scp" and "segments" in part:
+                double = [key for key in double if table[key] != merged[key]]
+            if double:
+                raise UserError(f"{name}: {file}: duplicate id {_some(double)}: an earlier part has it as well")
+            merged.update(table)
+    return whole
+
+
+def shared_speakers(a: DataDir, b: DataDir) -> set[str]:
+    """Return the speakers that have utterances in both."""
+    return set(a["utt2spk"].values()) & set(b["utt2spk"].values())
+
+
+def _table_names(path: Path) -> list[str]:
+    return sorted(file.name for file in path.iterdir() if TABLE_NAME.fullmatch(file.name) and file.is_file())
+
+
+def _validate_segments(file: Path, data: DataDir) -> None:
+    bad, homeless = [], []
+    for utt_id in data["segments"]:
+        try:
+            recording, _, _ = segment(data, utt_id)
+        except ValueError:
+            bad.append(utt_id)
+        else:
+            if recording not in data["wav.scp"]:
+                homeless.append(utt_id)
+    _reject(file, bad, "lines are not `utterance recording start end` with 0 <= start < end in seconds")
+    _reject(file, homeless, "utterances name a recording that is not in wav.scp")
+
+
+def _reject(file: Path, keys: list[str], what: str) -> None:
+    if keys:
+        raise UserError(f"{file}: {len(keys)} {what}: {_some(keys)}")
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(map(repr, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

@@ -1,0 +1,115 @@
+"""Whisper's log-mel front end for any length of audio, with the pad rule and SpecAugment.
+
+Axes: B utterances, S samples, N mel frames (10 ms), F mel bins.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from transformers.audio_utils import mel_filter_bank
+
+from whisper_er.config import SpecAugmentConfig
+from whisper_er.errors import UserError
+
+SAMPLE_RATE = 16000
+N_FFT = 400
+HOP = 160  # samples per mel frame
+MAX_SECONDS = 30  # the encoder has positions for no more
+MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
+MAX_FRAMES = MAX_SAMPLES // HOP
+
+
+@dataclass(frozen=True)
+class PadRule:
+    """How much silence follows an utterance: a function of the utterance alone, whatever its batch.
+
+    extra: samples appended; least: length in samples to which shorter utterances are filled.
+    """
+
+    extra: int = 0
+    least: int = 0
+
+    @staticmethod
+    def parse(rule: str) -> "PadRule":
+        """Read `none`, `+<seconds>`, `to <seconds>` or `30s`."""
+        if rule == "none":
+            return PadRule()
+        if rule == "30s":
+            return PadRule(least=MAX_SAMPLES)
+        match = re.fullmatch(r"(\+|to )(\d+(?:\.\d+)?)", rule)
+        if not match or float(match[2]) > MAX_SECONDS:
+            raise UserError(f"pad: '{rule}' is not allowed; allowed: none, +<seconds>, to <seconds> (at most 30), 30s")
+        samples = round(float(match[2]) * SAMPLE_RATE)
+        return PadRule(extra=samples) if match[1] == "+" else PadRule(least=samples)
+
+    def frames(self, samples_B: torch.Tensor) -> torch.Tensor:
+        """Mel frames per utterance: even, so that the encoder's stride of 2 divides them, at most MAX_FRAMES."""
+        padded_B = (samples_B + self.extra).clamp(min=max(self.least, 1), max=MAX_SAMPLES)
+        return (padded_B + 2 * HOP - 1) // (2 * HOP) * 2
+
+
+class LogMel(torch.nn.Module):
+    """Waveform -> log-mel features, equal to the first frames of Whisper's own on audio filled up to 30 s."""
+
+    def __init__(self, num_mel_bins: int, pad: PadRule) -> None:
+        super().__init__()
+        self.pad = pad
+        filters = mel_filter_bank(
+            num_frequency_bins=1 + N_FFT // 2,
+            num_mel_filters=num_mel_bins,
+            min_frequency=0.0,
+            max_frequency=8000.0,
+            sampling_rate=SAMPLE_RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns mel_BFN (float32; 0 after an utterance's end, as the convolutions want it) and frames_B (int64)."""
+        frames_B = self.pad.frames(samples_B)
+        longest = int(frames_B.max())
+        # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
+        computed = min(longest + 2, MAX_FRAMES)
+        wave_BS = F.pad(wave_BS, (0, max(0, computed * HOP - wave_BS.shape[1])))
+        left = wave_BS[:, 1 : N_FFT // 2 + 1].flip(1)  # Whisper reflects at the start; at 30 s its end reflects too
+        right = torch.zeros_like(left)
+        if computed == MAX_FRAMES:
+            right = wave_BS[:, MAX_SAMPLES - N_FFT // 2 - 1 : MAX_SAMPLES - 1].flip(1)
+        wave_BS = torch.cat([left, wave_BS[:, : computed * HOP], right], dim=1)
+        with torch.autocast(wave_BS.device.type, enabled=False):
+            spectrum = torch.stft(wave_BS, N_FFT, HOP, window=self.window, center=False, return_complex=True)
+            power_BPN = spectrum[..., :computed].abs() ** 2
+            mel_BFN = (self.filters.T @ power_BPN).clamp(min=1e-10).log10()
+        mel_BFN = torch.maximum(mel_BFN, mel_BFN.amax(dim=(1, 2), keepdim=True) - 8.0)
+        mel_BFN = (mel_BFN[..., :longest] + 4.0) / 4.0
+        inside_BN = torch.arange(longest, device=wave_BS.device) < frames_B[:, None]
+        return mel_BFN * inside_BN[:, None], frames_B
+
+
+def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugmentConfig) -> torch.Tensor:
+    """A copy of the features with random bands set to the utterance's mean (0 is not silence in Whisper's scale)."""
+    if not (config.time_masks or config.freq_masks):
+        return mel_BFN
+    num_bins, longest = mel_BFN.shape[1:]
+    mean_B11 = (mel_BFN.sum((1, 2)) / (frames_B * num_bins))[:, None, None]
+    bins = torch.full_like(frames_B, num_bins)
+    time_BN = random_bands(frames_B, frames_B * config.time_width, longest, config.time_masks)
+    freq_BF = random_bands(bins, bins.clamp(max=config.freq_width), num_bins, config.freq_masks)
+    inside_BN = torch.arange(longest, device=mel_BFN.device) < frames_B[:, None]
+    masked = (time_BN[:, None, :] | freq_BF[:, :, None]) & inside_BN[:, None, :]
+    return torch.where(masked, mean_B11, mel_BFN)
+
+
+def random_bands(length_B: torch.Tensor, widest_B: torch.Tensor, size: int, count: int) -> torch.Tensor:
+    """Boolean (B, size): `count` bands per row, width uniform in [0, widest], start uniform within the length."""
+    shape = (len(length_B), count)
+    width = torch.rand(shape, device=length_B.device) * (widest_B[:, None] + 1)
+    start = torch.rand(shape, device=length_B.device) * (length_B[:, None] - width).clamp(min=0)
+    start, width = start.floor()[..., None], width.floor()[..., None]
+    position = torch.arange(size, device=length_B.device)
+    return ((position >= start) & (position < start + width)).any(1)

@@ -1,0 +1,59 @@
+"""The interface of a model: all that the trainer and the recognizer know."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import WhisperConfig
+
+from whisper_er.batch import Batch
+from whisper_er.config import DecodeConfig
+
+
+@dataclass
+class Output:
+    """What a forward pass returns. Axes: K tasks.
+
+    loss:     nats, summed over the utterances of the batch; the trainer divides by those of the effective batch.
+    nll_K:    nats per task, summed over tokens, detached.
+    count_K:  tokens per task.
+    """
+
+    loss: torch.Tensor
+    nll_K: torch.Tensor
+    count_K: torch.Tensor
+
+
+@dataclass
+class Prediction:
+    """What a model says about one utterance.
+
+    values:     task -> label, text, or for a scale the expectation over its bins.
+    posteriors: task -> probability of each of its labels, in their order; categories and scales only.
+    score:      natural-log score of the best hypothesis (0 where a model has none).
+    """
+
+    utt_id: str
+    values: dict[str, str]
+    posteriors: dict[str, list[float]]
+    score: float = 0.0
+
+
+class Model(torch.nn.Module):
+    """Batch in; loss or predictions out.
+
+    whisper_config: transformers' configuration of the Whisper inside, from which `empty_model` makes it again.
+    """
+
+    whisper_config: WhisperConfig
+
+    @property
+    def max_target(self) -> int:
+        """Positions of the decoder, prefix included."""
+        return self.whisper_config.max_target_positions
+
+    def forward(self, batch: Batch) -> Output:
+        raise NotImplementedError
+
+    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+        """Predictions in batch order."""
+        raise NotImplementedError

@@ -1,0 +1,117 @@
+"""Whisper's decoder with a mask on cross-attention and a cache for beam search, on transformers' modules.
+
+Transformers' own decoder passes no mask to cross-attention, so padding in a batch would change results.
+Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D width, H heads, C channels of a head.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperDecoderLayer
+
+
+@dataclass
+class Cross:
+    """Keys and values of the encoder's states, one pair per layer, computed once and shared by an utterance's beams.
+
+    key_BHTC, value_BHTC per layer; mask_B11T: bool or None where nothing is padded.
+    """
+
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+    mask_B11T: torch.Tensor | None
+
+    def select(self, index_B: torch.Tensor) -> "Cross":
+        """The utterances at these positions."""
+        mask = None if self.mask_B11T is None else self.mask_B11T[index_B]
+        return Cross([(key[index_B], value[index_B]) for key, value in self.layers], mask)
+
+
+@dataclass
+class Past:
+    """Keys and values of the tokens said so far, (R, H, L, C) per layer."""
+
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def select(self, index_R: torch.Tensor) -> "Past":
+        """The rows at these positions, in this order."""
+        return Past([(key[index_R], value[index_R]) for key, value in self.layers])
+
+
+def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor) -> Cross:
+    """Project the encoder's states for every layer."""
+    layers = []
+    for layer in decoder.layers:
+        attention = layer.encoder_attn
+        layers.append(
+            (split_heads(attention, attention.k_proj(states_BTD)), split_heads(attention, attention.v_proj(states_BTD)))
+        )
+    return Cross(layers, None if bool(mask_BT.all()) else mask_BT[:, None, None, :])
+
+
+def decode(
+    decoder: WhisperDecoder, input_RL: torch.Tensor, cross: Cross, past: Past | None = None
+) -> tuple[torch.Tensor, Past]:
+    """Hidden states (R, L, D) after the last layer norm, and the cache with the new tokens appended.
+
+    R is a multiple of B; the rows of an utterance stand together. After the first call with a cache L must be 1.
+    """
+    past = past or Past()
+    said = past.layers[0][0].shape[2] if past.layers else 0
+    assert not said or input_RL.shape[1] == 1
+    positions = decoder.embed_positions.weight[said : said + input_RL.shape[1]]
+    hidden = F.dropout(decoder.embed_tokens(input_RL) + positions, decoder.dropout, decoder.training)
+    now = []
+    for index, layer in enumerate(decoder.layers):
+        hidden, cache = decoder_layer(
+            layer, hidden, past.layers[index] if said else None, cross.layers[index], cross.mask_B11T
+        )
+        now.append(cache)
+    return decoder.layer_norm(hidden), Past(now)
+
+
+def decoder_layer(
+    layer: WhisperDecoderLayer,
+    hidden_RLD: torch.Tensor,
+    past: tuple[torch.Tensor, torch.Tensor] | None,
+    cross: tuple[torch.Tensor, torch.Tensor],
+    mask_B11T: torch.Tensor | None,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
+    rows, length, width = hidden_RLD.shape
+
+    attention, normed = layer.self_attn, layer.self_attn_layer_norm(hidden_RLD)
+    key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
+    if past is not None:
+        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+    attended = attend(attention, normed, key, value, causal=past is None)
+    hidden_RLD = hidden_RLD + F.dropout(attended, layer.dropout, layer.training)
+
+    # The beams of an utterance query the same keys: they are laid out as further positions of one query.
+    normed = layer.encoder_attn_layer_norm(hidden_RLD).view(cross[0].shape[0], -1, width)
+    attended = attend(layer.encoder_attn, normed, *cross, mask=mask_B11T).view(rows, length, width)
+    hidden_RLD = hidden_RLD + F.dropout(attended, layer.dropout, layer.training)
+
+    inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_RLD)))
+    inner = layer.fc2(F.dropout(inner, layer.activation_dropout, layer.training))
+    return hidden_RLD + F.dropout(inner, layer.dropout, layer.training), (key, value)
+
+
+def attend(
+    attention: WhisperAttention,
+    hidden: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+) -> torch.Tensor:
+    """Multi-head attention of `hidden` (B, L, D) on ready keys and values (B, H, T, C)."""
+    query = split_heads(attention, attention.q_proj(hidden))
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def split_heads(attention: WhisperAttention, hidden: torch.Tensor) -> torch.Tensor:
+    """(B, L, D) -> (B, H, L, C)."""
+    return hidden.view(*hidden.shape[:2], attention.num_heads, attention.head_dim).transpose(1, 2)

@@ -1,0 +1,48 @@
+"""Whisper's encoder on inputs of any length, batch padding masked everywhere.
+
+Axes: B utterances, S samples, N mel frames, F mel bins, T encoder frames (20 ms), D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from whisper_er.config import SpecAugmentConfig
+from whisper_er.logmel import LogMel, PadRule, spec_augment
+
+
+class AudioEncoder(torch.nn.Module):
+    """Waveform -> log-mel -> transformers' Whisper encoder layers, without the 30 s that those insist on."""
+
+    def __init__(self, encoder: WhisperEncoder, pad: PadRule, specaug: SpecAugmentConfig) -> None:
+        super().__init__()
+        self.encoder, self.specaug = encoder, specaug
+        self.logmel = LogMel(encoder.config.num_mel_bins, pad)
+        encoder.embed_positions.requires_grad_(False)  # sinusoids, frozen in Whisper; from_pretrained thaws them
+
+    def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns states_BTD and mask_BT (bool, True inside the utterance)."""
+        mel_BFN, frames_B = self.logmel(wave_BS, samples_B)
+        if self.training:
+            mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
+        return encode(self.encoder, mel_BFN, frames_B)
+
+
+def encode(
+    encoder: WhisperEncoder, mel_BFN: torch.Tensor, frames_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the encoder on features that are 0 after each utterance's end, which is what a convolution's own padding is.
+
+    frames_B: int64, even, at most twice the encoder's positions. Returns states_BTD and mask_BT (bool).
+    """
+    inside_BN = torch.arange(mel_BFN.shape[2], device=mel_BFN.device) < frames_B[:, None]
+    hidden_BDN = F.gelu(encoder.conv1(mel_BFN)) * inside_BN[:, None]
+    hidden_BTD = F.gelu(encoder.conv2(hidden_BDN)).transpose(1, 2)
+    mask_BT = inside_BN[:, ::2]
+    hidden_BTD = hidden_BTD + encoder.embed_positions.weight[: hidden_BTD.shape[1]]
+    hidden_BTD = F.dropout(hidden_BTD, encoder.dropout, encoder.training)
+    # No mask where nothing is padded: attention then takes its fast path.
+    attention_mask = None if bool(mask_BT.all()) else mask_BT[:, None, None, :]
+    for layer in encoder.layers:
+        hidden_BTD = layer(hidden_BTD, attention_mask)
+    return encoder.layer_norm(hidden_BTD), mask_BT

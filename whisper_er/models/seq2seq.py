@@ -1,0 +1,95 @@
+"""Whisper-ER: the whole encoder-decoder writes the serialised target (paper, eq. 4-6).
+
+Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers import WhisperModel
+
+from whisper_er.batch import Batch
+from whisper_er.config import DecodeConfig, ModelConfig
+from whisper_er.grammar import Grammar
+from whisper_er.logmel import PadRule
+from whisper_er.loss import serial_mtl_loss
+from whisper_er.models.base import Model, Output, Prediction
+from whisper_er.models.decoder import cross_attention_inputs, decode
+from whisper_er.models.encoder import AudioEncoder
+from whisper_er.search import Found, beam_search
+from whisper_er.tokenizer import Tokenizer
+
+
+class WhisperER(Model):
+    """Whisper with an extended vocabulary. The output layer is the token embedding, as in Whisper."""
+
+    def __init__(self, whisper: WhisperModel, tokenizer: Tokenizer, config: ModelConfig, normalize_loss: bool) -> None:
+        super().__init__()
+        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.pad), config.specaug)
+        self.decoder, self.whisper_config = whisper.decoder, whisper.config
+        self.tokenizer, self.normalize_loss = tokenizer, normalize_loss
+        self.grammar = Grammar(tokenizer)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., D) -> (..., V)."""
+        return F.linear(hidden, self.decoder.embed_tokens.weight)
+
+    def forward(self, batch: Batch) -> Output:
+        states_BTD, mask_BT = self.audio_encoder(batch.wave_BS, batch.samples_B)
+        cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
+        hidden_BLD, _ = decode(self.decoder, batch.input_BL, cross)
+        learned = len(self.tokenizer.prefix) - 1  # what the prefix's own tokens would predict is not learned
+        loss_B, nll_BK, count_BK = serial_mtl_loss(
+            self.logits(hidden_BLD[:, learned:]),
+            batch.target_BL[:, learned:],
+            batch.task_BL[:, learned:],
+            len(self.tokenizer.tasks),
+            self.normalize_loss,
+        )
+        return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+        device = batch.wave_BS.device
+        states_BTD, mask_BT = self.audio_encoder(batch.wave_BS, batch.samples_B)
+        cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
+        prefix_BL = torch.tensor([self.tokenizer.prefix], device=device).expand(len(batch), -1)
+        hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
+        rows_per_utterance = 1
+
+        def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
+            nonlocal cross, past, rows_per_utterance
+            kept_B = rows_BK[:, 0] // rows_per_utterance
+            if len(kept_B) < cross.layers[0][0].shape[0]:
+                cross = cross.select(kept_B)
+            past, rows_per_utterance = past.select(rows_BK.flatten()), rows_BK.shape[1]
+            hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
+            return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
+
+        found = beam_search(
+            self.logits(hidden_BLD[:, -1]),
+            step,
+            self.grammar.to(device),
+            self.max_tokens(mask_BT, config.maxlenratio),
+            config.beam_size,
+            config.length_penalty,
+        )
+        return [self.prediction(utt_id, item, config.posterior) for utt_id, item in zip(batch.utt_ids, found)]
+
+    def max_tokens(self, mask_BT: torch.Tensor, maxlenratio: float) -> torch.Tensor:
+        """Most tokens of each utterance's target: text in proportion to its own length, within the decoder's positions."""
+        closing = self.grammar.closing_Q[0]
+        positions = self.max_target - len(self.tokenizer.prefix)
+        return (closing + (mask_BT.sum(1) * maxlenratio).ceil().long()).clamp(max=positions)
+
+    def prediction(self, utt_id: str, found: Found, posterior: str) -> Prediction:
+        log_posteriors = found.marginal if posterior == "marginal" else found.best
+        values, posteriors = {}, {}
+        for k, task in enumerate(self.tokenizer.tasks):
+            if task.kind == "text":
+                values[task.name] = self.tokenizer.decode_text(found.ids)
+                continue
+            said = [index for index in found.ids if index in self.tokenizer.task_ids[k]]
+            probabilities = log_posteriors[k].exp().tolist()
+            values[task.name] = task.value(probabilities, self.tokenizer.task_ids[k].index(said[0]))
+            posteriors[task.name] = probabilities
+        return Prediction(utt_id, values, posteriors, found.score)

@@ -1,0 +1,162 @@
+"""Batched beam search under the target grammar, with the posterior of every category.
+
+Axes: B utterances still searched, U utterances in all, K beams, V vocabulary, L tokens, C labels of a category.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from whisper_er.grammar import Grammar
+
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Found:
+    """Result of the search for one utterance.
+
+    ids: tokens of the best hypothesis, <|endoftext|> included.
+    score: log probability / length ** length_penalty.
+    marginal, best: task position -> log posterior (C,), over the beam and given the best hypothesis.
+    """
+
+    ids: list[int]
+    score: float
+    marginal: dict[int, torch.Tensor]
+    best: dict[int, torch.Tensor]
+
+
+@torch.no_grad()
+def beam_search(
+    first_logits_UV: torch.Tensor,
+    step: Step,
+    grammar: Grammar,
+    max_tokens_U: torch.Tensor,
+    beam_size: int,
+    length_penalty: float = 1.0,
+) -> list[Found]:
+    """The most probable well-formed sequence per utterance: score = log p / length ** length_penalty.
+
+    first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: says the tokens after the hypotheses that
+    stood at these rows of the previous call, rows counted over (utterance, beam) flattened; utterances whose search has
+    ended are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included.
+    An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so far,
+    is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
+    """
+    beam = Beam(first_logits_UV.shape[0], beam_size, length_penalty, grammar, max_tokens_U)
+    logits_BKV = first_logits_UV[:, None]
+    while True:
+        rows_BK = beam.extend(logits_BKV)
+        keep_B = ~beam.done()
+        if not keep_B.any():
+            return beam.found()
+        tokens_BK = beam.keep(keep_B)
+        logits_BKV = step(tokens_BK, rows_BK[keep_B])
+
+
+class Beam:
+    """Hypotheses of the utterances still searched, and the finished sequences of all."""
+
+    def __init__(self, num: int, size: int, length_penalty: float, grammar: Grammar, max_tokens_U: torch.Tensor):
+        device, longest = max_tokens_U.device, int(max_tokens_U.max())
+        self.size, self.length_penalty, self.grammar, self.max_tokens_U = size, length_penalty, grammar, max_tokens_U
+        self.length = 0  # tokens said by every running hypothesis
+        self.utts_B = torch.arange(num, device=device)
+        self.score_BK = torch.zeros(num, 1, device=device)
+        self.state_BK = torch.zeros(num, 1, dtype=torch.long, device=device)
+        self.ids_BKL = torch.zeros(num, 1, longest, dtype=torch.long, device=device)
+        self.done_score_UK = torch.full((num, size), -torch.inf, device=device)
+        self.done_ids_UKL = torch.zeros(num, size, longest, dtype=torch.long, device=device)
+        # Per category: its posterior given each hypothesis, running and finished, and over all prefixes visited.
+        self.given_BKC, self.done_given_UKC, self.marginal_UC = {}, {}, {}
+        for k, ids in enumerate(grammar.task_ids):
+            if ids:
+                self.given_BKC[k] = torch.full((num, 1, len(ids)), -torch.inf, device=device)
+                self.done_given_UKC[k] = torch.full((num, size, len(ids)), -torch.inf, device=device)
+                self.marginal_UC[k] = torch.full((num, len(ids)), -torch.inf, device=device)
+
+    def extend(self, logits_BKV: torch.Tensor) -> torch.Tensor:
+        """Say one more token. Returns rows_BK: the row of the previous step that each hypothesis comes from."""
+        num, beams, vocabulary = logits_BKV.shape
+        logp_BKV = logits_BKV.float().log_softmax(-1)
+        given_BKC = self.posteriors(logp_BKV)
+        left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
+        allowed = self.grammar.mask(self.state_BK.flatten(), left_BK.flatten()).view_as(logp_BKV)
+        total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed, -torch.inf)
+
+        # 2 x beams candidates, so that `size` are left when some of them finish.
+        score_B2, flat_B2 = total_BKV.flatten(1).topk(min(2 * self.size, beams * vocabulary))
+        parent_B2, token_B2 = flat_B2 // vocabulary, flat_B2 % vocabulary
+        utt_B1 = torch.arange(num, device=parent_B2.device)[:, None]
+        state_B2 = self.grammar.next_QV[self.state_BK[utt_B1, parent_B2], token_B2]
+        ids_B2L = self.ids_BKL[utt_B1, parent_B2]
+        ids_B2L[..., self.length] = token_B2
+        given_B2C = {k: given[utt_B1, parent_B2] for k, given in given_BKC.items()}
+        self.length += 1
+
+        finished_B2 = state_B2 == self.grammar.finished
+        self.finish(score_B2, finished_B2, ids_B2L, given_B2C)
+        self.score_BK, best_BK = score_B2.masked_fill(finished_B2, -torch.inf).topk(min(self.size, score_B2.shape[1]))
+        self.state_BK, self.ids_BKL = state_B2[utt_B1, best_BK], ids_B2L[utt_B1, best_BK]
+        self.given_BKC = {k: given[utt_B1, best_BK] for k, given in given_B2C.items()}
+        return parent_B2[utt_B1, best_BK] + utt_B1 * beams
+
+    def posteriors(self, logp_BKV: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Posterior of each category at the place where a hypothesis may say it; collects the marginal.
+
+        marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `found`. At the category's
+        own place p(c | prefix) is the softmax over its tokens; where text may still go on it is the model's own
+        probability, so that it also weighs how likely the text ends here.
+        """
+        category_BK = self.grammar.category_Q[self.state_BK]
+        given = dict(self.given_BKC)
+        for k in given:
+            here_BK1 = (category_BK == k)[..., None]
+            logp_BKC = logp_BKV[..., self.grammar.task_ids[k]]
+            own_BKC = logp_BKC.log_softmax(-1)
+            given[k] = torch.where(here_BK1, own_BKC, given[k])
+            joint_BKC = self.score_BK[..., None] + torch.where((self.state_BK == k)[..., None], own_BKC, logp_BKC)
+            visited_BC = joint_BKC.masked_fill(~here_BK1, -torch.inf).logsumexp(1)
+            self.marginal_UC[k][self.utts_B] = torch.logaddexp(self.marginal_UC[k][self.utts_B], visited_BC)
+        return given
+
+    def finish(self, score_B2, finished_B2, ids_B2L, given_B2C) -> None:
+        """Merge the sequences that ended among the best `size` candidates into the finished ones."""
+        among_best_2 = torch.arange(score_B2.shape[1], device=score_B2.device) < self.size
+        normalised_B2 = (score_B2 / self.length**self.length_penalty).masked_fill(
+            ~(finished_B2 & among_best_2), -torch.inf
+        )
+        rows = torch.arange(len(self.utts_B), device=score_B2.device)[:, None]
+        pool = torch.cat([self.done_score_UK[self.utts_B], normalised_B2], dim=1)
+        self.done_score_UK[self.utts_B], best = pool.topk(self.size)
+        self.done_ids_UKL[self.utts_B] = torch.cat([self.done_ids_UKL[self.utts_B], ids_B2L], dim=1)[rows, best]
+        for k, given in given_B2C.items():
+            self.done_given_UKC[k][self.utts_B] = torch.cat([self.done_given_UKC[k][self.utts_B], given], 1)[rows, best]
+
+    def done(self) -> torch.Tensor:
+        """Bool (B,): nothing that still runs can enter the finished ones."""
+        best_running_B = self.score_BK[:, 0] / self.length**self.length_penalty
+        worst_B = self.done_score_UK[self.utts_B, -1]
+        return (best_running_B <= worst_B) | (self.score_BK[:, 0] == -torch.inf)
+
+    def keep(self, keep_B: torch.Tensor) -> torch.Tensor:
+        """Drop the utterances that are done; returns the last token of what remains, tokens_BK."""
+        self.utts_B, self.score_BK, self.state_BK = self.utts_B[keep_B], self.score_BK[keep_B], self.state_BK[keep_B]
+        self.ids_BKL = self.ids_BKL[keep_B]
+        self.given_BKC = {k: given[keep_B] for k, given in self.given_BKC.items()}
+        return self.ids_BKL[..., self.length - 1]
+
+    def found(self) -> list[Found]:
+        results = []
+        for utt, (score, ids) in enumerate(zip(self.done_score_UK[:, 0].tolist(), self.done_ids_UKL[:, 0].tolist())):
+            results.append(
+                Found(
+                    ids=ids[: ids.index(self.grammar.end) + 1],
+                    score=score,
+                    marginal={k: table[utt].log_softmax(-1) for k, table in self.marginal_UC.items()},
+                    best={k: table[utt, 0] for k, table in self.done_given_UKC.items()},
+                )
+            )
+        return results

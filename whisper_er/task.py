@@ -1,0 +1,78 @@
+"""What is predicted for an utterance. A task is data: adding one to a corpus is a file `utt2<name>` and a word in `tasks`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from whisper_er.errors import UserError
+
+TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that is predicted for an utterance.
+
+    name:   as in `tasks=` of run.sh; also names the metric and the log line (loss_<name>).
+    kind:   "text" (WER), "category" (WA, UA, F1) or "scale" (ordered bins; CCC).
+    labels: closed label set in token-id order; bin centres for "scale"; empty for "text".
+    """
+
+    name: str
+    kind: Literal["text", "category", "scale"]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> str:
+        """Name of the data directory's file with this task's labels."""
+        return "text" if self.kind == "text" else f"utt2{self.name}"
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens of the labels: <|happy|> for a category, <|valence:3|> for a scale."""
+        return tuple(f"<|{self.name}:{label}|>" if self.kind == "scale" else f"<|{label}|>" for label in self.labels)
+
+    def index(self, value: str) -> int:
+        """Position of a value in `labels`; a scale takes the nearest bin. Raises UserError outside of them."""
+        if self.kind == "category":
+            if value not in self.labels:
+                raise UserError(f"{self.table}: '{value}' is not in the token list; allowed: {' '.join(self.labels)}")
+            return self.labels.index(value)
+        centres = np.array([float(label) for label in self.labels])
+        number = to_number(value, self.table)
+        if not centres[0] <= number <= centres[-1]:
+            raise UserError(f"{self.table}: {value} lies outside the scale {self.labels[0]}..{self.labels[-1]}")
+        return int(np.abs(centres - number).argmin())
+
+    def value(self, posterior: np.ndarray, index: int) -> str:
+        """What is written as this task's answer: the label; for a scale the expectation over the bins."""
+        if self.kind == "category":
+            return self.labels[index]
+        return f"{float(np.dot(posterior, [float(label) for label in self.labels])):.4f}"
+
+
+def to_number(value: str, table: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"{table}: '{value}' is not a number, and the task is a scale") from None
+
+
+def category(name: str, values: Iterable[str]) -> Task:
+    """A category whose labels are the distinct non-empty values of the training table, sorted."""
+    labels = tuple(sorted(set(values) - {""}))
+    if not labels:
+        raise UserError(f"utt2{name}: no training utterance has a label for the task '{name}'")
+    for label in labels:
+        if any(character.isspace() or character in "<|>" for character in label):
+            raise UserError(f"utt2{name}: the label '{label}' holds a space or one of < | >, which a token cannot have")
+    return Task(name, "category", labels)
+
+
+def scale(name: str, low: float, high: float, bins: int) -> Task:
+    """A scale from low to high in `bins` bins, the first centred on low and the last on high."""
+    if not (low < high and bins >= 2):
+        raise UserError(f"scale {name}={low:g}:{high:g}:{bins}: needs low < high and at least 2 bins")
+    return Task(name, "scale", tuple(f"{centre:g}" for centre in np.linspace(low, high, bins)))

@@ -1,0 +1,218 @@
+"""Values <-> token ids: Whisper's vocabulary or a SentencePiece model's, extended by the tasks' tokens.
+
+A target is built by concatenating ids and read back by id, never through strings: Whisper's own tokenizer is not told
+of the added tokens, so a transcript that happens to contain `<|happy|>` stays text.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import sentencepiece
+import yaml
+from transformers import WhisperConfig, WhisperTokenizer
+
+from whisper_er.errors import UserError
+from whisper_er.task import Task
+
+LIST_FILE = "token_list.yaml"
+ENGLISH_ONLY_SIZE = 51864  # the .en checkpoints were trained without language and task tokens
+START, END = "<|startoftranscript|>", "<|endoftext|>"
+
+
+class TextTokens(Protocol):
+    """Text <-> ids of a base vocabulary.
+
+    prefix: ids that open every sequence and are not learned; end: id of <|endoftext|>;
+    num_text: ids below it are text; size: length of the base vocabulary, where the added tokens start.
+    """
+
+    prefix: list[int]
+    end: int
+    num_text: int
+    size: int
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def find(self, token: str) -> int | None: ...
+    def save(self, directory: Path) -> None: ...
+
+
+class WhisperTokens:
+    """Whisper's byte-level BPE. The prefix is <|startoftranscript|><|en|><|transcribe|><|notimestamps|>."""
+
+    def __init__(self, tokenizer: WhisperTokenizer, size: int, language: str) -> None:
+        self.tokenizer, self.size = tokenizer, size
+        self.vocabulary = tokenizer.get_vocab()
+        self.end = self.num_text = self.vocabulary[END]
+        spoken = [] if size == ENGLISH_ONLY_SIZE else [f"<|{language}|>", "<|transcribe|>"]
+        names = [START, *spoken, "<|notimestamps|>"]
+        missing = [name for name in names if name not in self.vocabulary]
+        if missing:
+            raise UserError(f"lang={language}: Whisper's vocabulary has no {' '.join(missing)}; use a code such as en")
+        self.prefix = [self.vocabulary[name] for name in names]
+
+    def encode(self, text: str) -> list[int]:
+        # Whisper wrote a space before every first word in its training.
+        ids = self.tokenizer.encode(f" {text}", add_special_tokens=False)
+        if any(index >= self.num_text for index in ids):
+            raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False).strip()
+
+    def find(self, token: str) -> int | None:
+        return self.vocabulary.get(token)
+
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save_pretrained(directory / "tokenizer")
+
+
+class SentencePieceTokens:
+    """A SentencePiece model trained on the corpus, for models from scratch. The prefix is <|startoftranscript|>."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self.pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.num_text = self.pieces.get_piece_size()
+        self.end, start = self.num_text, self.num_text + 1
+        self.size = self.num_text + 2
+        self.prefix = [start]
+
+    def encode(self, text: str) -> list[int]:
+        return self.pieces.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.pieces.decode(list(ids)).strip()
+
+    def find(self, token: str) -> int | None:
+        index = self.pieces.piece_to_id(token)
+        return None if index == self.pieces.unk_id() else index
+
+    def save(self, directory: Path) -> None:
+        (directory / "bpe.model").write_bytes(self.model)
+
+
+class Tokenizer:
+    """The extended vocabulary: base ids first and unchanged, then the tokens of each task in order.
+
+    Attributes: tasks, in the order of the target; task_ids[k], the ids of task k's labels (empty for text);
+    size, entries in all.
+    """
+
+    def __init__(self, text: TextTokens, tasks: Sequence[Task], token_type: str, language: str) -> None:
+        self.text, self.tasks, self.token_type, self.language = text, tuple(tasks), token_type, language
+        self.prefix, self.end = text.prefix, text.end
+        owner: dict[str, str] = {}
+        self.task_ids: list[list[int]] = []
+        for task in self.tasks:
+            for token in task.tokens:
+                taken = f"task '{owner[token]}'" if token in owner else "the base vocabulary"
+                if token in owner or text.find(token) is not None:
+                    raise UserError(
+                        f"task '{task.name}': its token {token} is already a token of {taken}; rename the label"
+                    )
+                owner[token] = task.name
+            first = text.size + sum(len(ids) for ids in self.task_ids)
+            self.task_ids.append(list(range(first, first + len(task.labels))))
+        self.size = text.size + len(owner)
+
+    def encode(self, values: dict[str, str]) -> tuple[list[int], list[int]]:
+        """Target of an utterance: token ids and, for each, the position of its task.
+
+        values: task name -> label or text; "" is "no label" and leaves the task out. <|endoftext|> belongs to the last
+        task (paper, eq. 6) and is left out with it.
+        """
+        ids: list[int] = []
+        owners: list[int] = []
+        for k, task in enumerate(self.tasks):
+            value = values[task.name]
+            if value == "":
+                new = []
+            elif task.kind == "text":
+                new = self.text.encode(value)
+            else:
+                new = [self.task_ids[k][task.index(value)]]
+            if new and k == len(self.tasks) - 1:
+                new = [*new, self.end]
+            ids += new
+            owners += [k] * len(new)
+        return ids, owners
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """The text among the ids; task tokens and special tokens are not text."""
+        return self.text.decode([index for index in ids if index < self.text.num_text])
+
+    def save(self, directory: Path) -> None:
+        """Write token_list.yaml and the base tokenizer into an existing directory."""
+        self.text.save(directory)
+        content = {
+            "token_type": self.token_type,
+            "language": self.language,
+            "base_size": self.text.size,
+            "tasks": [{**dataclasses.asdict(task), "labels": list(task.labels)} for task in self.tasks],
+        }
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (directory / LIST_FILE).write_text(text, encoding="utf-8")
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Read what Tokenizer.save wrote."""
+    path = Path(directory) / LIST_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; stage 2 writes it")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tasks = [Task(item["name"], item["kind"], tuple(item["labels"])) for item in content["tasks"]]
+    language, token_type = content["language"], content["token_type"]
+    if token_type == "bpe":
+        text: TextTokens = SentencePieceTokens((path.parent / "bpe.model").read_bytes())
+    else:
+        hf = WhisperTokenizer.from_pretrained(path.parent / "tokenizer")
+        text = WhisperTokens(hf, content["base_size"], language)
+    return Tokenizer(text, tasks, token_type, language)
+
+
+def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
+    """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
+    try:
+        tokenizer = WhisperTokenizer.from_pretrained(whisper_model)
+        config = WhisperConfig.from_pretrained(whisper_model)
+    except (OSError, ValueError) as error:
+        raise UserError(cannot_load(whisper_model, error)) from None
+    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language)
+
+
+def cannot_load(whisper_model: str, error: Exception) -> str:
+    """One line for a model that is neither a directory nor on a hub that can be reached."""
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub name "
+        f"such as openai/whisper-base with the hub reachable or the model in its cache ({reason})"
+    )
+
+
+def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:
+    """Train a BPE model of `size` pieces on transcripts; `directory` is for its working files."""
+    prefix = directory / "training"
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_prefix=str(prefix),
+            model_type="bpe",
+            vocab_size=size,
+            character_coverage=1.0,
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(f"bpe_size={size}: SentencePiece cannot train on these transcripts: {error}") from None
+    model = prefix.with_suffix(".model").read_bytes()
+    for suffix in (".model", ".vocab"):
+        prefix.with_suffix(suffix).unlink()
+    return SentencePieceTokens(model)

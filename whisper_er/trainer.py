@@ -1,0 +1,246 @@
+"""Training: one linear loop. A step is one optimizer update on batch_size x accum_grad utterances."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from whisper_er.batch import Batch
+from whisper_er.checkpoint import load_state, save_state, save_weights, write_text
+from whisper_er.config import OptimConfig, TrainConfig
+from whisper_er.dataset import Utterance, bucketed, load
+from whisper_er.errors import UserError
+from whisper_er.models.base import Model
+from whisper_er.tokenizer import Tokenizer
+from whisper_er.validation import Validation, selecting_task, validate
+
+
+@dataclass
+class Progress:
+    """Where training stands. best: kept checkpoints as {step, accuracy, loss}, the best first."""
+
+    step: int = 0
+    best: list[dict] = field(default_factory=list)
+    since_better: int = 0  # validations
+    finished: str = ""  # why training ended
+
+
+class Trainer:
+    """Everything that a step changes, and where it is kept: exp_dir/state.pt, checkpoints/, metrics.jsonl."""
+
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, config: TrainConfig, exp_dir: Path, device: torch.device
+    ) -> None:
+        self.model, self.tokenizer, self.config, self.exp_dir, self.device = model, tokenizer, config, exp_dir, device
+        self.task_names = [task.name for task in tokenizer.tasks]
+        self.selecting = selecting_task(tokenizer.tasks, config.valid_task)
+        if self.selecting not in self.task_names:
+            raise UserError(f"valid_task: '{self.selecting}' is not among the tasks; allowed: {' '.join(self.task_names)}")
+        self.optimizer = make_optimizer(model, config.optim)
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, "max", factor=config.optim.plateau_factor, patience=config.optim.plateau_patience
+        )
+        self.progress = Progress()
+
+    def run(self, train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
+        """Train until max_steps or no improvement; returns why it ended."""
+        (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self.resume()
+        writer = self.tensorboard()
+        sums = Sums(len(self.task_names))
+        bar = tqdm(total=self.config.max_steps, initial=self.progress.step, unit="step", disable=not sys.stderr.isatty())
+        self.model.train()
+        for micro_batches, size in self.steps(train):
+            if self.progress.finished:
+                break
+            loss = self.step(micro_batches, size, sums)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+            step = self.progress.step
+            if step % self.config.log_interval == 0:
+                self.log(sums, writer)
+                sums = Sums(len(self.task_names))
+            if step % self.config.valid_interval == 0 or step == self.config.max_steps:
+                result = validate(self.model, valid, self.tokenizer, self.config, self.device)
+                self.after_validation(result, writer)
+        bar.close()
+        writer.close()
+        return self.progress.finished
+
+    def steps(self, train: Sequence[Utterance]):
+        """The batches of each step from where training stands, and the number of utterances in them, without end.
+
+        The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped.
+        """
+        num_samples = [utt.num_samples for utt in train]
+        small, positions = self.config.batch_size, self.model.max_target
+        per_epoch = math.ceil(len(train) / (small * self.config.accum_grad))
+        while True:
+            epoch, done = divmod(self.progress.step, per_epoch)
+            plan = bucketed(num_samples, small * self.config.accum_grad, seed=self.config.seed * 1_000_003 + epoch)[done:]
+            parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
+            flat = [part for step in parts for part in step]
+            batches = load(train, flat, self.tokenizer, positions, self.config.num_workers)
+            for step, indices in zip(parts, plan):
+                yield [next(batches) for _ in step], len(indices)
+
+    def step(self, micro_batches: list[Batch], size: int, sums: "Sums") -> float:
+        """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.progress.step)  # dropout and SpecAugment: no state to save
+        self.warm_up()
+        total = 0.0
+        for batch in micro_batches:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+                output = self.model(batch.to(self.device))
+            if not torch.isfinite(output.loss):
+                raise FloatingPointError(f"step {self.progress.step + 1}: loss {float(output.loss)} on {batch.utt_ids}")
+            (output.loss / size).backward()
+            total += float(output.loss.detach())
+            sums.add(output, len(batch))
+        if self.config.optim.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        return total / size
+
+    def warm_up(self) -> None:
+        """Raise the learning rate linearly over the first warmup_steps; from then on the scheduler has it."""
+        share = (self.progress.step + 1) / max(self.config.optim.warmup_steps, 1)
+        if self.progress.step < self.config.optim.warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["full_lr"] * share
+
+    def log(self, sums: "Sums", writer) -> None:
+        values = {"loss": sums.loss / sums.utterances, **sums.per_task(self.task_names)}
+        lr, rate = self.optimizer.param_groups[0]["lr"], sums.utterances / (time.monotonic() - sums.start)
+        left = (self.config.max_steps - self.progress.step) * (time.monotonic() - sums.start) / self.config.log_interval
+        text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.say(f"step {self.progress.step}/{self.config.max_steps} {text} lr {lr:.3g}"
+                 f" {rate:.1f} utt/s, at most {left / 60:.1f} min left")  # fmt: skip
+        for name, value in {**values, "lr": lr}.items():
+            writer.add_scalar(f"train/{name}", value, self.progress.step)
+        self.record({"step": self.progress.step, "train": values, "lr": lr, "utterances_per_second": round(rate, 2)})
+
+    def after_validation(self, result: Validation, writer) -> None:
+        """Keep the checkpoint if it is among the n best, lower the learning rate or stop if nothing improves, save."""
+        progress, selected = self.progress, result.accuracy[self.selecting]
+        selected = selected if math.isfinite(selected) else -math.inf
+        better = not progress.best or selected > progress.best[0]["accuracy"]
+        progress.since_better = 0 if better else progress.since_better + 1
+        self.scheduler.step(selected)
+        entry = {"step": progress.step, "accuracy": selected, "loss": result.loss}
+        # Among equal accuracies the lower validation loss is the better one.
+        ranked = sorted([*progress.best, entry], key=lambda item: (-item["accuracy"], item["loss"]))
+        progress.best, dropped = ranked[: self.config.n_best], ranked[self.config.n_best :]
+        if entry in progress.best:
+            save_weights(self.model.state_dict(), self.checkpoint(entry))
+        if progress.step >= self.config.max_steps:
+            progress.finished = f"max_steps={self.config.max_steps} reached"
+        elif progress.since_better >= self.config.patience:
+            progress.finished = f"no improvement in {self.config.patience} validations"
+        self.save()
+        for item in dropped:
+            self.checkpoint(item).unlink(missing_ok=True)
+
+        text = " ".join(f"{name} {value:.4f}" for name, value in result.accuracy.items())
+        self.say(f"step {progress.step} validation: loss {result.loss:.4f} accuracy: {text}{' (best so far)' * better}")
+        for name, value in result.accuracy.items():
+            writer.add_scalar(f"valid/accuracy_{name}", value, progress.step)
+        writer.add_scalar("valid/loss", result.loss, progress.step)
+        self.record({"step": progress.step, "valid": asdict(result)})
+
+    def checkpoint(self, entry: dict) -> Path:
+        return self.exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
+
+    def save(self) -> None:
+        """The whole state, then the list of the best: a run that is killed in between repeats this validation."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        save_state(state, self.exp_dir / "state.pt")
+        best = {"metric": f"valid_{self.selecting}_accuracy", "n_best": self.config.n_best, "best": self.progress.best}
+        write_text(self.exp_dir / "checkpoints" / "best.json", json.dumps(best, indent=1) + "\n")
+
+    def resume(self) -> None:
+        """Go on from state.pt if there is one; what was recorded after it is repeated, and so removed first."""
+        path = self.exp_dir / "state.pt"
+        if path.is_file():
+            state = load_state(path)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.progress = Progress(**state["progress"])
+            ended = f", {self.progress.finished}" if self.progress.finished else ""
+            self.say(f"resumed from {path} at step {self.progress.step}{ended}")
+        kept = {self.checkpoint(entry) for entry in self.progress.best}
+        for stray in set((self.exp_dir / "checkpoints").glob("step*.safetensors")) - kept:
+            stray.unlink()
+        path = self.exp_dir / "metrics.jsonl"
+        if path.is_file():
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= self.progress.step))
+
+    def record(self, entry: dict) -> None:
+        with open(self.exp_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def say(self, text: str) -> None:
+        tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stdout)
+        sys.stdout.flush()
+
+    def tensorboard(self):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError("tensorboard is not installed: pip install tensorboard, or whisper_er[viz]") from None
+        return SummaryWriter(str(self.exp_dir / "tensorboard"), purge_step=self.progress.step + 1)
+
+
+class Sums:
+    """What is logged, summed since the last log line."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self.loss, self.utterances, self.start = 0.0, 0, time.monotonic()
+        self.nll_K, self.count_K = torch.zeros(num_tasks), torch.zeros(num_tasks)
+
+    def add(self, output, utterances: int) -> None:
+        self.loss += float(output.loss.detach())
+        self.utterances += utterances
+        self.nll_K += output.nll_K.cpu()
+        self.count_K += output.count_K.cpu()
+
+    def per_task(self, names: list[str]) -> dict[str, float]:
+        """Nats per token of each task."""
+        return {f"loss_{name}": float(nll / max(count, 1)) for name, nll, count in zip(names, self.nll_K, self.count_K)}
+
+
+def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over what is trained, one group per entry of lr_factors that a parameter's name contains, and the rest."""
+    groups: dict[str, list[torch.nn.Parameter]] = {"": [], **{key: [] for key in config.lr_factors}}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[next((key for key in config.lr_factors if key in name), "")].append(parameter)
+    unused = [key for key in config.lr_factors if not groups[key]]
+    if unused:
+        raise UserError(f"optim.lr_factors: no parameter's name contains '{unused[0]}'")
+    factors = {"": 1.0, **config.lr_factors}
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": config.lr * factors[key], "full_lr": config.lr * factors[key]}
+            for key, parameters in groups.items()
+            if parameters
+        ],
+        betas=tuple(config.betas),
+        weight_decay=config.weight_decay,
+        fused=True,  # one pass over each tensor: the default on CPU makes several
+    )

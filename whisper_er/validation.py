@@ -1,0 +1,63 @@
+"""Loss and accuracy of a model on the validation set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from whisper_er import metrics
+from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.dataset import Utterance, by_length, load
+from whisper_er.models.base import Model
+from whisper_er.recognizer import predict
+from whisper_er.task import Task
+from whisper_er.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Validation:
+    """loss: nats per utterance; accuracy: per task, higher is better (see `accuracy`)."""
+
+    loss: float
+    accuracy: dict[str, float]
+
+
+@torch.no_grad()
+def validate(
+    model: Model, utterances: Sequence[Utterance], tokenizer: Tokenizer, config: TrainConfig, device: torch.device
+) -> Validation:
+    """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it."""
+    plan = by_length([utt.num_samples for utt in utterances], config.valid_batch_size)
+    batches = list(load(utterances, plan, tokenizer, model.max_target, config.num_workers))
+    greedy = DecodeConfig(beam_size=1, dtype=config.dtype)
+    found = {item.utt_id: item.values for items in predict(model, batches, greedy, device) for item in items}
+    model.eval()
+    loss = 0.0
+    for batch in batches:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            loss += float(model(batch.to(device)).loss)
+    model.train()
+    scores = {
+        task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])
+        for task in tokenizer.tasks
+    }
+    return Validation(loss / len(utterances), scores)
+
+
+def accuracy(task: Task, pairs: list[tuple[str, str]]) -> float:
+    """WA of a category, CCC of a scale, 1 - WER of a text (as written, not normalised); labelled utterances only."""
+    pairs = [(ref, hyp) for ref, hyp in pairs if ref]
+    refs, hyps = [ref for ref, _ in pairs], [hyp for _, hyp in pairs]
+    if task.kind == "category":
+        return metrics.score_categories(refs, hyps, task.labels).wa
+    if task.kind == "scale":
+        return metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps]).ccc
+    return 1.0 - metrics.count_word_errors(refs, hyps).wer
+
+
+def selecting_task(tasks: Sequence[Task], valid_task: str) -> str:
+    """The task whose accuracy selects models (paper: emotion; in single-task training that task's own)."""
+    names = [task.name for task in tasks]
+    if valid_task:
+        return valid_task
+    return "emotion" if "emotion" in names else names[0]
