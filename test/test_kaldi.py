@@ -109,7 +109,7 @@ def test_what_a_killed_run_left_does_not_reach_the_next_one(tmp_path):
 def test_a_directory_that_is_no_data_directory_is_not_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1").write_text("years of work")
-    with pytest.raises(UserError, match="thesis: exists and is no data directory"):
+    with pytest.raises(UserError, match="thesis: exists and is something else"):
         kaldi.write_dir(tmp_path / "thesis", tables("a"))
     assert lines(tmp_path / "thesis" / "chapter1") == ["years of work"]
 

@@ -20,7 +20,7 @@ def command(*args):
 
 def launch(*args, env=None):
     environment = {**os.environ, "PYTHONIOENCODING": "UTF-8", **(env or {})}
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=30, env=environment)
+    return subprocess.run(command(*args), check=False, capture_output=True, text=True, timeout=30, env=environment)
 
 
 def wait_for(path: Path) -> str:
@@ -115,8 +115,9 @@ def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("args", [
-    ("--gpus", 1, "LOG", "true"), ("JOB=1:2", "LOG", "true"), ("JOB=3:1", "JOB.log", "true"), ("JOB=1,1", "JOB.log", "true"),
-    ("JOB=a", "JOB.log", "true"), ("LOG",), (), ("--max_jobs_run", -1, "LOG", "true"), ("--num_threads", -2, "LOG", "true"),
+    ("--gpus", 1, "log", "true"), ("--max_jobs_run", -1, "log", "true"), ("--num_threads", -2, "log", "true"),
+    ("JOB=1:2", "log", "true"), ("JOB=3:1", "JOB.log", "true"), ("JOB=1,1", "JOB.log", "true"),
+    ("JOB=a", "JOB.log", "true"), ("log",), (),
 ])
 def test_a_call_that_makes_no_sense_is_refused(args):
     assert launch(*args).returncode == 2

@@ -36,7 +36,7 @@ def audio_info(entry: str, utt_id: str) -> AudioInfo:
 
 
 def load_audio(entry: str, utt_id: str) -> np.ndarray:
-    """Read float32 (samples,) in [-1, 1]; UserError as for audio_info, and for what is not 16 kHz mono or not finite."""
+    """Read float32 (samples,) in [-1, 1]; UserError also for what is not 16 kHz mono or not finite."""
     with open_audio(entry, utt_id) as sound:
         if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
             raise UserError(

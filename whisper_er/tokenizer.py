@@ -5,6 +5,7 @@ of the added tokens, so a transcript that happens to contain `<|happy|>` stays t
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,9 @@ class WhisperTokens:
 
     def save(self, directory: Path) -> None:
         self.tokenizer.save_pretrained(directory / "tokenizer")
+        # save_pretrained leaves out the spellings that WER's normaliser folds.
+        spellings = json.dumps(self.tokenizer.english_spelling_normalizer or {}, indent=0)
+        (directory / "tokenizer" / "normalizer.json").write_text(spellings + "\n", encoding="utf-8")
 
 
 class SentencePieceTokens:

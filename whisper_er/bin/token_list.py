@@ -35,7 +35,7 @@ def main() -> None:
     kaldi.validate(args.train_set, data, names)
     scales = parse_scales(args.scales, names)
     tasks = [scales.get(name) or make_task(name, data) for name in names]
-    with kaldi.replace_dir(args.out_dir) as directory:
+    with kaldi.replace_dir(args.out_dir, holds=LIST_FILE) as directory:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:

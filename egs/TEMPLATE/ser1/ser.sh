@@ -4,6 +4,7 @@
 #   ./run.sh --stage 3 --stop_stage 6         training to scoring
 #   ./run.sh --help                           every option
 # A stage that is asked for again does only what is missing or out of date.
+# shellcheck disable=SC1091  # what is sourced is checked by itself
 set -euo pipefail
 
 ## options
@@ -98,7 +99,6 @@ check_options
 read -r -a train_cmd <<<"${train_cmd}"
 read -r -a cuda_cmd <<<"${cuda_cmd}"
 read -r -a decode_cmd <<<"${decode_cmd}"
-
 read -r -a folds <<<"${folds}"
 read -r -a test_sets <<<"${test_sets}"
 parts=("")  # what follows the name of dump, token list and experiment: nothing, or /fold1 /fold2 ...
@@ -195,7 +195,7 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
         need "${dumpdir}${part}/${valid_set}" 1
         need "${token_lists}${part}/.made_with" 2
         say 3 "training: ${dumpdir}${part}/${train_set} + ${token_lists}${part} -> ${exp}${part}" \
-            "(log: ${exp}${part}/log/train.log)"
+            "(log: ${exp}${part}/train.log)"
     done
     part=""
     if [ ${#folds[@]} -gt 0 ]; then
@@ -203,7 +203,7 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
         job=("JOB=${numbers// /,}")
         part=/foldJOB
     fi
-    "${cuda_cmd[@]}" --gpu "${ngpu}" --name train ${job[@]+"${job[@]}"} "${exp}${part}/log/train.log" \
+    "${cuda_cmd[@]}" --gpu "${ngpu}" --name train ${job[@]+"${job[@]}"} "${exp}${part}/train.log" \
         python -m whisper_er.bin.train --config "${ser_config}" --train_set "${dumpdir}${part}/${train_set}" \
         --valid_set "${dumpdir}${part}/${valid_set}" --token_list "${token_lists}${part}" --exp_dir "${exp}${part}" \
         ${model_opts[@]+"${model_opts[@]}"} --ngpu "${ngpu}" ${train_args[@]+"${train_args[@]}"}

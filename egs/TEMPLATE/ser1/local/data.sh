@@ -14,6 +14,7 @@
 #   segments     optional: `utterance-id recording-id start end` in seconds; wav.scp then lists recordings
 # Ids: no white space, no '/', no '-' or '.' in front. From Python, whisper_er.kaldi.write_dir writes all of it, whole
 # or not at all. Check the corpus (its counts, say) and stop with one line that says what is wrong and what to do.
+# shellcheck disable=SC1091  # what is sourced is checked by itself
 set -euo pipefail
 
 ## options

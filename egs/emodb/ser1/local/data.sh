@@ -6,4 +6,4 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . ./path.sh
 
-python local/prepare_emodb.py --out_dir data/all "$@"
+python local/prepare_emodb.py --out_dir "${datadir:-data}/all" "$@"

@@ -1,0 +1,266 @@
+"""ser.sh, run for real in a recipe directory whose `python` only notes how it was called and makes empty outputs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EGS = Path(__file__).parents[1] / "egs"
+TEMPLATE = EGS / "TEMPLATE/ser1"
+STUB = f"""#!{sys.executable} -SE
+import json, os, sys
+from pathlib import Path
+name, args = sys.argv[2].rpartition(".")[2], sys.argv[3:]
+with open("calls.jsonl", "a") as calls:
+    calls.write(json.dumps([name, *args]) + "\\n")
+if name == os.environ.get("FAIL"):
+    sys.exit(f"error: {{name}} failed")
+value = lambda option: args[args.index(option) + 1]
+def make(path):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).touch()
+if name == "make_folds":
+    for fold in value("--folds").split():
+        for part in ("train", "valid", "test"):
+            make(f"{{value('--out_dir')}}/fold{{fold}}/{{part}}/utt2spk")
+elif name == "train":
+    if not os.path.exists(value("--exp_dir") + "/checkpoints"):  # else it has finished
+        make(value("--exp_dir") + "/checkpoints/1.safetensors")
+elif name == "average":
+    make(value("--exp_dir") + "/ave.safetensors")
+elif name == "score":
+    make(value("--out"))
+elif "--out_dir" in args:
+    make(value("--out_dir") + "/utt2spk")
+"""
+DATA = """#!/usr/bin/env bash
+set -euo pipefail
+python -m local.data "$@"
+for name in ${SETS:-all}; do mkdir -p "${datadir}/${name}"; touch "${datadir}/${name}/utt2spk"; done
+"""
+FOLDS = ("--folds", "1 3", "--token_type", "bpe")
+
+
+class Recipe:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in ("bin", "conf", "local"):
+            (directory / name).mkdir(parents=True)
+        for name in ("ser.sh", "cmd.sh", "utils"):
+            (directory / name).symlink_to(TEMPLATE / name)
+        (directory / "path.sh").write_text('PATH=${PWD}/bin:${PATH}; OMP_NUM_THREADS=4\n')
+        (directory / "bin/python3").symlink_to(sys.executable)  # of launch.py
+        for name in ("train_serialmtl", "train_b", "decode", "decode_b"):
+            (directory / f"conf/{name}.yaml").touch()
+        for name, text in (("bin/python", STUB), ("local/data.sh", DATA)):
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o755)
+
+    def run(self, *args: str, **env: str) -> subprocess.CompletedProcess:
+        (self.directory / "calls.jsonl").unlink(missing_ok=True)
+        return subprocess.run([self.directory / "ser.sh", *args], check=False, capture_output=True, text=True,
+                              timeout=60, env={**os.environ, "PYTHON": sys.executable, **env})
+
+    def calls(self, *args: str, **env: str) -> list[list[str]]:
+        """What a run that succeeds called, each as [entry point, argument ...]."""
+        done = self.run(*args, **env)
+        assert done.returncode == 0, done.stderr
+        path = self.directory / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return Recipe(tmp_path / "a recipe" / "ser1")
+
+
+def names(calls):
+    return [call[0] for call in calls]
+
+
+def option(call, name):
+    return call[call.index(name) + 1]
+
+
+@pytest.mark.parametrize("args, message", [
+    (["--fold", "1"], "unknown option --fold; did you mean --folds?"),
+    (["--zzzzzz", "1"], "unknown option --zzzzzz;"),
+    (["--nj"], "--nj has no value"),
+    (["--nj", "--stage", "3"], "--nj has no value"),
+    (["stage", "3"], "'stage' is not an option"),
+    (["--nj", "many"], "--nj is 'many'; it must be a whole number"),
+    (["--nj", "0"], "--nj is '0'; it must be at least 1"),
+    (["--stage", "08"], "--stage is '08'"),
+    (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
+    (["--ngpu", "2"], "--ngpu is '2'; it must be 0 or 1"),
+    (["--token_type", "char"], "must be whisper or bpe"),
+    (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
+    (["--stop_stage", "8"], "stages run from 1 to 7"),
+    (["--skip_stages", "2,3"], "--skip_stages is '2,3'"),
+    (["--folds", "1,2"], "--folds is '1,2'"),
+    (["--folds", "1", "--train_set", "mine"], "with --folds the sets are called"),
+    (["--tasks", "asr; rm"], "--tasks is 'asr; rm'"),
+    (["--test_sets", ""], "--test_sets is ''"),
+    (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
+    (["--ser_args", "a='b"], "cannot split 'a='b' into words: No closing quotation"),
+])
+def test_a_wrong_call_is_one_clear_line_and_exit_2(recipe, args, message):
+    done = recipe.run(*args)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (recipe.directory / "calls.jsonl").exists()
+
+
+def test_help_prints_every_option_with_comment_and_value(recipe):
+    done = recipe.run("--nj", "9", "--help")
+    block = (TEMPLATE / "ser.sh").read_text().split("## options\n")[1].split("## end of options")[0]
+    options = [line for line in block.splitlines() if line and not line.startswith("#")]
+    shown = [line for line in done.stdout.splitlines() if line.startswith("  --")]
+    assert done.returncode == 0 and len(options) == len(shown) >= 30
+    for line, help_line in zip(options, shown):
+        name, comment = line.partition("=")[0], line.partition("# ")[2]
+        assert help_line.split()[0] == f"--{name}" and comment and comment in help_line
+    assert any(line.startswith("  --nj ") and line.endswith("[9]") for line in shown)
+
+
+def test_the_stages_call_the_entry_points_in_order(recipe):
+    calls = recipe.calls(*FOLDS)
+    assert names(calls) == (["data", "validate_data_dir", "format_data", "make_folds"] + 2 * ["token_list"]
+                            + 2 * ["train"] + 2 * ["average"] + 2 * ["decode"] + 2 * ["score"] + ["results"])
+    exp = "exp/train_serialmtl_asr_gender_emotion"
+    tokens = "data/token_list/bpe_asr_gender_emotion"
+    trains = [call for call in calls if call[0] == "train"]
+    for fold, call in zip((1, 3), trains):
+        assert call[1:] == ["--config", "conf/train_serialmtl.yaml", "--train_set", f"dump/fold{fold}/train",
+                            "--valid_set", f"dump/fold{fold}/valid", "--token_list", f"{tokens}/fold{fold}",
+                            "--exp_dir", f"{exp}/fold{fold}", "--ngpu", "0"]
+    assert option(calls[3], "--folds") == "1 3"
+    assert option(calls[-2], "--out") == f"{exp}/fold3/decode_default/test/score/result.json"
+    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--test_sets", "test", "--inference_tag", "default"]
+
+
+def test_ready_sets_need_no_folds(recipe):
+    sets = ("--train_set", "tr", "--valid_set", "dev", "--test_sets", "a b", "--token_type", "bpe", "--ser_tag", "x")
+    calls = recipe.calls(*sets, SETS="tr dev a b")
+    assert "make_folds" not in names(calls)
+    assert ["check_speakers", "--train_set", "dump/tr", "--valid_set", "dump/dev", "--test_set", "dump/a", "dump/b",
+            "--allow_shared_speakers", "false"] in calls
+    assert option(calls[names(calls).index("train")], "--exp_dir") == "exp/x"
+    assert [option(call, "--out_dir") for call in calls if call[0] == "decode"] == [
+        "exp/x/decode_default/a", "exp/x/decode_default/b"]
+
+
+def test_again_does_only_what_is_missing_or_out_of_date(recipe):
+    recipe.calls(*FOLDS)
+    always = ["train", "train", "results"]
+    assert names(recipe.calls(*FOLDS)) == always
+    assert names(recipe.calls("--folds", "1 2 3", "--token_type", "bpe")) == [
+        "make_folds", "token_list", *3 * ["train"], "average", "decode", "score", "results"]
+
+    (recipe.directory / "exp/train_serialmtl_asr_gender_emotion/fold1/checkpoints/2.safetensors").touch()
+    assert names(recipe.calls(*FOLDS)) == ["train", "train", "average", "decode", "score", "results"]
+    (recipe.directory / "conf/decode.yaml").touch()
+    assert names(recipe.calls(*FOLDS)) == ["train", "train", "decode", "decode", "score", "score", "results"]
+    assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == ["token_list", "token_list", *always]
+    (recipe.directory / "data/all/text").touch()
+    assert names(recipe.calls(*FOLDS, "--stop_stage", "1")) == ["validate_data_dir", "format_data", "make_folds"]
+    (recipe.directory / "dump/fold1/valid/utt2spk").unlink()
+    (recipe.directory / "dump/fold1/valid").rmdir()
+    assert [option(call, "--folds") for call in recipe.calls(*FOLDS, "--stop_stage", "1")] == ["1"]
+
+
+def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):
+    done = recipe.run(*FOLDS, FAIL="train")
+    assert done.returncode == 1
+    assert "error: train failed\ntrain: 1 of 2 failed; log: exp/" in done.stderr
+    recipe.calls(*FOLDS)
+    (recipe.directory / "conf/decode.yaml").touch()
+    assert recipe.run(*FOLDS, "--allow_pipes", "true", FAIL="format_data").returncode == 1
+    assert recipe.run(*FOLDS, "--stage", "5", FAIL="decode").returncode == 1
+    again = names(recipe.calls(*FOLDS, "--allow_pipes", "true"))
+    assert "format_data" in again and "decode" in again
+
+
+@pytest.mark.parametrize("stage, message", [
+    (2, "dump/fold1/train is missing: run stage 1 first"),
+    (3, "dump/fold1/train is missing: run stage 1 first"),
+    (4, "exp/t/fold1/checkpoints is missing: run stage 3 first"),
+    (5, "exp/t/fold1/ave.safetensors is missing: run stage 4 first"),
+    (6, "exp/t/fold1/decode_default/test is missing: run stage 5 first"),
+])
+def test_a_stage_whose_input_is_missing_names_the_stage_that_makes_it(recipe, stage, message):
+    done = recipe.run(*FOLDS, "--ser_tag", "t", "--stage", str(stage))
+    assert (done.returncode, done.stderr) == (1, f"error: {message}\n")
+
+
+def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
+    calls = recipe.calls(*FOLDS, "--corpus_dir", "my $dir", "--local_data_opts", "--a 'b c' \"\" `id` *",
+                         "--ser_args", "max_steps=1 name='<|x|> $(id)'", "--whisper_model", "/m/tiny en/",
+                         "--inference_args", "beam_size=1")
+    assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b c", "", "`id`", "*"]
+    train = calls[names(calls).index("train")]
+    assert train[-2:] == ["max_steps=1", "name=<|x|> $(id)"]
+    assert option(train, "--whisper_model") == "/m/tiny en/"
+    tag = "train_serialmtl_tiny_en_max_steps=1_name=___x_____id___asr_gender_emotion"
+    assert option(train, "--exp_dir") == f"exp/{tag}/fold1"
+    decode = calls[names(calls).index("decode")]
+    assert option(decode, "--out_dir") == f"exp/{tag}/fold1/decode_beam_size=1/test" and decode[-1] == "beam_size=1"
+
+
+def test_decoding_in_parts_shares_the_threads_and_combines(recipe):
+    calls = recipe.calls("--folds", "1", "--token_type=bpe", "--ser_tag=t", "--inference_nj=2",
+                         "--inference_config", "conf/decode_b.yaml")
+    hyp, work = "exp/t/fold1/decode_b/test", "exp/t/fold1/log/decode_b/test"
+    decodes = sorted(call for call in calls if call[0] == "decode")
+    assert [option(call, "--data_dir") for call in decodes] == [f"{work}/parts/data/1", f"{work}/parts/data/2"]
+    assert ["combine_dirs", "--out_dir", hyp, f"{work}/parts/hyp/1", f"{work}/parts/hyp/2"] in calls
+    assert not (recipe.directory / work / "parts").exists()
+    assert (recipe.directory / work / "decode.2.log").exists()
+
+
+def test_stage_7_and_skipped_stages(recipe):
+    calls = recipe.calls(*FOLDS, "--skip_stages", "5 6", "--skip_export", "false")
+    assert names(calls)[-2:] == ["export", "export"] and "decode" not in names(calls)
+
+
+def test_whisper_tokens_need_a_model_and_a_config_must_exist(recipe):
+    assert "token_type=whisper needs --whisper_model" in recipe.run("--folds", "1").stderr
+    done = recipe.run(*FOLDS, "--ser_config", "conf/no.yaml")
+    assert "error: conf/no.yaml is missing: write it, or choose another file with --ser_config" in done.stderr
+
+
+def test_a_backend_that_is_not_there_is_refused(recipe):
+    done = recipe.run(*FOLDS, cmd_backend="slurm")
+    assert (done.returncode, done.stderr) == (2, "error: cmd.sh: cmd_backend is 'slurm'; only local is available\n")
+
+
+def test_setup_makes_a_recipe_directory_once(tmp_path):
+    template = tmp_path / "egs/TEMPLATE/ser1"
+    subprocess.run(["cp", "-R", TEMPLATE, tmp_path], check=True)
+    template.parent.mkdir(parents=True)
+    (tmp_path / "ser1").rename(template)
+    setup = [template / "setup.sh", "egs/new/ser1"]
+    subprocess.run(setup, cwd=tmp_path, check=True)
+    new = tmp_path / "egs/new/ser1"
+    for name in ("ser.sh", "path.sh", "cmd.sh", "utils"):
+        assert os.readlink(new / name) == f"../../TEMPLATE/ser1/{name}" and (new / name).exists()
+    assert (new / "conf").is_dir() and os.access(new / "run.sh", os.X_OK)
+    (new / "path.sh").unlink()
+    (new / "path.sh").touch()
+    done = subprocess.run([new / "local/data.sh", "--corpus_dir", "x"], cwd=new, check=False, capture_output=True,
+                          text=True)
+    assert done.returncode == 1 and "still the stub" in done.stderr
+    for target in ("egs/new/ser1", "elsewhere/new/ser1"):
+        assert subprocess.run([setup[0], target], cwd=tmp_path, check=False, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("corpus", ["mini_emo", "emodb", "ravdess"])
+def test_the_recipes_link_to_the_template_and_pass_options_on(corpus):
+    recipe = EGS / corpus / "ser1"
+    for name in ("ser.sh", "path.sh", "cmd.sh", "utils"):
+        assert os.readlink(recipe / name) == f"../../TEMPLATE/ser1/{name}"
+    done = subprocess.run([recipe / "run.sh", "--nj", "77", "--help"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and "[77]" in done.stdout
