@@ -2,14 +2,12 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_state, save_state, save_weights, write_text
@@ -17,6 +15,7 @@ from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.dataset import Utterance, bucketed, load
 from whisper_er.errors import UserError
 from whisper_er.models.base import Model
+from whisper_er.progress import progress_bar
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.validation import Validation, selecting_task, validate
 
@@ -54,7 +53,7 @@ class Trainer:
         self.resume()
         writer = self.tensorboard()
         sums = Sums(len(self.task_names))
-        bar = tqdm(total=self.config.max_steps, initial=self.progress.step, unit="step", disable=not sys.stderr.isatty())
+        bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
         for micro_batches, size in self.steps(train):
             if self.progress.finished:
@@ -195,8 +194,7 @@ class Trainer:
             file.write(json.dumps(entry) + "\n")
 
     def say(self, text: str) -> None:
-        tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stdout)
-        sys.stdout.flush()
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def tensorboard(self):
         try:

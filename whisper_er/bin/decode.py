@@ -14,8 +14,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from whisper_er import config as configuration
 from whisper_er import kaldi
 from whisper_er.bin import run
@@ -24,6 +22,7 @@ from whisper_er.config import DecodeConfig
 from whisper_er.dataset import by_length, load, read_utterances
 from whisper_er.logmel import SAMPLE_RATE
 from whisper_er.models.base import Prediction
+from whisper_er.progress import progress_bar
 from whisper_er.recognizer import Recognizer
 
 
@@ -47,8 +46,10 @@ def main() -> None:
     batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers)
     start = time.monotonic()
     predictions: list[Prediction] = []
-    for batch_predictions in tqdm(recognizer(batches, config), total=len(plan), unit="batch", disable=None):
-        predictions += batch_predictions
+    with progress_bar(len(utterances), "utt") as bar:
+        for found in recognizer(batches, config):
+            predictions += found
+            bar.update(len(found))
     seconds = time.monotonic() - start
     audio = sum(utt.num_samples for utt in utterances) / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")

@@ -2,6 +2,7 @@
 
 import torch
 from transformers import WhisperConfig, WhisperModel
+from transformers.utils import logging
 
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.errors import UserError
@@ -34,6 +35,7 @@ def assemble(config: TrainConfig, whisper: WhisperModel, tokenizer: Tokenizer) -
 
 def load_whisper(config: ModelConfig) -> WhisperModel:
     """Pretrained weights as float32: a checkpoint stored as float16 would otherwise stay so."""
+    logging.disable_progress_bar()  # it would fill the log
     try:
         return WhisperModel.from_pretrained(config.whisper_model, dtype=torch.float32, attn_implementation="sdpa")
     except (OSError, ValueError) as error:

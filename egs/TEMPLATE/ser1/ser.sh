@@ -140,10 +140,10 @@ stage_1() {  # data prep
     fi
 
     for set_name in "${raw_sets[@]}"; do
-        options="tasks=${tasks} allow_pipes=${allow_pipes}"
+        run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
+        options="allow_pipes=${allow_pipes}"
         up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
-        run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
         "${train_cmd[@]}" --num_threads 1 --name format_data "${dumpdir}/log/${set_name}.log" \
             python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
             --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}"

@@ -39,7 +39,7 @@ class Job:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"# {text}\n")
 
-    def start(self, env: dict[str, str]) -> None:
+    def start(self, env: dict[str, str], terminal: tuple[int, ...]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         host = f"host {socket.gethostname()}, start {datetime.now():%Y-%m-%d %H:%M:%S}"
         self.note(f"{shlex.join(self.argv)}\n# {host}")
@@ -47,7 +47,7 @@ class Job:
         with self.log.open("ab") as log:
             try:  # in a session of its own: ending the job ends whatever it started as well
                 self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                                start_new_session=True)
+                                                pass_fds=terminal, start_new_session=True)
             except OSError as error:
                 log.write(f"error: cannot run {self.argv[0]}: {error.strerror}\n".encode())
 
@@ -72,10 +72,13 @@ class Job:
 def run_all(jobs: list[Job], at_once: int, env: dict[str, str]) -> list[Job]:
     """The jobs that failed. After a failure no other is started; those that run may finish."""
     waiting, running, failed, caller = list(jobs), [], [], os.getppid()
+    # A job that runs alone may show its progress on our terminal (whisper_er/progress.py); its output goes to the log.
+    terminal = (os.dup(sys.stderr.fileno()),) if min(at_once, len(jobs)) == 1 and sys.stderr.isatty() else ()
+    env = env | ({"PROGRESS_FD": str(terminal[0])} if terminal else {})
     while running or (waiting and not failed):
         while waiting and not failed and not received and len(running) < at_once:
             running.append(waiting.pop(0))
-            running[-1].start(env)
+            running[-1].start(env, terminal)
         if received or os.getppid() != caller:
             stop(running)
         for job in [job for job in running if job.exit_code() is not None]:

@@ -1,0 +1,15 @@
+import os
+import sys
+
+from tqdm import tqdm
+
+
+def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
+    """A bar with rate and time left where there is a terminal, nothing in a log.
+
+    The recipe's launcher sends our own output to a log; the terminal that it was started from, if any, it hands on as
+    the file descriptor PROGRESS_FD.
+    """
+    descriptor = os.environ.get("PROGRESS_FD")
+    file = os.fdopen(os.dup(int(descriptor)), "w") if descriptor else sys.stderr
+    return tqdm(total=total, initial=initial, unit=unit, file=file, disable=not file.isatty(), dynamic_ncols=True)
