@@ -77,7 +77,8 @@ def test_bootstrap_wa_is_the_binomial_quantile():
 
 def test_bootstrap_repeats_with_its_seed_and_changes_with_another():
     score = score_categories(*random_pairs(97, 0), LABELS)
-    assert bootstrap_intervals(score, seed=1) == bootstrap_intervals(score, seed=1) != bootstrap_intervals(score, seed=2)
+    assert bootstrap_intervals(score, seed=1) == bootstrap_intervals(score, seed=1)
+    assert bootstrap_intervals(score, seed=1) != bootstrap_intervals(score, seed=2)
 
 
 def test_bootstrap_of_no_error_has_no_width():

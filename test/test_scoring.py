@@ -31,7 +31,8 @@ def write_dir(path: Path, **tables: dict[str, str]) -> Path:
 
 def write_token_list(path: Path, tasks=(ASR, EMOTION), language="en") -> Path:
     path.mkdir(parents=True, exist_ok=True)
-    content = {"tasks": [{"name": t.name, "kind": t.kind, "labels": list(t.labels)} for t in tasks], "language": language}
+    listed = [{"name": task.name, "kind": task.kind, "labels": list(task.labels)} for task in tasks]
+    content = {"tasks": listed, "language": language}
     (path / "token_list.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 

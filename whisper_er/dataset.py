@@ -54,7 +54,9 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
 
 def check_length(directory: Path, utterances: Sequence[Utterance], long_audio: str) -> None:
     """Whisper's encoder reads 30 s: longer audio is an error, or is named and cut when it is loaded."""
-    long = [f"{utt.utt_id} ({utt.num_samples / SAMPLE_RATE:.1f} s)" for utt in utterances if utt.num_samples > MAX_SAMPLES]
+    long = [
+        f"{utt.utt_id} ({utt.num_samples / SAMPLE_RATE:.1f} s)" for utt in utterances if utt.num_samples > MAX_SAMPLES
+    ]
     if not long:
         return
     names = ", ".join(long[:5]) + (", ..." if len(long) > 5 else "")
@@ -72,7 +74,7 @@ def collate(utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: i
     for utt, wave in zip(utterances, waves):
         if len(wave) != min(utt.num_samples, MAX_SAMPLES):
             raise UserError(
-                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples says {utt.num_samples}; run stage 1"
+                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
             )
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [

@@ -50,7 +50,7 @@ def collect(exp_dir: Path, folds: Sequence[str], test_set: str, inference_tag: s
         tags = complete_tags(list(fold_dirs.values()), test_set)
     if not tags:
         where = " ".join(map(str, fold_dirs.values()))
-        raise UserError(f"{test_set}: no decode_*/{test_set}/{RESULT} that exists in all of {where}; run stages 5 and 6")
+        raise UserError(f"{test_set}: no decode_*/{test_set}/{RESULT} exists in all of {where}; run stages 5 and 6")
     return [
         summarize(f"{tag}/{test_set}", {fold: read_fold(d / tag / test_set) for fold, d in fold_dirs.items()})
         for tag in tags

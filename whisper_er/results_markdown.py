@@ -56,7 +56,8 @@ def summary_table(result: SetResult) -> str:
         rows.append([fold, str(part.result["num_utterances"]), *(c.show(part.result["tasks"]) for c in columns)])
     if result.mean is not None:
         rows.append(["mean ± sd", "", *(column.show(result.mean, result.sd) for column in columns)])
-        rows.append(["pooled", str(result.pooled["num_utterances"]), *(c.show(result.pooled["tasks"]) for c in columns)])
+        pooled = result.pooled
+        rows.append(["pooled", str(pooled["num_utterances"]), *(column.show(pooled["tasks"]) for column in columns)])
     return table(rows)
 
 
@@ -85,8 +86,9 @@ def notes(result: SetResult) -> list[str]:
     lines = []
     for name, figures in result.pooled["tasks"].items():
         if figures["kind"] == "category":
-            lines.append(f"{name}: {level_percent()} interval of the pooled figures: WA {interval(figures['wa_interval'])}, "
-                         f"UA {interval(figures['ua_interval'])} ({NUM_RESAMPLES} bootstrap resamples of the utterances)")
+            wa, ua = interval(figures["wa_interval"]), interval(figures["ua_interval"])
+            lines.append(f"{name}: {level_percent()} interval of the pooled figures: WA {wa}, UA {ua} "
+                         f"({NUM_RESAMPLES} bootstrap resamples of the utterances)")
         if figures["kind"] == "text":
             lines += [text_note("WER", normalizer(result), figures["normalized"]),
                       text_note("WER raw", "text as it is", figures["raw"])]

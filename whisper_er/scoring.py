@@ -66,7 +66,7 @@ def read_token_list(directory: Path) -> TokenList:
         language = content["language"]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         problem = " ".join(f"{type(error).__name__} {error}".split())
-        raise UserError(f"{path}: not a token list ({problem}); it needs tasks and language; run stage 2 again") from error
+        raise UserError(f"{path}: not a token list ({problem}); run stage 2 again") from error
     spelling = directory / "tokenizer" / "normalizer.json"
     return TokenList({task.name: task for task in tasks}, language, spelling if spelling.is_file() else None)
 

@@ -42,8 +42,8 @@ def beam_search(
     first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: says the tokens after the hypotheses that
     stood at these rows of the previous call, rows counted over (utterance, beam) flattened; utterances whose search has
     ended are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included.
-    An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so far,
-    is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
+    An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
+    far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
     beam = Beam(first_logits_UV.shape[0], beam_size, length_penalty, grammar, max_tokens_U)
     logits_BKV = first_logits_UV[:, None]

@@ -1,4 +1,4 @@
-"""What is predicted for an utterance. A task is data: adding one to a corpus is a file `utt2<name>` and a word in `tasks`."""
+"""What is predicted for an utterance. A task is data: a new one is a file `utt2<name>` and a word in `tasks`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ class Trainer:
         self.task_names = [task.name for task in tokenizer.tasks]
         self.selecting = selecting_task(tokenizer.tasks, config.valid_task)
         if self.selecting not in self.task_names:
-            raise UserError(f"valid_task: '{self.selecting}' is not among the tasks; allowed: {' '.join(self.task_names)}")
+            raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
         self.optimizer = make_optimizer(model, config.optim)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, "max", factor=config.optim.plateau_factor, patience=config.optim.plateau_patience
@@ -82,7 +82,7 @@ class Trainer:
         per_epoch = math.ceil(len(train) / (small * self.config.accum_grad))
         while True:
             epoch, done = divmod(self.progress.step, per_epoch)
-            plan = bucketed(num_samples, small * self.config.accum_grad, seed=self.config.seed * 1_000_003 + epoch)[done:]
+            plan = bucketed(num_samples, small * self.config.accum_grad, self.seed(epoch))[done:]
             parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
             flat = [part for step in parts for part in step]
             batches = load(train, flat, self.tokenizer, positions, self.config.num_workers)
@@ -91,7 +91,7 @@ class Trainer:
 
     def step(self, micro_batches: list[Batch], size: int, sums: "Sums") -> float:
         """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.progress.step)  # dropout and SpecAugment: no state to save
+        torch.manual_seed(self.seed(self.progress.step))  # dropout and SpecAugment, without a state to save
         self.warm_up()
         total = 0.0
         for batch in micro_batches:
@@ -108,6 +108,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         return total / size
+
+    def seed(self, number: int) -> int:
+        """A seed of its own for each epoch or step of each run."""
+        return self.config.seed * 1_000_003 + number
 
     def warm_up(self) -> None:
         """Raise the learning rate linearly over the first warmup_steps; from then on the scheduler has it."""

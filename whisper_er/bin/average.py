@@ -25,7 +25,7 @@ def main() -> None:
         raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
     listed = json.loads(path.read_text())
     best = listed["best"]
-    few = f" (n_best is {listed['n_best']}, but training validated no more often)" if len(best) < listed["n_best"] else ""
+    few = f" (n_best is {listed['n_best']}, training validated no more often)" if len(best) < listed["n_best"] else ""
     print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")
     for entry in best:
         print(f"  step {entry['step']}: {entry['accuracy']:.4f}, loss {entry['loss']:.4f}")

@@ -32,7 +32,7 @@ def main() -> None:
 
     recognizer = Recognizer.open(args.exp_dir, args.model)
     if not isinstance(recognizer.model, WhisperER):
-        raise UserError(f"{args.exp_dir}: only model.kind=seq2seq can be exported; transformers has no class for others")
+        raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only, so nothing else is exported")
     with kaldi.replace_dir(args.out_dir, holds="config.json") as directory:
         whisper = to_transformers(recognizer.model)
         whisper.save_pretrained(directory)
@@ -79,7 +79,7 @@ def model_card(exp_dir: Path, recognizer: Recognizer) -> str:
     ]
     settings = yaml.safe_load((exp_dir / "config.yaml").read_text())
     return (
-        f"# {exp_dir.resolve().parent.name}\n\nA Whisper-ER model: the decoder writes the tasks below one after the other."
+        f"# {exp_dir.resolve().parent.name}\n\nA Whisper-ER model: its decoder writes the tasks below in this order."
         f"\n\n{tasks}\n\nPad rule of the encoder's input: `{settings['model']['pad']}`. Prefix ids:"
         f" {recognizer.tokenizer.prefix}.\n\n## Scores\n\n{chr(10).join(scores) or 'none yet: run stage 6 first'}\n"
     )

@@ -16,7 +16,7 @@ from whisper_er.scoring import to_json, write_whole
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment directory; the results are written here")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment; the results are written here")
     parser.add_argument("--folds", default="", help='folds to gather, e.g. "1 2 3"; empty: the experiment has none')
     parser.add_argument("--test_sets", required=True, help='test sets, e.g. "test"')
     parser.add_argument("--inference_tag", default="", help="decode_<inference_tag>; empty: all that every fold has")

@@ -39,7 +39,7 @@ def main() -> None:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:
-                raise UserError(f"{args.train_set}/text: no transcripts to train SentencePiece on; use token_type=whisper")
+                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper")
             base = train_sentencepiece(texts, args.bpe_size, directory)
         elif not args.whisper_model:
             raise UserError("token_type=whisper needs whisper_model, a hub name or directory")

@@ -49,7 +49,7 @@ def fresh_whisper(config: ModelConfig, tokenizer: Tokenizer) -> WhisperModel:
     known = WhisperConfig()
     for key in config.whisper_sizes:
         if not hasattr(known, key):
-            raise UserError(f"model.whisper_sizes: unknown key '{key}'; allowed are those of transformers' WhisperConfig")
+            raise UserError(f"model.whisper_sizes: unknown key '{key}'; allowed: those of transformers' WhisperConfig")
     special = {"pad_token_id": tokenizer.end, "bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
     sizes = {"vocab_size": tokenizer.text.size, "decoder_start_token_id": tokenizer.prefix[0], **special}
     return WhisperModel(WhisperConfig(**{**sizes, **config.whisper_sizes}))

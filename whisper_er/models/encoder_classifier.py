@@ -23,7 +23,7 @@ class EncoderClassifier(Model):
         super().__init__()
         for task in tasks:
             if task.kind == "text":
-                raise UserError(f"model.kind: encoder_classifier has no decoder, so it cannot do the task '{task.name}'")
+                raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder = AudioEncoder(encoder, PadRule.parse(config.pad), config.specaug)
         self.tasks, self.whisper_config = tasks, encoder.config
         self.heads = torch.nn.ModuleDict(
@@ -52,7 +52,9 @@ class EncoderClassifier(Model):
         predictions = []
         for b, utt_id in enumerate(batch.utt_ids):
             posteriors = {task.name: rows[b] for task, rows in zip(self.tasks, probabilities)}
-            values = {task.name: task.value(posteriors[task.name], argmax(posteriors[task.name])) for task in self.tasks}
+            values = {
+                task.name: task.value(posteriors[task.name], argmax(posteriors[task.name])) for task in self.tasks
+            }
             predictions.append(Prediction(utt_id, values, posteriors))
         return predictions
 

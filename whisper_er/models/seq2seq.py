@@ -76,7 +76,7 @@ class WhisperER(Model):
         return [self.prediction(utt_id, item, config.posterior) for utt_id, item in zip(batch.utt_ids, found)]
 
     def max_tokens(self, mask_BT: torch.Tensor, maxlenratio: float) -> torch.Tensor:
-        """Most tokens of each utterance's target: text in proportion to its own length, within the decoder's positions."""
+        """Most tokens of each target: text in proportion to the utterance's length, within the decoder's positions."""
         closing = self.grammar.closing_Q[0]
         positions = self.max_target - len(self.tokenizer.prefix)
         return (closing + (mask_BT.sum(1) * maxlenratio).ceil().long()).clamp(max=positions)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Speak the mini_emo corpus -> downloads/mini_emo, data/all. Run in the recipe directory; --help lists the options.
+# Speak the mini_emo corpus -> downloads/mini_emo, ${datadir:-data}/all. Run in the recipe directory; --help lists the options.
 #   local/data.sh --utterances_per_speaker 60
 set -euo pipefail
 
@@ -7,4 +7,4 @@ set -euo pipefail
 . ./path.sh
 
 # One thread: each sentence is spoken by a fork of the process, which other threads would only disturb.
-OMP_NUM_THREADS=1 python local/make_corpus.py "$@"
+OMP_NUM_THREADS=1 python local/make_corpus.py --out_dir "${datadir:-data}/all" "$@"

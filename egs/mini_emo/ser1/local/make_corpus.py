@@ -69,7 +69,6 @@ class Utterance:
 
 
 AUDIO_DIR = Path("downloads/mini_emo")
-DATA_DIR = Path("data/all")
 SPEAKERS = (
     Speaker(1, "male", "en+m1", pitch=48, rate=144),
     Speaker(1, "female", "en-us+f2", pitch=50, rate=152),
@@ -161,13 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances_per_speaker", type=int, default=60, help="a multiple of 4 from 8 on [60]")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of sentences [0]")
+    parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write [data/all]")
     args = parser.parse_args()
     utterances = list(plan(args.utterances_per_speaker, args.seed))
-    if DATA_DIR.exists():
-        shutil.rmtree(DATA_DIR)  # first of all: old texts must never stand beside new audio
+    if args.out_dir.exists():
+        shutil.rmtree(args.out_dir)  # first of all: old texts must never stand beside new audio
     seconds = make_audio(utterances)
-    write_dir(DATA_DIR, tables(utterances))
-    print(f"{DATA_DIR}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "
+    write_dir(args.out_dir, tables(utterances))
+    print(f"{args.out_dir}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "
           f"{min(seconds):.1f} to {max(seconds):.1f} s each (mean {np.mean(seconds):.1f}); audio in {AUDIO_DIR}")
 
 
