@@ -28,7 +28,7 @@ TRAIN = {
 
 
 def write_corpus(root: Path) -> Path:
-    """Write root/{train,valid,test}, root/token_list, root/train.yaml and root/decode.yaml; returns root.
+    """Write root/{train,valid,test}, root/token_list, root/label_list (no asr), root/{train,decode}.yaml; returns root.
 
     Every second transcript or so is empty and every third utterance has no gender: both are allowed.
     """
@@ -51,6 +51,7 @@ def write_corpus(root: Path) -> Path:
     (root / "train.yaml").write_text(yaml.safe_dump(TRAIN))
     (root / "decode.yaml").write_text(yaml.safe_dump({"beam_size": 2, "num_workers": 0}))
     call(token_list, *token_list_arguments(root))
+    call(token_list, *token_list_arguments(root, "--tasks", "gender emotion", "--out_dir", root / "label_list"))
     return root
 
 

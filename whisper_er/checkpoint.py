@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from whisper_er.errors import UserError
 
@@ -20,8 +20,14 @@ def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    file = open_weights(path)
+    return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def open_weights(path: Path) -> safe_open:
+    """Open a file for reading tensor by tensor; UserError where it is missing, cut short or something else."""
     try:
-        return load_file(path)
+        return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
@@ -60,11 +66,9 @@ def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
 
     One tensor is held at a time besides the result, whatever the number of checkpoints.
     """
-    with safe_open(paths[0], framework="pt") as first:
-        names = list(first.keys())
-    files = [safe_open(path, framework="pt") for path in paths]
+    files = [open_weights(path) for path in paths]
     result = {}
-    for name in names:
+    for name in files[0].keys():
         total = files[0].get_tensor(name).double()
         for file in files[1:]:
             total += file.get_tensor(name)

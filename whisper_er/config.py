@@ -86,6 +86,7 @@ def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    check_mapping(values, str(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -111,8 +112,7 @@ def set_nested(values: dict, keys: list[str], value: Any) -> None:
 
 def build(cls: type[C], values: Any, where: str) -> C:
     """Make a configuration of type `cls` from plain values; `where` opens the error messages."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: expected 'key: value' lines, found {values!r}")
+    check_mapping(values, where)
     types = typing.get_type_hints(cls)
     for key in values:
         if key not in types:
@@ -120,6 +120,11 @@ def build(cls: type[C], values: Any, where: str) -> C:
             hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(types)}"
             raise UserError(f"{where}: unknown key '{key}'; {hint}")
     return cls(**{key: convert(value, types[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def check_mapping(values: Any, where: str) -> None:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected 'key: value' lines, found {values!r}")
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:

@@ -46,7 +46,10 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
                     task.index(values[task.name])
                 except UserError as error:
                     raise UserError(f"{directory}: {utt_id}: {error}") from None
-        num_samples = int(data["utt2num_samples"][utt_id])
+        try:
+            num_samples = int(data["utt2num_samples"][utt_id])
+        except ValueError as error:
+            raise UserError(f"{directory}/utt2num_samples: {utt_id}: {error}; run stage 1") from None
         utterances.append(Utterance(utt_id, data["wav.scp"][utt_id], num_samples, values))
     check_length(directory, utterances, long_audio)
     return utterances

@@ -98,7 +98,7 @@ def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugm
     num_bins, longest = mel_BFN.shape[1:]
     mean_B11 = (mel_BFN.sum((1, 2)) / (frames_B * num_bins))[:, None, None]
     bins = torch.full_like(frames_B, num_bins)
-    time_BN = random_bands(frames_B, frames_B * config.time_width, longest, config.time_masks)
+    time_BN = random_bands(frames_B, (frames_B * config.time_width).floor(), longest, config.time_masks)
     freq_BF = random_bands(bins, bins.clamp(max=config.freq_width), num_bins, config.freq_masks)
     inside_BN = torch.arange(longest, device=mel_BFN.device) < frames_B[:, None]
     masked = (time_BN[:, None, :] | freq_BF[:, :, None]) & inside_BN[:, None, :]

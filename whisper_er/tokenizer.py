@@ -15,6 +15,7 @@ import yaml
 from transformers import WhisperConfig, WhisperTokenizer
 
 from whisper_er.errors import UserError
+from whisper_er.hub import load_pretrained
 from whisper_er.task import Task
 
 LIST_FILE = "token_list.yaml"
@@ -180,21 +181,9 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
 def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
     """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
-    try:
-        tokenizer = WhisperTokenizer.from_pretrained(whisper_model)
-        config = WhisperConfig.from_pretrained(whisper_model)
-    except (OSError, ValueError) as error:
-        raise UserError(cannot_load(whisper_model, error)) from None
+    tokenizer = load_pretrained(WhisperTokenizer, whisper_model)
+    config = load_pretrained(WhisperConfig, whisper_model)
     return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language)
-
-
-def cannot_load(whisper_model: str, error: Exception) -> str:
-    """One line for a model that is neither a directory nor on a hub that can be reached."""
-    reason = " ".join(str(error).split())[:200]
-    return (
-        f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub name "
-        f"such as openai/whisper-base with the hub reachable or the model in its cache ({reason})"
-    )
 
 
 def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:

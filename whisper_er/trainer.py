@@ -52,35 +52,36 @@ class Trainer:
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.resume()
         writer = self.tensorboard()
-        sums = Sums(len(self.task_names))
+        sums = Sums(len(self.task_names), self.progress.step)
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
         for micro_batches, size in self.steps(train):
-            if self.progress.finished:
-                break
             loss = self.step(micro_batches, size, sums)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
             step = self.progress.step
             if step % self.config.log_interval == 0:
                 self.log(sums, writer)
-                sums = Sums(len(self.task_names))
+                sums = Sums(len(self.task_names), step)
             if step % self.config.valid_interval == 0 or step == self.config.max_steps:
                 result = validate(self.model, valid, self.tokenizer, self.config, self.device)
                 self.after_validation(result, writer)
+                if self.progress.finished:
+                    break
+                sums = Sums(len(self.task_names), step)  # a resumed run starts here, and is to log the same
         bar.close()
         writer.close()
         return self.progress.finished
 
     def steps(self, train: Sequence[Utterance]):
-        """The batches of each step from where training stands, and the number of utterances in them, without end.
+        """The batches of each step and the number of utterances in them, from where training stands until it has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped.
         """
         num_samples = [utt.num_samples for utt in train]
         small, positions = self.config.batch_size, self.model.max_target
         per_epoch = math.ceil(len(train) / (small * self.config.accum_grad))
-        while True:
+        while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
             plan = bucketed(num_samples, small * self.config.accum_grad, self.seed(epoch))[done:]
             parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
@@ -122,11 +123,12 @@ class Trainer:
 
     def log(self, sums: "Sums", writer) -> None:
         values = {"loss": sums.loss / sums.utterances, **sums.per_task(self.task_names)}
-        lr, rate = self.optimizer.param_groups[0]["lr"], sums.utterances / (time.monotonic() - sums.start)
-        left = (self.config.max_steps - self.progress.step) * (time.monotonic() - sums.start) / self.config.log_interval
+        seconds, steps = time.monotonic() - sums.start, self.progress.step - sums.first_step
+        lr, rate = self.optimizer.param_groups[0]["lr"], sums.utterances / seconds
+        left = (self.config.max_steps - self.progress.step) * seconds / steps  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
         self.say(f"step {self.progress.step}/{self.config.max_steps} {text} lr {lr:.3g}"
-                 f" {rate:.1f} utt/s, at most {left / 60:.1f} min left")  # fmt: skip
+                 f" {rate:.1f} utt/s, about {left / 60:.1f} min left")  # fmt: skip
         for name, value in {**values, "lr": lr}.items():
             writer.add_scalar(f"train/{name}", value, self.progress.step)
         self.record({"step": self.progress.step, "train": values, "lr": lr, "utterances_per_second": round(rate, 2)})
@@ -148,22 +150,23 @@ class Trainer:
             progress.finished = f"max_steps={self.config.max_steps} reached"
         elif progress.since_better >= self.config.patience:
             progress.finished = f"no improvement in {self.config.patience} validations"
-        self.save()
-        for item in dropped:
-            self.checkpoint(item).unlink(missing_ok=True)
-
         text = " ".join(f"{name} {value:.4f}" for name, value in result.accuracy.items())
         self.say(f"step {progress.step} validation: loss {result.loss:.4f} accuracy: {text}{' (best so far)' * better}")
         for name, value in result.accuracy.items():
             writer.add_scalar(f"valid/accuracy_{name}", value, progress.step)
         writer.add_scalar("valid/loss", result.loss, progress.step)
+        writer.flush()
+        # Recorded before it is saved: a run that is killed in between repeats this validation and removes the record.
         self.record({"step": progress.step, "valid": asdict(result)})
+        self.save()
+        for item in dropped:
+            self.checkpoint(item).unlink(missing_ok=True)
 
     def checkpoint(self, entry: dict) -> Path:
         return self.exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
 
     def save(self) -> None:
-        """The whole state, then the list of the best: a run that is killed in between repeats this validation."""
+        """The whole state, then the list of the best, which a run that is killed in between writes when it resumes."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -171,6 +174,10 @@ class Trainer:
             "progress": asdict(self.progress),
         }
         save_state(state, self.exp_dir / "state.pt")
+        self.list_best()
+
+    def list_best(self) -> None:
+        """What averaging reads."""
         best = {"metric": f"valid_{self.selecting}_accuracy", "n_best": self.config.n_best, "best": self.progress.best}
         write_text(self.exp_dir / "checkpoints" / "best.json", json.dumps(best, indent=1) + "\n")
 
@@ -185,6 +192,7 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             ended = f", {self.progress.finished}" if self.progress.finished else ""
             self.say(f"resumed from {path} at step {self.progress.step}{ended}")
+            self.list_best()
         kept = {self.checkpoint(entry) for entry in self.progress.best}
         for stray in set((self.exp_dir / "checkpoints").glob("step*.safetensors")) - kept:
             stray.unlink()
@@ -209,10 +217,10 @@ class Trainer:
 
 
 class Sums:
-    """What is logged, summed since the last log line."""
+    """What is logged, summed since the last log line or validation."""
 
-    def __init__(self, num_tasks: int) -> None:
-        self.loss, self.utterances, self.start = 0.0, 0, time.monotonic()
+    def __init__(self, num_tasks: int, first_step: int) -> None:
+        self.loss, self.utterances, self.start, self.first_step = 0.0, 0, time.monotonic(), first_step
         self.nll_K, self.count_K = torch.zeros(num_tasks), torch.zeros(num_tasks)
 
     def add(self, output, utterances: int) -> None:

@@ -6,10 +6,11 @@ from transformers.utils import logging
 
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.errors import UserError
+from whisper_er.hub import load_pretrained
 from whisper_er.models.base import Model
 from whisper_er.models.encoder_classifier import EncoderClassifier
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import Tokenizer, cannot_load
+from whisper_er.tokenizer import Tokenizer
 
 
 def build_model(config: TrainConfig, tokenizer: Tokenizer) -> Model:
@@ -36,10 +37,7 @@ def assemble(config: TrainConfig, whisper: WhisperModel, tokenizer: Tokenizer) -
 def load_whisper(config: ModelConfig) -> WhisperModel:
     """Pretrained weights as float32: a checkpoint stored as float16 would otherwise stay so."""
     logging.disable_progress_bar()  # it would fill the log
-    try:
-        return WhisperModel.from_pretrained(config.whisper_model, dtype=torch.float32, attn_implementation="sdpa")
-    except (OSError, ValueError) as error:
-        raise UserError(cannot_load(config.whisper_model, error)) from None
+    return load_pretrained(WhisperModel, config.whisper_model, dtype=torch.float32, attn_implementation="sdpa")
 
 
 def fresh_whisper(config: ModelConfig, tokenizer: Tokenizer) -> WhisperModel:

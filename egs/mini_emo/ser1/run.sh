@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --lang en \
     --tasks "asr gender emotion" \
     --folds "1" \
-    --token_type bpe \
+    --token_type bpe --bpe_size 60 \
     --ser_config conf/train_mini.yaml \
     --inference_config conf/decode.yaml \
     "$@"

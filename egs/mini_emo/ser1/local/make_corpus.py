@@ -70,16 +70,16 @@ class Utterance:
 
 AUDIO_DIR = Path("downloads/mini_emo")
 SPEAKERS = (
-    Speaker(1, "male", "en+m1", pitch=48, rate=144),
-    Speaker(1, "female", "en-us+f2", pitch=50, rate=152),
-    Speaker(2, "male", "en-us+m3", pitch=40, rate=152),
-    Speaker(2, "female", "en+f1", pitch=44, rate=140),
-    Speaker(3, "male", "en+m7", pitch=44, rate=138),
-    Speaker(3, "female", "en-us+f4", pitch=54, rate=146),
-    Speaker(4, "male", "en-us+m2", pitch=42, rate=148),
-    Speaker(4, "female", "en+f3", pitch=46, rate=156),
-    Speaker(5, "male", "en+m4", pitch=50, rate=154),
-    Speaker(5, "female", "en-us+f5", pitch=42, rate=142),
+    Speaker(1, "male", "en+m1", pitch=38, rate=144),
+    Speaker(1, "female", "en-us+f2", pitch=62, rate=152),
+    Speaker(2, "male", "en-us+m3", pitch=32, rate=152),
+    Speaker(2, "female", "en+f1", pitch=58, rate=140),
+    Speaker(3, "male", "en+m7", pitch=36, rate=138),
+    Speaker(3, "female", "en-us+f4", pitch=66, rate=146),
+    Speaker(4, "male", "en-us+m2", pitch=34, rate=148),
+    Speaker(4, "female", "en+f3", pitch=60, rate=156),
+    Speaker(5, "male", "en+m4", pitch=40, rate=154),
+    Speaker(5, "female", "en-us+f5", pitch=56, rate=142),
 )
 EXCITED = Style(rate=1.1, pitch=13, pitch_range=85, volume=85)
 STYLES = {

@@ -1,0 +1,68 @@
+"""accum_grad forward passes of batch_size utterances make the update of one pass over all of them."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_experiment import write_corpus
+
+from whisper_er.config import TrainConfig, load
+from whisper_er.dataset import read_utterances
+from whisper_er.models.build import build_model
+from whisper_er.tokenizer import load_tokenizer
+from whisper_er.trainer import Sums, Trainer
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("accumulation") / "corpus")
+
+
+def updates(
+    corpus, tmp_path, batch_size: int, accum_grad: int, *overrides: str, token_list: str = "token_list"
+) -> tuple[list[torch.Tensor], list[float]]:
+    """Every weight after each of two steps of plain gradient descent (16 utterances, then 6), and the two losses."""
+    no_dropout = ["model.whisper_sizes.dropout=0", f"batch_size={batch_size}", f"accum_grad={accum_grad}"]
+    config = load(TrainConfig, corpus / "train.yaml", [*no_dropout, *overrides])
+    tokenizer = load_tokenizer(corpus / token_list)
+    once = read_utterances(corpus / "train", tokenizer, "error")
+    utterances = once + [dataclasses.replace(utt, utt_id=f"{utt.utt_id}-again") for utt in once]
+    torch.manual_seed(1)
+    trainer = Trainer(build_model(config, tokenizer), tokenizer, config, tmp_path, torch.device("cpu"))
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.5)  # Adam would hide a factor on the gradient
+    steps = trainer.steps(utterances)
+    weights, losses, sizes = [], [], []
+    for _ in range(2):
+        micro_batches, size = next(steps)
+        sizes.append([len(batch) for batch in micro_batches])
+        losses.append(trainer.step(micro_batches, size, Sums(len(tokenizer.tasks), 0)))
+        weights.append(torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()]))
+    full, rest = [batch_size] * accum_grad, [batch_size] * (6 // batch_size) + [6 % batch_size] * (6 % batch_size > 0)
+    assert sorted(sizes, key=sum) == [rest, full]
+    return weights, losses
+
+
+@pytest.mark.parametrize("rule", ["normalize_loss=true", "normalize_loss=false", "optim.grad_clip=0.1"])
+def test_four_times_four_is_sixteen_also_in_the_uneven_last_step(corpus, tmp_path, rule):
+    whole, whole_losses = updates(corpus, tmp_path, 16, 1, rule)
+    parts, part_losses = updates(corpus, tmp_path, 4, 4, rule)
+    assert part_losses == pytest.approx(whole_losses, rel=1e-5)
+    for a, b in zip(whole, parts):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    assert (whole[1] - whole[0]).abs().max() > 1e-3
+
+
+def test_other_splits_of_sixteen_agree_too(corpus, tmp_path):
+    whole, _ = updates(corpus, tmp_path, 16, 1)
+    for batch_size in (2, 8):
+        parts, _ = updates(corpus, tmp_path, batch_size, 16 // batch_size)
+        torch.testing.assert_close(whole[1], parts[1], rtol=0, atol=1e-5)
+
+
+def test_the_conventional_method_accumulates_in_the_same_way(corpus, tmp_path):
+    whole, parts = (
+        updates(corpus, tmp_path, size, 16 // size, "model.kind=encoder_classifier", token_list="label_list")[0]
+        for size in (16, 4)
+    )
+    torch.testing.assert_close(whole[1], parts[1], rtol=0, atol=1e-5)
+    assert (whole[1] - whole[0]).abs().max() > 1e-3

@@ -1,0 +1,166 @@
+"""A run that is stopped at any moment and started again ends bit-equal to one that was not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from tiny_experiment import call, train_and_average, train_arguments, write_corpus
+
+from whisper_er import checkpoint, trainer
+from whisper_er.bin import train
+
+# 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
+# One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
+OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
+             "optim.plateau_patience=0"]  # fmt: skip
+WRITES = [(checkpoint, "replace"), (trainer.Trainer, "record"), (trainer.Trainer, "step"), (trainer.Path, "unlink")]
+
+
+class Stopped(Exception):
+    pass
+
+
+class StopAt:
+    """Count the steps of a training run and everything that it writes or removes; raise before or after the n-th."""
+
+    def __init__(self, moment: int = 0, after: bool = False) -> None:
+        self.moment, self.after, self.count = moment, after, 0
+
+    def watch(self, do):
+        def watched(*args, **kwargs):
+            self.count += 1
+            if self.count == self.moment and not self.after:
+                raise Stopped
+            result = do(*args, **kwargs)
+            if self.count == self.moment and self.after:
+                raise Stopped
+            return result
+
+        return watched
+
+    def __enter__(self):
+        self.patches = [mock.patch.object(owner, name, self.watch(getattr(owner, name))) for owner, name in WRITES]
+        for patch in self.patches:
+            patch.start()
+        return self
+
+    def __exit__(self, *_):
+        for patch in self.patches:
+            patch.stop()
+
+
+def contents(exp_dir: Path) -> dict[str, object]:
+    """Everything in an experiment directory, but for its times, its command line and TensorBoard's files."""
+    files = [path for path in sorted(exp_dir.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
+    found = {str(path.relative_to(exp_dir)): path.read_bytes() for path in files if path.name != "environment.json"}
+    found["metrics.jsonl"] = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
+    for entry in found["metrics.jsonl"]:
+        entry.pop("utterances_per_second", None)
+    found["state.pt"] = str(torch.load(exp_dir / "state.pt", weights_only=True)["progress"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("resume") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def whole(corpus):
+    """What a run that nobody stopped leaves behind."""
+    return contents(train_and_average(corpus, corpus / "whole", *OVERRIDES))
+
+
+def test_the_same_seed_gives_bit_equal_files_and_another_seed_does_not(corpus, whole, tmp_path):
+    assert contents(train_and_average(corpus, tmp_path / "again", *OVERRIDES)) == whole
+    other = contents(train_and_average(corpus, tmp_path / "other", *OVERRIDES, "seed=2"))
+    ours = {name for name in whole if name.endswith(".safetensors")}
+    assert ours and all(other.get(name) != whole[name] for name in ours)
+
+
+def test_the_files_do_not_depend_on_the_number_of_reading_processes(corpus, whole, tmp_path):
+    found = contents(train_and_average(corpus, tmp_path / "exp", *OVERRIDES, "num_workers=1"))
+    assert {**found, "config.yaml": ""} == {**whole, "config.yaml": ""}
+
+
+def test_the_run_has_what_the_stops_are_to_meet(whole):
+    entries = whole["metrics.jsonl"]
+    assert [(entry["step"], "valid" in entry) for entry in entries] == [
+        (3, False), (4, True), (6, False), (8, True), (9, False), (10, True)
+    ]  # fmt: skip
+    assert len([name for name in whole if name.startswith("checkpoints/step")]) == 1
+    assert len({entry["lr"] for entry in entries if "lr" in entry}) == 3  # warm-up, full, after the plateau
+
+
+def test_a_run_stopped_before_or_after_any_step_write_or_removal_ends_as_if_it_had_not_stopped(corpus, whole, tmp_path):
+    moment, exp_dir = 1, tmp_path / "exp"
+    while True:
+        for after in (False, True):
+            with StopAt(moment, after) as stop:
+                try:
+                    call(train, *train_arguments(corpus, exp_dir, *OVERRIDES))
+                except Stopped:
+                    pass
+            if stop.count < moment:
+                assert moment > 30, "the run writes more than that"
+                return
+            assert contents(train_and_average(corpus, exp_dir, *OVERRIDES)) == whole, f"stopped at {moment}, {after}"
+            shutil.rmtree(exp_dir)
+        moment += 1
+
+
+def test_a_run_stopped_again_and_again_gets_there(corpus, whole, tmp_path):
+    for moment in (9, 12, 15, 21):
+        with StopAt(moment), pytest.raises(Stopped):
+            call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+def test_a_killed_process_goes_on_where_it_was(corpus, tmp_path):
+    exp_dir, more = tmp_path / "killed", [*OVERRIDES, "max_steps=60", "patience=100"]
+    arguments = train_arguments(corpus, exp_dir, *more)
+    command = [sys.executable, "-m", "whisper_er.bin.train", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while "step 9/" not in process.stdout.readline():
+        assert time.monotonic() < deadline and process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "valid_emotion_accuracy.ave_1best.safetensors" not in os.listdir(exp_dir)
+    assert not json.loads((exp_dir / "checkpoints" / "best.json").read_text())["best"][0]["step"] == 60
+    assert contents(train_and_average(corpus, exp_dir, *more)) == contents(
+        train_and_average(corpus, tmp_path / "whole", *more)
+    )
+
+
+def test_a_finished_run_that_is_started_again_changes_nothing_and_reads_no_audio(corpus, whole, tmp_path, capsys):
+    exp_dir = train_and_average(corpus, tmp_path / "exp", *OVERRIDES)
+    with mock.patch("whisper_er.dataset.load_audio", side_effect=AssertionError("audio was read")):
+        train_and_average(corpus, exp_dir, *OVERRIDES)
+    assert contents(exp_dir) == whole
+    assert "at step 10, max_steps=10 reached" in capsys.readouterr().out
+
+
+def test_what_was_recorded_after_the_last_validation_is_not_recorded_twice(corpus, tmp_path):
+    with StopAt(10), pytest.raises(Stopped):  # the step after the log line of step 6
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [3, 4, 6, 8, 9, 10]
+
+
+def test_a_line_that_a_kill_cut_short_is_removed(corpus, whole, tmp_path):
+    with StopAt(10), pytest.raises(Stopped):
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "tra')
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole

@@ -1,0 +1,36 @@
+"""A pretrained model by name: from a directory, from the hub, or from the hub's cache."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from whisper_er.errors import UserError
+
+TIMEOUT = 5  # seconds for the hub's first answer
+
+
+def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
+    """`kind.from_pretrained`, with one line for what is neither a directory nor on a hub that can be reached."""
+    try:
+        return kind.from_pretrained(whisper_model, local_files_only=is_local(whisper_model), **options)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub "
+            f"name such as openai/whisper-base with the hub reachable or the model in its cache ({reason})"
+        ) from None
+
+
+def is_local(whisper_model: str) -> bool:
+    """Whether to look no further than the disk: from_pretrained would try an unreachable hub for minutes."""
+    if Path(whisper_model).is_dir():
+        return True
+    try:
+        HfApi().model_info(whisper_model, timeout=TIMEOUT)
+    except (HfHubHTTPError, HFValidationError):  # an answer; from_pretrained says what is wrong
+        return False
+    except Exception:  # the network's: of requests, httpx or httpx2, by the version of the hub's client
+        return True
+    return False
