@@ -44,8 +44,8 @@ def test_an_unknown_key_of_an_override_is_named_with_the_nearest_key(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["max_steps: many", "max_steps: 1.5", "max_steps: true", "normalize_loss: 1", "optim: {lr: fast}", "optim: {lr: true}",
-     "optim: 3", "optim: {betas: 0.9}", "optim: {lr_factors: {heads: ten}}", "valid_task: [emotion]", "valid_task:"],
+    ["max_steps: many", "max_steps: 1.5", "max_steps: true", "normalize_loss: 1", "valid_task: [emotion]", "valid_task:",
+     "optim: 3", "optim: {lr: fast}", "optim: {lr: true}", "optim: {betas: 0.9}", "optim: {lr_factors: {heads: ten}}"],
 )  # fmt: skip
 def test_a_value_of_the_wrong_type_is_named_with_its_key(tmp_path, text):
     key = text.replace("optim: {", "").split(":")[0]
@@ -67,7 +67,8 @@ def test_an_integer_serves_as_a_float_and_inside_of_mappings_and_lists(tmp_path)
 
 
 def test_an_override_changes_its_key_and_no_other(tmp_path):
-    config = read(tmp_path, "optim: {lr: 1, warmup_steps: 7}\nmax_steps: 5", "optim.lr=2e-3", "model.specaug.time_masks=2")
+    text = "optim: {lr: 1, warmup_steps: 7}\nmax_steps: 5"
+    config = read(tmp_path, text, "optim.lr=2e-3", "model.specaug.time_masks=2")
     assert (config.optim.lr, config.optim.warmup_steps, config.max_steps) == (0.002, 7, 5)
     assert config.model.specaug.time_masks == 2
 

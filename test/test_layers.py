@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "whisper_er"
 LAYERS = [
     "errors config kaldi folds parts task metrics batch text_normalizer corpus progress",
     "audio logmel format_audio hub tokenizer grammar loss search checkpoint",
-    "dataset experiment scoring models models.base models.encoder models.decoder models.encoder_classifier models.seq2seq"
-    " models.build",
+    "dataset experiment scoring models models.base models.encoder models.decoder models.encoder_classifier"
+    " models.seq2seq models.build",
     "validation trainer recognizer results results_markdown",
     "bin bin.*",
 ]
@@ -81,8 +81,8 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 @pytest.mark.parametrize("importer, imported, allowed", [
-    ("kaldi", "audio", False), ("trainer", "bin.train", False), ("trainer", "bin", False), ("dataset", "models.base", False),
-    ("models.seq2seq", "dataset", False), ("scoring", "results", False), ("bin.decode", "bin.train", True),
+    ("kaldi", "audio", False), ("trainer", "bin.train", False), ("trainer", "bin", False), ("scoring", "results", False),
+    ("dataset", "models.base", False), ("models.seq2seq", "dataset", False), ("bin.decode", "bin.train", True),
     ("validation", "trainer", True), ("models.build", "tokenizer", True),
 ])  # fmt: skip
 def test_the_rule_tells_wrong_arrows_from_right_ones(importer, imported, allowed):

@@ -17,8 +17,9 @@ TEXTS = ["one two", "", "two three one", "three", "one one two three"]
 TASKS = "asr gender emotion"
 MODEL = {
     "whisper_sizes": {
-        "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_mel_bins": 80, "dropout": 0.1, "max_target_positions": 40,
+        "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_mel_bins": 80, "dropout": 0.1,
+        "max_target_positions": 40,
     }
 }  # fmt: skip
 TRAIN = {
