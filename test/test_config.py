@@ -44,8 +44,9 @@ def test_an_unknown_key_of_an_override_is_named_with_the_nearest_key(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["max_steps: many", "max_steps: 1.5", "max_steps: true", "normalize_loss: 1", "valid_task: [emotion]", "valid_task:",
-     "optim: 3", "optim: {lr: fast}", "optim: {lr: true}", "optim: {betas: 0.9}", "optim: {lr_factors: {heads: ten}}"],
+    ["max_steps: many", "max_steps: 1.5", "max_steps: true", "normalize_loss: 1", "valid_task: [emotion]",
+     "valid_task:", "optim: 3", "optim: {lr: fast}", "optim: {lr: true}", "optim: {betas: 0.9}",
+     "optim: {lr_factors: {heads: ten}}"],
 )  # fmt: skip
 def test_a_value_of_the_wrong_type_is_named_with_its_key(tmp_path, text):
     key = text.replace("optim: {", "").split(":")[0]

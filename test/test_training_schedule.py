@@ -25,8 +25,10 @@ def corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("schedule") / "corpus")
 
 
-def run(corpus: Path, exp_dir: Path, results: list[tuple[float, float]], *overrides: str) -> tuple[Trainer, list[float]]:
-    """Train with a validation after every step whose (accuracy, loss) are given; also the learning rate of each step."""
+def run(
+    corpus: Path, exp_dir: Path, results: list[tuple[float, float]], *overrides: str
+) -> tuple[Trainer, list[float]]:
+    """Train with a validation after every step, whose (accuracy, loss) are given; also each step's learning rate."""
     short = [f"max_steps={len(results)}", "valid_interval=1", "batch_size=2", "log_interval=1", *overrides]
     config = load(TrainConfig, corpus / "train.yaml", short)
     tokenizer = load_tokenizer(corpus / "token_list")
@@ -124,7 +126,8 @@ def named_rates(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dic
 def test_lr_factors_apply_to_the_parameters_whose_name_contains_them_and_to_no_others(corpus):
     tokenizer, config = load_tokenizer(corpus / "token_list"), load(TrainConfig, corpus / "train.yaml")
     model = build_model(config, tokenizer)
-    rates = named_rates(model, make_optimizer(model, OptimConfig(lr=2.0, lr_factors={"embed_tokens": 10, "decoder": 0.5})))
+    optim = OptimConfig(lr=2.0, lr_factors={"embed_tokens": 10, "decoder": 0.5})
+    rates = named_rates(model, make_optimizer(model, optim))
     for name, rate in rates.items():
         assert rate == (20.0 if "embed_tokens" in name else 1.0 if "decoder" in name else 2.0), name
     assert rates.keys() == {name for name, weight in model.named_parameters() if weight.requires_grad}

@@ -68,6 +68,10 @@ class TrainConfig:
     log_interval: int = 20  # steps between log lines
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        at_least_one(self, "max_steps", "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
+        at_least_one(self, "valid_batch_size", "log_interval")
+
 
 @dataclass
 class DecodeConfig:
@@ -78,6 +82,15 @@ class DecodeConfig:
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "beam_size", "batch_size")
+
+
+def at_least_one(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UserError(f"{name}: {getattr(config, name)} is not allowed; allowed: 1 and more")
 
 
 def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:

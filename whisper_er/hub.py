@@ -14,6 +14,8 @@ TIMEOUT = 5  # seconds for the hub's first answer
 def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
     """`kind.from_pretrained`, with one line for what is neither a directory nor on a hub that can be reached."""
     try:
+        if Path(whisper_model).is_dir() and not Path(whisper_model, "config.json").is_file():
+            raise OSError("it has no config.json")  # transformers would make an empty tokenizer
         return kind.from_pretrained(whisper_model, local_files_only=is_local(whisper_model), **options)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

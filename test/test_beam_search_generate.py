@@ -1,0 +1,81 @@
+"""The beam search against transformers' generic `generate`, where any token may be said at any time.
+
+Both stop an utterance by the same rule. They differ only at the longest length: `generate` returns the sequence as it
+is cut, ours always ends in <|endoftext|>; so the comparison is made where the best sequence ends before.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_whisper import ASR, SIZES, batch_of, write_utterances
+from transformers import GenerationConfig, GenerationMixin, WhisperConfig, WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from whisper_er.config import DecodeConfig, ModelConfig
+from whisper_er.models.seq2seq import WhisperER
+from whisper_er.tokenizer import Tokenizer
+
+END, PREFIX, LONGEST = 24, [3, 7], 24
+# One task of text in which every token but the end is a word: no grammar.
+OPEN = SimpleNamespace(
+    prefix=PREFIX,
+    end=END,
+    num_text=END,
+    size=END + 1,
+    find=lambda token: None,
+    decode=lambda ids: " ".join(map(str, ids)),
+)
+
+
+@torch.no_grad()
+def random_whisper(seed: int) -> WhisperForConditionalGeneration:
+    special = dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id"], END)
+    config = WhisperConfig(**{**SIZES, "max_target_positions": LONGEST}, **special, vocab_size=END + 1)
+    config.decoder_start_token_id = PREFIX[0]
+    torch.manual_seed(seed)
+    whisper = WhisperForConditionalGeneration(config).eval()
+    # A fresh row of the padding token is 0: it is drawn, and leaned towards, so that sequences end. Wide positions make
+    # the model say something else at each; with a fresh tied embedding it would repeat its input.
+    end_D = torch.nn.init.normal_(whisper.get_input_embeddings().weight[END], std=SIZES["init_std"])
+    torch.nn.init.normal_(whisper.model.decoder.embed_positions.weight, std=2.0)
+    whisper.model.decoder.layer_norm.bias.copy_(0.5 * end_D)
+    return whisper
+
+
+@pytest.mark.parametrize("num_beams,length_penalty", [(4, 1.0), (4, 0.0), (4, 0.5), (2, 1.0)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@torch.no_grad()
+def test_without_a_grammar_the_best_sequence_and_its_score_are_those_of_generate(
+    tmp_path, seed, num_beams, length_penalty
+):
+    whisper = random_whisper(seed)
+    tokenizer = Tokenizer(OPEN, [ASR], "bpe", "en")
+    model = WhisperER(whisper.model, tokenizer, ModelConfig(), normalize_loss=True).eval()
+    utterances = write_utterances(tmp_path, [0.9] * 4, [{"asr": ""}] * 4)  # as long as each other: generate has no mask
+    batch = batch_of(utterances, tokenizer)
+    states_BTD, _ = model.audio_encoder(batch.wave_BS, batch.samples_B)
+    generated = GenerationMixin.generate(
+        whisper,
+        encoder_outputs=BaseModelOutput(last_hidden_state=states_BTD),
+        decoder_input_ids=torch.tensor([PREFIX] * 4),
+        generation_config=GenerationConfig(
+            num_beams=num_beams,
+            do_sample=False,
+            length_penalty=length_penalty,
+            early_stopping=False,
+            max_length=LONGEST,
+            eos_token_id=END,
+            pad_token_id=END,
+            decoder_start_token_id=PREFIX[0],
+            return_dict_in_generate=True,
+            output_scores=True,
+        ),
+    )
+    config = DecodeConfig(beam_size=num_beams, length_penalty=length_penalty, maxlenratio=10.0)
+    found = model.predict(batch, config)
+    for item, ids, score in zip(found, generated.sequences.tolist(), generated.sequences_scores.tolist(), strict=True):
+        words = ids[len(PREFIX) :]
+        assert END in words  # else the sequence was cut, see above
+        assert item.values["asr"] == OPEN.decode(words[: words.index(END)])
+        assert item.score == pytest.approx(score, abs=1e-4)

@@ -1,0 +1,90 @@
+"""An experiment directory belongs to one configuration and one set of data."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from tiny_experiment import call, change, token_list_arguments, train_arguments, write_corpus
+
+from whisper_er.bin import token_list, train
+from whisper_er.config import TrainConfig, load
+from whisper_er.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A directory with a corpus and, in exp, a short training on it."""
+    root = write_corpus(tmp_path_factory.mktemp("experiment") / "corpus")
+    call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+    return root
+
+
+@pytest.fixture
+def root(trained, tmp_path):
+    """A copy of it, to be changed; the audio stays where it is."""
+    return shutil.copytree(trained, tmp_path / "copy", ignore=shutil.ignore_patterns("wav"))
+
+
+def refusal(root, *overrides: str) -> str:
+    before = {path: path.read_bytes() for path in (root / "exp").rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as caught:
+        call(train, *train_arguments(root, root / "exp", "max_steps=2", *overrides))
+    assert {path: path.read_bytes() for path in (root / "exp").rglob("*") if path.is_file()} == before
+    assert str(root / "exp") in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_changed_configuration_is_refused_with_every_difference(root):
+    message = refusal(root, "optim.lr=5e-3", "seed=2", "model.specaug.time_masks=1")
+    for difference in ("optim.lr: 0.001 -> 0.005", "seed: 1 -> 2", "model.specaug.time_masks: 0 -> 1"):
+        assert difference in message
+    assert message.count("->") == 3
+
+
+def test_a_changed_table_of_either_set_is_refused_by_name(root):
+    change(root / "train", "text", train_00="three three")
+    assert "train_set.sha256: " in (message := refusal(root)) and "valid_set" not in message
+    change(root / "valid", "utt2emotion", valid_00="happy")
+    assert "valid_set.sha256: " in refusal(root)
+
+
+def test_a_changed_token_list_is_refused(root):
+    call(token_list, *token_list_arguments(root, "--tasks", "gender emotion asr"))
+    assert "token_list.sha256: " in refusal(root)
+
+
+def test_the_same_data_elsewhere_is_accepted(root, capsys):
+    (root / "train").rename(root / "moved")
+    arguments = train_arguments(root, root / "exp", "max_steps=2", "--train_set", root / "moved")
+    call(train, *arguments)
+    assert "at step 2, max_steps=2 reached" in capsys.readouterr().out
+
+
+def test_the_directory_describes_itself(trained):
+    exp_dir = trained / "exp"
+    assert load(TrainConfig, exp_dir / "config.yaml") == load(TrainConfig, trained / "train.yaml", ["max_steps=2"])
+    environment = json.loads((exp_dir / "environment.json").read_text())
+    assert {"git_revision", "torch", "transformers", "command", "threads"} <= environment.keys()
+    assert yaml.safe_load((exp_dir / "data.yaml").read_text())["train_set"]["path"] == str(trained / "train")
+    for name in ("token_list.yaml", "bpe.model"):
+        assert (exp_dir / "token_list" / name).read_bytes() == (trained / "token_list" / name).read_bytes()
+
+
+def test_a_directory_that_was_claimed_only_in_part_is_claimed_anew(root):
+    (root / "exp/data.yaml").unlink()
+    (root / "exp/token_list/bpe.model").unlink()
+    (root / "exp/state.pt").unlink()
+    call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+    assert (root / "exp/token_list/bpe.model").is_file() and (root / "exp/data.yaml").is_file()
+
+
+def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
+    state = root / "exp/state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(UserError) as caught:
+        call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+    assert str(state) in str(caught.value) and "remove it to start anew" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    state.unlink()
+    call(train, *train_arguments(root, root / "exp", "max_steps=2"))

@@ -1,0 +1,91 @@
+"""egs/mini_emo/ser1/run.sh through every stage, on a copy of the recipes with a small corpus and few steps."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from whisper_er import kaldi
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--local_data_opts", "--utterances_per_speaker 8", "--nj", "1")
+FEW_STEPS = "max_steps=20 valid_interval=10 log_interval=10 n_best=3"
+STEPS = ("--ser_args", FEW_STEPS)
+CORPUS_SIZE, TEST_SIZE = 80, 16  # 10 voices; fold 1 tests two of them
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("with space")
+    made = shutil.ignore_patterns("data", "dump", "exp", "downloads")
+    shutil.copytree(ROOT / "egs", root / "egs", symlinks=True, ignore=made)
+    for name in ("whisper_er", "tools"):
+        (root / name).symlink_to(ROOT / name)
+    return root / "egs/mini_emo/ser1"
+
+
+def run(recipe: Path, *options: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([recipe / "run.sh", *SMALL, *options], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(recipe) -> str:
+    return run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", "--skip_export", "false")
+
+
+def test_one_command_goes_from_nothing_to_a_table_of_scores(recipe, first):
+    assert "| fold | utterances | WER | WER raw | gender accuracy | emotion WA | emotion UA | emotion F1 |" in first
+    assert "RESULTS.md" in first.splitlines()[-2]
+    result = json.loads((recipe / "exp/mtl/fold1/decode_default/test/score/result.json").read_text())
+    assert result["num_utterances"] == TEST_SIZE
+    assert set(result["tasks"]) == {"asr", "gender", "emotion"}
+
+
+def test_every_utterance_of_the_test_set_is_decoded_by_the_averaged_model(recipe, first):
+    hyp = recipe / "exp/mtl/fold1/decode_default/test"
+    assert kaldi.utterances(kaldi.read_dir(hyp)) == kaldi.utterances(kaldi.read_dir(recipe / "dump/fold1/test"))
+    posteriors = [json.loads(line) for line in (hyp / "posteriors.jsonl").read_text().splitlines()]
+    assert len(posteriors) == TEST_SIZE
+    for line in posteriors:
+        assert sum(line["emotion"].values()) == pytest.approx(1, abs=1e-4)
+    assert json.loads((hyp / "decode.json").read_text())["model"] == "valid_emotion_accuracy.ave_2best.safetensors"
+    checkpoints = [load_file(path) for path in (recipe / "exp/mtl/fold1/checkpoints").glob("*.safetensors")]
+    averaged = load_file(recipe / "exp/mtl/fold1/ave.safetensors")
+    name = "decoder.embed_tokens.weight"
+    assert averaged[name] == pytest.approx((checkpoints[0][name] + checkpoints[1][name]) / 2, abs=1e-7)
+
+
+def test_folds_do_not_share_speakers_and_lose_no_utterance(recipe, first):
+    parts = [kaldi.read_dir(recipe / f"dump/fold1/{name}") for name in ("train", "valid", "test")]
+    assert sum(len(part["utt2spk"]) for part in parts) == CORPUS_SIZE
+    assert sum(len(set(part["utt2spk"].values())) for part in parts) == 10
+
+
+def test_the_same_command_again_trains_decodes_and_scores_nothing(recipe, first):
+    averaged = recipe / "exp/mtl/fold1/ave.safetensors"
+    before = averaged.stat().st_mtime_ns
+    out = run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", "--skip_export", "false")
+    assert averaged.stat().st_mtime_ns == before
+    assert [stage for stage in "12457" if f"stage {stage}:" in out] == []
+    assert "max_steps=20 reached" in (recipe / "exp/mtl/fold1/train.log").read_text().splitlines()[-2]
+
+
+def test_the_conventional_method_goes_the_same_road(recipe, first):
+    out = run(recipe, "--ser_args", f"{FEW_STEPS} model.kind=encoder_classifier", "--tasks", "emotion gender",
+              "--ser_tag", "conventional", "--stage", "2")
+    assert "emotion UA" in out and "gender accuracy" in out and "WER" not in out
+
+
+def test_the_exported_directory_opens_in_transformers_with_the_averaged_weights(recipe, first):
+    from transformers import WhisperForConditionalGeneration
+
+    whisper = WhisperForConditionalGeneration.from_pretrained(recipe / "exp/mtl/fold1/export")
+    averaged = load_file(recipe / "exp/mtl/fold1/ave.safetensors")
+    assert (whisper.proj_out.weight.detach().numpy() == averaged["decoder.embed_tokens.weight"]).all()

@@ -1,0 +1,69 @@
+"""Tasks: labels, bins and what a user may write in utt2<name>."""
+
+import numpy as np
+import pytest
+from tiny_whisper import ASR, EMOTION, GENDER
+
+from whisper_er.errors import UserError
+from whisper_er.task import category, scale
+
+VALENCE = scale("valence", 1, 5, 9)
+
+
+def test_labels_are_the_distinct_values_in_order():
+    task = category("emotion", ["sad", "happy", "", "sad", "angry"])
+    assert task == EMOTION
+    assert task.tokens == ("<|angry|>", "<|happy|>", "<|sad|>")
+
+
+def test_tables_are_text_for_asr_and_utt2_and_the_name_otherwise():
+    assert [task.table for task in (ASR, GENDER, VALENCE)] == ["text", "utt2gender", "utt2valence"]
+
+
+def test_a_label_outside_the_list_is_an_error_that_names_it_and_the_allowed_ones():
+    assert EMOTION.index("sad") == 2
+    with pytest.raises(UserError, match=r"^utt2emotion: 'bored' .*angry happy sad"):
+        EMOTION.index("bored")
+
+
+@pytest.mark.parametrize("label", ["very sad", "a|b", "<sad", "sad>"])
+def test_a_label_that_cannot_be_a_token_is_an_error(label):
+    with pytest.raises(UserError, match="utt2emotion"):
+        category("emotion", ["happy", label])
+
+
+def test_a_category_without_a_single_label_is_an_error():
+    with pytest.raises(UserError, match="utt2emotion"):
+        category("emotion", ["", ""])
+
+
+def test_bins_run_from_low_to_high():
+    assert VALENCE.labels == ("1", "1.5", "2", "2.5", "3", "3.5", "4", "4.5", "5")
+    assert VALENCE.tokens[2] == "<|valence:2|>"
+
+
+@pytest.mark.parametrize("value,expected", [("1", 0), ("5", 8), ("2.7", 3), ("2.8", 4), ("3.0000", 4)])
+def test_a_number_goes_to_the_nearest_bin(value, expected):
+    assert VALENCE.index(value) == expected
+
+
+@pytest.mark.parametrize("value", ["0.9", "5.1", "nan", "inf", "high"])
+def test_a_number_outside_the_scale_is_an_error(value):
+    with pytest.raises(UserError, match=f"^utt2valence: .*{value}"):
+        VALENCE.index(value)
+
+
+@pytest.mark.parametrize("low,high,bins", [(1, 1, 5), (5, 1, 5), (1, 5, 1)])
+def test_a_scale_needs_two_bins_and_low_below_high(low, high, bins):
+    with pytest.raises(UserError, match="valence"):
+        scale("valence", low, high, bins)
+
+
+def test_the_value_of_a_scale_is_the_expectation_over_its_bins():
+    posterior = np.zeros(9)
+    posterior[[0, 2, 8]] = 0.5, 0.25, 0.25  # 1, 2 and 5
+    assert VALENCE.value(posterior, index=0) == "2.2500"
+
+
+def test_the_value_of_a_category_is_the_label_that_was_said():
+    assert EMOTION.value(np.array([0.2, 0.2, 0.6]), index=1) == "happy"
