@@ -30,7 +30,7 @@ def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.nd
                         "b": random.normal(size=7).astype(np.float32)})  # fmt: skip
         save_file(weights[-1], exp_dir / "checkpoints" / f"step{step:06d}.safetensors")
         best.append({"step": step, "accuracy": 0.5, "loss": 1.0})
-    listed = {"metric": "valid_emotion_accuracy", "n_best": n_best, "best": best}
+    listed = {"metric": "valid_emotion_accuracy", "n_best": n_best, "finished": "max_steps=9 reached", "best": best}
     (exp_dir / "checkpoints" / "best.json").write_text(json.dumps(listed))
     return weights
 
@@ -105,3 +105,12 @@ def test_a_broken_checkpoint_is_named_and_no_average_appears(tmp_path, damage):
         call(average, "--exp_dir", tmp_path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["checkpoints"]
+
+
+def test_a_training_that_has_not_ended_is_not_averaged(tmp_path):
+    write_checkpoints(tmp_path, 2, 2)
+    listed = json.loads((tmp_path / "checkpoints/best.json").read_text())
+    (tmp_path / "checkpoints/best.json").write_text(json.dumps({**listed, "finished": ""}))
+    with pytest.raises(UserError, match="training has not ended; run stage 3 again"):
+        call(average, "--exp_dir", tmp_path)
+    assert not (tmp_path / "ave.safetensors").exists()

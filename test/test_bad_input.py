@@ -247,7 +247,7 @@ def test_an_unreachable_hub_is_given_up_in_seconds(root):
 def test_a_whisper_model_that_is_no_model_is_named(root, train_error, token_list_error, name):
     (root / "empty").mkdir()
     more = ["--whisper_model", root / name]
-    assert str(root / name) in train_error(*more)
+    assert str(root / name) in train_error(*more, "model.whisper_sizes={}")
     assert str(root / name) in token_list_error("--token_type", "whisper", *more)
 
 

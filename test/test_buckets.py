@@ -38,7 +38,8 @@ def test_two_epochs_differ_in_the_order_and_in_the_members_of_their_batches():
 
 
 def test_batches_do_not_come_in_the_order_of_their_length():
-    longest = [max(NUM_SAMPLES[index] for index in batch) for batch in bucketed(NUM_SAMPLES, 16, seed=3)]
+    few = NUM_SAMPLES[:700]  # that are sorted together
+    longest = [max(few[index] for index in batch) for batch in bucketed(few, 16, seed=3)]
     assert longest not in (sorted(longest), sorted(longest, reverse=True))
 
 

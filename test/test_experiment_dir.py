@@ -58,7 +58,7 @@ def test_the_same_data_elsewhere_is_accepted(root, capsys):
     (root / "train").rename(root / "moved")
     arguments = train_arguments(root, root / "exp", "max_steps=2", "--train_set", root / "moved")
     call(train, *arguments)
-    assert "at step 2, max_steps=2 reached" in capsys.readouterr().out
+    assert "ended before: max_steps=2 reached" in capsys.readouterr().out
 
 
 def test_the_directory_describes_itself(trained):
@@ -82,6 +82,7 @@ def test_a_directory_that_was_claimed_only_in_part_is_claimed_anew(root):
 def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
     state = root / "exp/state.pt"
     state.write_bytes(state.read_bytes()[:1000])
+    (root / "exp/checkpoints/best.json").unlink()  # it says that training has ended
     with pytest.raises(UserError) as caught:
         call(train, *train_arguments(root, root / "exp", "max_steps=2"))
     assert str(state) in str(caught.value) and "remove it to start anew" in str(caught.value)

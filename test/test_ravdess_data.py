@@ -88,7 +88,7 @@ def test_a_copy_that_is_not_whole_stops_and_names_the_differences(tmp_path):
     corpus = make_tree(tmp_path / "ravdess", [*ALL[60:], no_strong_neutral_exists])
     error = error_of(tmp_path / "all", "--corpus_dir", corpus)
     assert "1380 of the 1440" in error
-    assert "60 missing (03-01-01-01-01-01-01 03-01-01-01-01-02-01 " in error
+    assert "60 missing (03-01-01-01-01-01-01, 03-01-01-01-01-02-01, " in error
     assert f"1 not in the published list ({no_strong_neutral_exists})" in error
     assert "--check_counts false" in error
 

@@ -1,4 +1,4 @@
-"""Whisper's real vocabularies and a model with real weights; skipped unless WHISPER_ER_ASSETS names a directory with them.
+"""Whisper's real vocabularies and a model with real weights, from the directory that WHISPER_ER_ASSETS names.
 
     WHISPER_ER_ASSETS=<directory with tokenizer/ and make_whisper.py> pytest test/test_real_whisper.py
 """

@@ -14,14 +14,15 @@ import pytest
 import torch
 from tiny_experiment import call, train_and_average, train_arguments, write_corpus
 
-from whisper_er import checkpoint, trainer
+from whisper_er import atomic, checkpoint, trainer
 from whisper_er.bin import train
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
 # One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
 OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
              "optim.plateau_patience=0"]  # fmt: skip
-WRITES = [(checkpoint, "replace"), (trainer.Trainer, "record"), (trainer.Trainer, "step"), (trainer.Path, "unlink")]
+WRITES = [(checkpoint, "replace"), (atomic, "replace"), (trainer.TrainLog, "record"), (trainer.Trainer, "step"),
+          (trainer.Path, "unlink")]  # fmt: skip
 
 
 class Stopped(Exception):
@@ -148,7 +149,7 @@ def test_a_finished_run_that_is_started_again_changes_nothing_and_reads_no_audio
     with mock.patch("whisper_er.dataset.load_audio", side_effect=AssertionError("audio was read")):
         train_and_average(corpus, exp_dir, *OVERRIDES)
     assert contents(exp_dir) == whole
-    assert "at step 10, max_steps=10 reached" in capsys.readouterr().out
+    assert "ended before: max_steps=10 reached" in capsys.readouterr().out
 
 
 def test_what_was_recorded_after_the_last_validation_is_not_recorded_twice(corpus, tmp_path):

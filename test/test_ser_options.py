@@ -131,7 +131,7 @@ def test_the_stages_call_the_entry_points_in_order(recipe):
     assert names(calls) == (["data", "validate_data_dir", "format_data", "make_folds"] + 2 * ["token_list"]
                             + 2 * ["train"] + 2 * ["average"] + 2 * ["decode"] + 2 * ["score"] + ["results"])
     exp = "exp/train_serialmtl_asr_gender_emotion"
-    tokens = "data/token_list/bpe_asr_gender_emotion"
+    tokens = "data/token_list/bpe100_en_asr_gender_emotion"
     trains = [call for call in calls if call[0] == "train"]
     for fold, call in zip((1, 3), trains):
         assert call[1:] == ["--config", "conf/train_serialmtl.yaml", "--train_set", f"dump/fold{fold}/train",
@@ -139,7 +139,20 @@ def test_the_stages_call_the_entry_points_in_order(recipe):
                             "--exp_dir", f"{exp}/fold{fold}", "--ngpu", "0"]
     assert option(calls[3], "--folds") == "1 3"
     assert option(calls[-2], "--out") == f"{exp}/fold3/decode_default/test/score/result.json"
-    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--test_sets", "test", "--inference_tag", "default"]
+    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--test_sets", "test"]
+
+
+def test_the_table_keeps_the_folds_of_earlier_calls(recipe):
+    recipe.calls("--folds", "3", "--token_type", "bpe")
+    calls = recipe.calls("--folds", "1", "--token_type", "bpe")
+    assert option(calls[-1], "--folds") == "1 3"
+
+
+def test_a_set_that_tests_selects_and_trains_nothing(recipe):
+    for sets in (["--valid_set", "test"], ["--folds", "", "--valid_set", "dev", "--test_sets", "a dev"],
+                 ["--folds", "", "--train_set", "a", "--test_sets", "a"]):  # fmt: skip
+        done = recipe.run("--folds", "1 2", *sets)
+        assert done.returncode == 2 and "set" in done.stderr
 
 
 def test_ready_sets_need_no_folds(recipe):

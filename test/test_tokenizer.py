@@ -9,7 +9,7 @@ from tiny_whisper import EMOTION, GENDER, ORDERS, SENTENCES, tasks_of, whisper_t
 from whisper_er.errors import UserError
 from whisper_er.task import Task, scale
 from whisper_er.tokenizer import (
-    ENGLISH_ONLY_SIZE,
+    UNLEARNED,
     SentencePieceTokens,
     Tokenizer,
     WhisperTokens,
@@ -43,7 +43,7 @@ def test_a_language_that_whisper_does_not_know_is_an_error(whisper_directory):
 
 
 def test_the_english_only_checkpoints_have_no_language_in_the_prefix():
-    tokens = WhisperTokens(whisper_tokenizer(), ENGLISH_ONLY_SIZE, "en")
+    tokens = WhisperTokens(whisper_tokenizer(), 51864, "en", multilingual=False)
     assert tokens.prefix == [tokens.find("<|startoftranscript|>"), tokens.find("<|notimestamps|>")]
 
 
@@ -68,11 +68,20 @@ def test_a_target_is_the_tasks_in_order_and_endoftext_belongs_to_the_last(base_t
 
 @pytest.mark.parametrize("missing", ["asr", "gender", "emotion"])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_task_without_a_label_leaves_the_others_as_they_are(base_tokens, order, missing):
+def test_a_task_without_a_label_is_not_learned_and_leaves_the_others_as_they_are(base_tokens, order, missing):
     tokenizer = tokenizer_of(base_tokens, order)
     k = order.split().index(missing)
     expected = [(index, owner) for index, owner in zip(*tokenizer.encode(VALUES)) if owner != k]
-    assert list(zip(*tokenizer.encode({**VALUES, missing: ""}))) == expected
+    ids, owners = tokenizer.encode({**VALUES, missing: ""}, draw=1)
+    assert [(index, owner) for index, owner in zip(ids, owners) if owner != UNLEARNED] == expected
+
+
+def test_a_category_without_a_label_keeps_its_place_with_the_label_that_is_drawn(base_tokens):
+    tokenizer = tokenizer_of(base_tokens, "gender asr emotion")
+    for draw in range(4):
+        ids, owners = tokenizer.encode({**VALUES, "gender": ""}, draw)
+        assert (ids[0], owners[0]) == (tokenizer.task_ids[0][draw % 2], UNLEARNED)
+    assert UNLEARNED not in tokenizer.encode({**VALUES, "emotion": ""})[1]  # nothing follows it
 
 
 @pytest.mark.parametrize("text", [*SENTENCES, "<|happy|>", "<|male|><|happy|>"])

@@ -35,7 +35,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device."""
         moved = {
-            field.name: value.to(device, non_blocking=True)
+            field.name: value.to(device)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), torch.Tensor)
         }

@@ -1,6 +1,5 @@
 """Weights as safetensors, written whole or not at all; the mean of several."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from whisper_er.atomic import replace
 from whisper_er.errors import UserError
 
 
@@ -45,20 +45,6 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises whatever the broken bytes make it raise
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as a training state ({reason}); remove it to start anew") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    replace(temporary, path)
-
-
-def replace(temporary: Path, path: Path) -> None:
-    """fsync and rename: after a crash there is the old file or the new one."""
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -23,6 +23,9 @@ class SpecAugmentConfig:
     freq_masks: int = 0
     freq_width: int = 10  # widest frequency mask, in mel bins
 
+    def __post_init__(self) -> None:
+        at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
+
 
 @dataclass
 class ModelConfig:
@@ -49,6 +52,11 @@ class OptimConfig:
     plateau_factor: float = 0.1
     plateau_patience: int = 10  # validations
 
+    def __post_init__(self) -> None:
+        allow(self.lr > 0, "optim.lr", self.lr, "above 0")
+        allow(len(self.betas) == 2, "optim.betas", self.betas, "two numbers")
+        allow(0 < self.plateau_factor < 1, "optim.plateau_factor", self.plateau_factor, "between 0 and 1")
+
 
 @dataclass
 class TrainConfig:
@@ -69,8 +77,9 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        at_least_one(self, "max_steps", "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
-        at_least_one(self, "valid_batch_size", "log_interval")
+        at_least(1, self, "max_steps", "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
+        at_least(1, self, "valid_batch_size", "log_interval")
+        at_least(0, self, "num_workers", "seed")
 
 
 @dataclass
@@ -84,13 +93,18 @@ class DecodeConfig:
     num_workers: int = 2
 
     def __post_init__(self) -> None:
-        at_least_one(self, "beam_size", "batch_size")
+        at_least(1, self, "beam_size", "batch_size")
+        at_least(0, self, "num_workers")
 
 
-def at_least_one(config: Any, *names: str) -> None:
+def allow(fine: bool, name: str, value: Any, allowed: str) -> None:
+    if not fine:
+        raise UserError(f"{name}: {value} is not allowed; allowed: {allowed}")
+
+
+def at_least(least: int, config: Any, *names: str) -> None:
     for name in names:
-        if getattr(config, name) < 1:
-            raise UserError(f"{name}: {getattr(config, name)} is not allowed; allowed: 1 and more")
+        allow(getattr(config, name) >= least, name, getattr(config, name), f"{least} and more")
 
 
 def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
@@ -167,5 +181,6 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     raise UserError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
 
 
-def to_yaml(config: Any) -> str:
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+def to_plain(config: Any) -> dict[str, Any]:
+    """The values as YAML reads them back."""
+    return yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config)))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from whisper_er.errors import UserError
+from whisper_er.errors import UserError, first_few
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 
@@ -29,14 +29,8 @@ def check_published(found: set[str], published: set[str], where: Path, source: s
     """UserError, with the first few ids, unless the utterances found are exactly the published ones."""
     missing, extra = published - found, found - published
     if missing or extra:
-        differences = [f"{len(ids)} {kind} ({first_few(ids)})" for kind, ids in
+        differences = [f"{len(ids)} {kind} ({first_few(sorted(ids))})" for kind, ids in
                        (("missing", missing), ("not in the published list", extra)) if ids]
         raise UserError(f"{where}: {len(published & found)} of the {len(published)} published utterances, "
                         f"{', '.join(differences)}; unpack the corpus again ({source}), "
                         "or take what is there with --check_counts false")
-
-
-def first_few(names: Iterable[str], n: int = 5) -> str:
-    """`a b c`, or `a b c d e ...` where there are more than n: for messages."""
-    ordered = sorted(names)
-    return " ".join(ordered[:n]) + (" ..." if len(ordered) > n else "")

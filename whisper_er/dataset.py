@@ -1,5 +1,6 @@
 """Dump directory -> utterances -> length-bucketed batches."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from whisper_er import kaldi
-from whisper_er.audio import load_audio
+from whisper_er.audio import SAMPLE_RATE, load_audio
 from whisper_er.batch import IGNORE, Batch
-from whisper_er.errors import UserError
-from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.errors import UserError, first_few
+from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS
+from whisper_er.task import Task
+from whisper_er.tokenizer import UNLEARNED, Tokenizer
 
 POOL = 50  # batches of similar length are cut from a shuffled pool of this many
 
@@ -37,15 +39,11 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     kaldi.validate(directory, data, [task.name for task in tokenizer.tasks] if labelled else [])
     if "utt2num_samples" not in data:
         raise UserError(f"{directory}/utt2num_samples: no such file; run stage 1, which checks the audio and counts")
+    if labelled:
+        check_labels(directory, data, tokenizer.tasks)
     utterances = []
     for utt_id in kaldi.utterances(data):
         values = {task.name: data[task.table][utt_id] if labelled else "" for task in tokenizer.tasks}
-        for task in tokenizer.tasks:
-            if task.kind != "text" and values[task.name]:
-                try:
-                    task.index(values[task.name])
-                except UserError as error:
-                    raise UserError(f"{directory}: {utt_id}: {error}") from None
         try:
             num_samples = int(data["utt2num_samples"][utt_id])
         except ValueError as error:
@@ -55,14 +53,23 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     return utterances
 
 
+def check_labels(directory: Path, data: kaldi.DataDir, tasks: Sequence[Task]) -> None:
+    """UserError for a label that is outside its task's; text and what has no label pass."""
+    for task in tasks:
+        for utt_id, value in data.get(task.table, {}).items():
+            if task.kind != "text" and value:
+                try:
+                    task.index(value)
+                except UserError as error:
+                    raise UserError(f"{directory}: {utt_id}: {error}") from None
+
+
 def check_length(directory: Path, utterances: Sequence[Utterance], long_audio: str) -> None:
     """Whisper's encoder reads 30 s: longer audio is an error, or is named and cut when it is loaded."""
-    long = [
-        f"{utt.utt_id} ({utt.num_samples / SAMPLE_RATE:.1f} s)" for utt in utterances if utt.num_samples > MAX_SAMPLES
-    ]
+    long = {utt.utt_id: utt.num_samples / SAMPLE_RATE for utt in utterances if utt.num_samples > MAX_SAMPLES}
     if not long:
         return
-    names = ", ".join(long[:5]) + (", ..." if len(long) > 5 else "")
+    names = first_few(f"{utt_id} ({seconds:.1f} s)" for utt_id, seconds in long.items())
     if long_audio == "error":
         raise UserError(
             f"{directory}: {len(long)} utterances are longer than the {MAX_SECONDS} s that Whisper reads: {names}; "
@@ -101,7 +108,7 @@ def collate(utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: i
 def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[list[int], list[int], list[int]]:
     """Decoder input, target and task per position: the prefix is read but not learned."""
     try:
-        ids, owners = tokenizer.encode(utt.values)
+        ids, owners = tokenizer.encode(utt.values, draw=zlib.crc32(utt.utt_id.encode()))
     except UserError as error:
         raise UserError(f"{utt.utt_id}: {error}") from None
     given = len(tokenizer.prefix) - 1
@@ -110,8 +117,9 @@ def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[li
         raise UserError(
             f"{utt.utt_id}: its target has {len(inputs)} tokens, the decoder {max_target} positions; shorten the text"
         )
-    target = [*[IGNORE] * given, *(ids or [IGNORE])]
-    return inputs, target, [*[0] * given, *(owners or [0])]
+    learned = [IGNORE if owner == UNLEARNED else index for index, owner in zip(ids, owners)]
+    target = [*[IGNORE] * given, *(learned or [IGNORE])]
+    return inputs, target, [*[0] * given, *([max(owner, 0) for owner in owners] or [0])]
 
 
 def stack(rows: Sequence, padding: float, dtype: torch.dtype) -> torch.Tensor:
@@ -161,7 +169,7 @@ def load(
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one)."""
     batches = Batches(utterances, plan, tokenizer, max_target)
     # A UserError that crosses from a worker as an exception would arrive wrapped in its traceback.
-    for item in DataLoader(batches, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available()):
+    for item in DataLoader(batches, batch_size=None, num_workers=num_workers):
         if isinstance(item, UserError):
             raise item
         yield item

@@ -14,35 +14,68 @@ import transformers
 import yaml
 
 from whisper_er import config as configuration
-from whisper_er.checkpoint import write_text
+from whisper_er import kaldi
+from whisper_er.atomic import write_text
 from whisper_er.config import TrainConfig
-from whisper_er.errors import UserError
+from whisper_er.errors import UserError, first_few
+
+STATE = "state.pt"  # the training state
+BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 
 
-def claim(exp_dir: Path, config: TrainConfig, inputs: dict[str, Path]) -> None:
-    """Make the directory, or check that it belongs to this configuration and to these inputs.
+def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
+    """What an experiment is made from: its configuration, and digests of its inputs.
 
-    inputs: train_set, valid_set and token_list, directories that are recorded with a digest of their files. Raises
-    UserError that lists every difference from what the directory was started with.
+    inputs: train_set, valid_set and token_list, directories.
     """
-    wanted = yaml.safe_load(configuration.to_yaml(config))
-    data = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
-    if (exp_dir / "config.yaml").is_file() and (exp_dir / "data.yaml").is_file():
-        found = yaml.safe_load((exp_dir / "config.yaml").read_text(encoding="utf-8"))
-        before = yaml.safe_load((exp_dir / "data.yaml").read_text(encoding="utf-8"))
-        changes = differences(found, wanted) + differences(before, data)
-        if changes:
-            raise UserError(
-                f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; "
-                "give another ser_tag, or remove the directory"
-            )
+    data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
+    return {"config": configuration.to_plain(config), "data": {**data, "train_speakers": speakers(inputs["train_set"])}}
+
+
+def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
+    """UserError that lists every difference from what the directory was started with, once something was trained."""
+    if not (exp_dir / STATE).is_file():
         return
+    before = {name: yaml.safe_load((exp_dir / f"{name}.yaml").read_text(encoding="utf-8")) for name in description}
+    changes = differences(before["config"], description["config"]) + differences(before["data"], description["data"])
+    if changes:
+        raise UserError(
+            f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; "
+            "give another ser_tag, or remove the directory"
+        )
+
+
+def write_description(exp_dir: Path, description: dict[str, Any], token_list: Path) -> None:
+    """config.yaml, data.yaml, environment.json and a copy of the token list."""
     exp_dir.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(exp_dir / "token_list", ignore_errors=True)
-    shutil.copytree(inputs["token_list"], exp_dir / "token_list")
+    shutil.copytree(token_list, exp_dir / "token_list")
     write_text(exp_dir / "environment.json", json.dumps(environment(), indent=1) + "\n")
-    write_text(exp_dir / "config.yaml", configuration.to_yaml(config))
-    write_text(exp_dir / "data.yaml", yaml.safe_dump(data, sort_keys=False))
+    for name, content in description.items():
+        write_text(exp_dir / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def ended(exp_dir: Path) -> str:
+    """Why training ended, as its list of the best checkpoints has it; "" while it has not."""
+    path = exp_dir / BEST
+    if not (path.is_file() and (exp_dir / STATE).is_file()):
+        return ""
+    return json.loads(path.read_text(encoding="utf-8"))["finished"]
+
+
+def check_unseen(exp_dir: Path, data_dir: Path) -> None:
+    """UserError if the model was trained on a speaker of this set: a score on it would not be a test."""
+    seen = yaml.safe_load((exp_dir / "data.yaml").read_text(encoding="utf-8"))["train_speakers"]
+    shared = sorted(set(seen) & set(speakers(data_dir)))
+    if shared:
+        raise UserError(
+            f"{data_dir}: {exp_dir} was trained on {len(shared)} of its speakers: {first_few(shared)}; decode a set of "
+            "other speakers, or give --allow_shared_speakers true"
+        )
+
+
+def speakers(data_dir: Path) -> list[str]:
+    return sorted(set(kaldi.read_table(data_dir / "utt2spk").values()))
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") -> list[str]:
@@ -65,8 +98,8 @@ def shorten(value: Any) -> str:
 def digest(directory: Path) -> str:
     """sha256 over the names and contents of a directory's own files (tables, not the audio below it)."""
     total = hashlib.sha256()
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.suffix not in (".wav", ".flac", ".ark"):
+    for path in sorted(directory.rglob("[!.]*")):
+        if path.is_file() and path.suffix != ".wav":
             total.update(f"{path.relative_to(directory)}\0".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()

@@ -5,6 +5,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors import SafetensorError
 
 from whisper_er.errors import UserError
 
@@ -17,7 +18,7 @@ def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
         if Path(whisper_model).is_dir() and not Path(whisper_model, "config.json").is_file():
             raise OSError("it has no config.json")  # transformers would make an empty tokenizer
         return kind.from_pretrained(whisper_model, local_files_only=is_local(whisper_model), **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub "

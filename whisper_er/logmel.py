@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
+from whisper_er.audio import SAMPLE_RATE
 from whisper_er.config import SpecAugmentConfig
 from whisper_er.errors import UserError
 
-SAMPLE_RATE = 16000
 N_FFT = 400
 HOP = 160  # samples per mel frame
 MAX_SECONDS = 30  # the encoder has positions for no more

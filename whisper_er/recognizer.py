@@ -10,6 +10,7 @@ from whisper_er import config as configuration
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_weights
 from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.device import autocast
 from whisper_er.errors import UserError
 from whisper_er.models.base import Model, Prediction
 from whisper_er.models.build import empty_model
@@ -33,7 +34,7 @@ class Recognizer:
         tokenizer = load_tokenizer(exp_dir / "token_list")
         model = empty_model(config, json.loads((exp_dir / "whisper_config.json").read_text()), tokenizer)
         try:
-            model.load_state_dict(load_weights(exp_dir / weights))
+            model.load_state_dict(load_weights(exp_dir / weights), assign=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{exp_dir / weights}: does not fit {exp_dir}/config.yaml: {reason}") from None
@@ -41,16 +42,7 @@ class Recognizer:
 
     def __call__(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""
-        return predict(self.model, batches, config, self.device)
-
-
-def predict(
-    model: Model, batches: Iterable[Batch], config: DecodeConfig, device: torch.device
-) -> Iterator[list[Prediction]]:
-    """Predictions of each batch under a decoding configuration; the model is left in the mode it was in."""
-    training = model.training
-    model.eval()
-    for batch in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
-            yield model.predict(batch.to(device), config)
-    model.train(training)
+        for batch in batches:
+            with autocast(self.device, config.dtype):
+                predictions = self.model.predict(batch.to(self.device), config)
+            yield predictions

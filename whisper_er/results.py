@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_er.errors import UserError
-from whisper_er.scoring import UTTERANCES, Pairs, TaskPairs, name_some, read_json, read_pairs, score_pairs
+from whisper_er.errors import UserError, first_few
+from whisper_er.scoring import UTTERANCES, Pairs, TaskPairs, read_json, read_pairs, score_pairs
 from whisper_er.task import Task
 
 RESULT = Path("score", "result.json")  # in a hypothesis directory
@@ -103,7 +103,7 @@ def pool_pairs(folds: Sequence[FoldResult]) -> Pairs:
         utt_ids = next(iter(part.pairs.values())).utt_ids
         double = [utt_id for utt_id in utt_ids if utt_id in seen]
         if double:
-            raise UserError(f"{part.directory}: {name_some(double)} tested in {seen[double[0]]} as well; "
+            raise UserError(f"{part.directory}: {first_few(double)} tested in {seen[double[0]]} as well; "
                             "the test sets of the folds must not overlap")
         seen.update(dict.fromkeys(utt_ids, part.directory))
     return {

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisper_er.errors import first_few
 from whisper_er.metrics import LEVEL, NUM_RESAMPLES
 from whisper_er.results import RESULT, SetResult
-from whisper_er.scoring import name_some
 
 ACCURACY_ONLY = ("gender", "speaker")  # tasks that the field reports by accuracy alone; result.json has all figures
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
@@ -94,7 +94,7 @@ def notes(result: SetResult) -> list[str]:
                       text_note("WER raw", "text as it is", figures["raw"])]
         if figures["unlabelled"]:
             lines.append(f"{name}: {len(figures['unlabelled'])} utterances without a label are not scored: "
-                         f"{name_some(figures['unlabelled'])}")
+                         f"{first_few(figures['unlabelled'])}")
     return lines
 
 

@@ -7,30 +7,21 @@ A figure that is not defined is null.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from whisper_er import metrics
-from whisper_er.errors import UserError
+from whisper_er.atomic import write_text
+from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import Table, read_table
+from whisper_er.parts import PROTOCOL
 from whisper_er.task import Task, to_number
 from whisper_er.text_normalizer import TextNormalizer
 
 UTTERANCES = "utterances.jsonl"
-
-
-@dataclass(frozen=True)
-class TokenList:
-    """What scoring needs of a token list directory. spelling: Whisper's normalizer.json, None where there is none."""
-
-    tasks: dict[str, Task]
-    language: str
-    spelling: Path | None
 
 
 @dataclass(frozen=True)
@@ -56,27 +47,14 @@ class TaskPairs:
 Pairs = dict[str, TaskPairs]  # task name -> its pairs, the same utterances for every task
 
 
-def read_token_list(directory: Path) -> TokenList:
-    path = directory / "token_list.yaml"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; stage 2 writes it")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        tasks = [Task(t["name"], t["kind"], tuple(map(str, t.get("labels") or ()))) for t in content["tasks"]]
-        language = content["language"]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        problem = " ".join(f"{type(error).__name__} {error}".split())
-        raise UserError(f"{path}: not a token list ({problem}); run stage 2 again") from error
-    spelling = directory / "tokenizer" / "normalizer.json"
-    return TokenList({task.name: task for task in tasks}, language, spelling if spelling.is_file() else None)
-
-
-def choose_tasks(token_list: TokenList, names: Sequence[str]) -> list[Task]:
-    unknown = [name for name in names if name not in token_list.tasks]
+def choose_tasks(listed: Sequence[Task], names: Sequence[str]) -> list[Task]:
+    """The tasks of a token list by name, in the order of the names."""
+    by_name = {task.name: task for task in listed}
+    unknown = [name for name in names if name not in by_name]
     if unknown or not names:
         what = f"the token list has no task '{unknown[0]}'" if unknown else "no task is named"
-        raise UserError(f"--tasks: {what}; allowed: {' '.join(token_list.tasks)}")
-    return [token_list.tasks[name] for name in names]
+        raise UserError(f"--tasks: {what}; allowed: {' '.join(by_name)}")
+    return [by_name[name] for name in names]
 
 
 def pair_directories(ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], normalize: TextNormalizer) -> Pairs:
@@ -111,10 +89,10 @@ def pair_tables(ref: Table, hyp: Table, normalize: TextNormalizer | None) -> Tas
 def check_same_ids(wanted_path: Path, wanted: Table, found_path: Path, found: Table) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing:
-        raise UserError(f"{found_path}: missing {name_some(missing)}, which {wanted_path} has; "
+        raise UserError(f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
                         "both must list the same utterances (decode the set again?)")
     if extra:
-        raise UserError(f"{found_path}: {name_some(extra)} not in {wanted_path}; "
+        raise UserError(f"{found_path}: {first_few(extra)} not in {wanted_path}; "
                         "both must list the same utterances (decoded another set?)")
 
 
@@ -129,11 +107,6 @@ def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> No
                             f"allowed: {' '.join(task.labels)}")
         if value and task.kind == "scale" and not math.isfinite(to_number(value, f"{path}: {utt_id}")):
             raise UserError(f"{path}: {utt_id} has the value '{value}'; a scale needs a finite number")
-
-
-def name_some(utt_ids: Sequence[str], most: int = 5) -> str:
-    rest = f" and {len(utt_ids) - most} more" if len(utt_ids) > most else ""
-    return " ".join(utt_ids[:most]) + rest
 
 
 def score_pairs(tasks: Iterable[Task], pairs: Pairs) -> dict:
@@ -188,15 +161,15 @@ def defined(value: float) -> float | None:
 
 def read_protocol(hyp_dir: Path) -> dict | None:
     """How the hypotheses came about: what decoding left in decode.json, as it is; None where it left nothing."""
-    path = hyp_dir / "decode.json"
+    path = hyp_dir / PROTOCOL
     return read_json(path) if path.is_file() else None
 
 
 def write_score(result_path: Path, result: Mapping, pairs: Pairs) -> None:
     """Write result.json and utterances.jsonl beside it; the result comes last, so that it vouches for both."""
     result_path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(result_path.with_name(UTTERANCES), "".join(json.dumps(line) + "\n" for line in utterance_lines(pairs)))
-    write_whole(result_path, to_json(result))
+    write_text(result_path.with_name(UTTERANCES), "".join(json.dumps(line) + "\n" for line in utterance_lines(pairs)))
+    write_text(result_path, to_json(result))
 
 
 def utterance_lines(pairs: Pairs) -> list[dict]:
@@ -233,10 +206,3 @@ def read_json(path: Path) -> dict:
 
 def to_json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The file appears, or is replaced, whole."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)

@@ -114,7 +114,7 @@ class Beam:
         given = dict(self.given_BKC)
         for k in given:
             here_BK1 = (category_BK == k)[..., None]
-            logp_BKC = logp_BKV[..., self.grammar.task_ids[k]]
+            logp_BKC = logp_BKV[..., self.grammar.task_ids[k][0] : self.grammar.task_ids[k][-1] + 1]
             own_BKC = logp_BKC.log_softmax(-1)
             given[k] = torch.where(here_BK1, own_BKC, given[k])
             joint_BKC = self.score_BK[..., None] + torch.where((self.state_BK == k)[..., None], own_BKC, logp_BKC)

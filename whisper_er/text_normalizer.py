@@ -12,7 +12,9 @@ TextNormalizer = Callable[[str], str]
 
 
 def read_spelling(path: Path) -> dict[str, str]:
-    """Whisper's table of British -> American spellings, the `normalizer.json` beside its tokenizer."""
+    """British -> American spellings, the `normalizer.json` beside Whisper's tokenizer; empty without one."""
+    if not path.is_file():
+        return {}
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

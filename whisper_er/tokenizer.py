@@ -4,22 +4,20 @@ A target is built by concatenating ids and read back by id, never through string
 of the added tokens, so a transcript that happens to contain `<|happy|>` stays text.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import sentencepiece
-import yaml
-from transformers import WhisperConfig, WhisperTokenizer
+from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 
 from whisper_er.errors import UserError
 from whisper_er.hub import load_pretrained
 from whisper_er.task import Task
+from whisper_er.token_list import TokenList, read_token_list
 
-LIST_FILE = "token_list.yaml"
-ENGLISH_ONLY_SIZE = 51864  # the .en checkpoints were trained without language and task tokens
+UNLEARNED = -1
 START, END = "<|startoftranscript|>", "<|endoftext|>"
 
 
@@ -34,6 +32,7 @@ class TextTokens(Protocol):
     end: int
     num_text: int
     size: int
+    multilingual: bool
 
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -44,11 +43,12 @@ class TextTokens(Protocol):
 class WhisperTokens:
     """Whisper's byte-level BPE. The prefix is <|startoftranscript|><|en|><|transcribe|><|notimestamps|>."""
 
-    def __init__(self, tokenizer: WhisperTokenizer, size: int, language: str) -> None:
-        self.tokenizer, self.size = tokenizer, size
+    def __init__(self, tokenizer: WhisperTokenizer, size: int, language: str, multilingual: bool = True) -> None:
+        self.tokenizer, self.size, self.multilingual = tokenizer, size, multilingual
         self.vocabulary = tokenizer.get_vocab()
         self.end = self.num_text = self.vocabulary[END]
-        spoken = [] if size == ENGLISH_ONLY_SIZE else [f"<|{language}|>", "<|transcribe|>"]
+        # The English-only checkpoints were trained without language and task.
+        spoken = [f"<|{language}|>", "<|transcribe|>"] if multilingual else []
         names = [START, *spoken, "<|notimestamps|>"]
         missing = [name for name in names if name not in self.vocabulary]
         if missing:
@@ -77,6 +77,8 @@ class WhisperTokens:
 
 class SentencePieceTokens:
     """A SentencePiece model trained on the corpus, for models from scratch. The prefix is <|startoftranscript|>."""
+
+    multilingual = False
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -124,66 +126,64 @@ class Tokenizer:
             self.task_ids.append(list(range(first, first + len(task.labels))))
         self.size = text.size + len(owner)
 
-    def encode(self, values: dict[str, str]) -> tuple[list[int], list[int]]:
-        """Target of an utterance: token ids and, for each, the position of its task.
+    def encode(self, values: dict[str, str], draw: int = 0) -> tuple[list[int], list[int]]:
+        """Target of an utterance: token ids and, for each, the position of its task, or UNLEARNED.
 
-        values: task name -> label or text; "" is "no label" and leaves the task out. <|endoftext|> belongs to the last
-        task (paper, eq. 6) and is left out with it.
+        values: task name -> label or text; "" is "no label". A category without a label keeps its place, so that what
+        follows is learned where decoding will say it: the decoder reads its `draw`-th label there and learns nothing.
+        <|endoftext|> belongs to the last task (paper, eq. 6) and is left out with it.
         """
         ids: list[int] = []
         owners: list[int] = []
         for k, task in enumerate(self.tasks):
-            value = values[task.name]
-            if value == "":
-                new = []
-            elif task.kind == "text":
-                new = self.text.encode(value)
-            else:
+            value, owner = values[task.name], k
+            if task.kind == "text":
+                new = self.text.encode(value) if value else []
+            elif value:
                 new = [self.task_ids[k][task.index(value)]]
-            if new and k == len(self.tasks) - 1:
+            else:
+                new, owner = [self.task_ids[k][draw % len(task.labels)]], UNLEARNED
+            if value and k == len(self.tasks) - 1:
                 new = [*new, self.end]
             ids += new
-            owners += [k] * len(new)
+            owners += [owner] * len(new)
+        while owners and owners[-1] == UNLEARNED:
+            ids.pop(), owners.pop()
         return ids, owners
 
     def decode_text(self, ids: Sequence[int]) -> str:
         """The text among the ids; task tokens and special tokens are not text."""
-        return self.text.decode([index for index in ids if index < self.text.num_text])
+        text = self.text.decode([index for index in ids if index < self.text.num_text])
+        return " ".join(text.split())  # a line break among the tokens would not fit into a table
 
     def save(self, directory: Path) -> None:
         """Write token_list.yaml and the base tokenizer into an existing directory."""
         self.text.save(directory)
-        content = {
-            "token_type": self.token_type,
-            "language": self.language,
-            "base_size": self.text.size,
-            "tasks": [{**dataclasses.asdict(task), "labels": list(task.labels)} for task in self.tasks],
-        }
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        (directory / LIST_FILE).write_text(text, encoding="utf-8")
+        TokenList(self.token_type, self.language, self.text.multilingual, self.text.size, self.tasks).write(directory)
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Read what Tokenizer.save wrote."""
-    path = Path(directory) / LIST_FILE
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; stage 2 writes it")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    tasks = [Task(item["name"], item["kind"], tuple(item["labels"])) for item in content["tasks"]]
-    language, token_type = content["language"], content["token_type"]
-    if token_type == "bpe":
-        text: TextTokens = SentencePieceTokens((path.parent / "bpe.model").read_bytes())
+    listed = read_token_list(directory)
+    if listed.token_type == "bpe":
+        text: TextTokens = SentencePieceTokens((Path(directory) / "bpe.model").read_bytes())
     else:
-        hf = WhisperTokenizer.from_pretrained(path.parent / "tokenizer")
-        text = WhisperTokens(hf, content["base_size"], language)
-    return Tokenizer(text, tasks, token_type, language)
+        hf = WhisperTokenizer.from_pretrained(Path(directory) / "tokenizer")
+        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual)
+    return Tokenizer(text, listed.tasks, listed.token_type, listed.language)
 
 
 def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
     """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
     tokenizer = load_pretrained(WhisperTokenizer, whisper_model)
     config = load_pretrained(WhisperConfig, whisper_model)
-    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language)
+    if config.model_type != "whisper":
+        raise UserError(f"whisper_model '{whisper_model}' is a {config.model_type} model; give a Whisper model")
+    try:
+        multilingual = getattr(load_pretrained(GenerationConfig, whisper_model), "is_multilingual", True)
+    except UserError:  # a directory may lack this file; the multilingual models are the rule
+        multilingual = True
+    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language, multilingual)
 
 
 def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import torch
 
+from whisper_er.atomic import write_text
 from whisper_er.batch import Batch
-from whisper_er.checkpoint import load_state, save_state, save_weights, write_text
+from whisper_er.checkpoint import load_state, save_state, save_weights
 from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.dataset import Utterance, bucketed, load
-from whisper_er.errors import UserError
+from whisper_er.device import autocast
+from whisper_er.errors import UserError, first_few
+from whisper_er.experiment import BEST, STATE
 from whisper_er.models.base import Model
 from whisper_er.progress import progress_bar
 from whisper_er.tokenizer import Tokenizer
+from whisper_er.train_log import Sums, TrainLog
 from whisper_er.validation import Validation, selecting_task, validate
 
 
@@ -50,8 +54,9 @@ class Trainer:
     def run(self, train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
         """Train until max_steps or no improvement; returns why it ended."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-        self.resume()
-        writer = self.tensorboard()
+        resumed = self.resume()
+        log = TrainLog(self.exp_dir, self.progress.step)
+        log.say(resumed)
         sums = Sums(len(self.task_names), self.progress.step)
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
@@ -61,16 +66,16 @@ class Trainer:
             bar.update()
             step = self.progress.step
             if step % self.config.log_interval == 0:
-                self.log(sums, writer)
+                self.report(log, sums)
                 sums = Sums(len(self.task_names), step)
             if step % self.config.valid_interval == 0 or step == self.config.max_steps:
                 result = validate(self.model, valid, self.tokenizer, self.config, self.device)
-                self.after_validation(result, writer)
+                self.after_validation(result, log)
                 if self.progress.finished:
                     break
                 sums = Sums(len(self.task_names), step)  # a resumed run starts here, and is to log the same
         bar.close()
-        writer.close()
+        log.close()
         return self.progress.finished
 
     def steps(self, train: Sequence[Utterance]):
@@ -90,16 +95,19 @@ class Trainer:
             for step, indices in zip(parts, plan):
                 yield [next(batches) for _ in step], len(indices)
 
-    def step(self, micro_batches: list[Batch], size: int, sums: "Sums") -> float:
+    def step(self, micro_batches: list[Batch], size: int, sums: Sums) -> float:
         """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches."""
         torch.manual_seed(self.seed(self.progress.step))  # dropout and SpecAugment, without a state to save
         self.warm_up()
         total = 0.0
         for batch in micro_batches:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+            with autocast(self.device, self.config.dtype):
                 output = self.model(batch.to(self.device))
             if not torch.isfinite(output.loss):
-                raise FloatingPointError(f"step {self.progress.step + 1}: loss {float(output.loss)} on {batch.utt_ids}")
+                raise UserError(
+                    f"step {self.progress.step + 1}: the loss is {float(output.loss)} on {first_few(batch.utt_ids)}: "
+                    "lower optim.lr or set optim.grad_clip, and look at these utterances"
+                )
             (output.loss / size).backward()
             total += float(output.loss.detach())
             sums.add(output, len(batch))
@@ -121,19 +129,17 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["full_lr"] * share
 
-    def log(self, sums: "Sums", writer) -> None:
-        values = {"loss": sums.loss / sums.utterances, **sums.per_task(self.task_names)}
-        seconds, steps = time.monotonic() - sums.start, self.progress.step - sums.first_step
-        lr, rate = self.optimizer.param_groups[0]["lr"], sums.utterances / seconds
-        left = (self.config.max_steps - self.progress.step) * seconds / steps  # without validations
+    def report(self, log: TrainLog, sums: Sums) -> None:
+        """The means since the last report, the learning rate, and how fast it goes."""
+        step, last, values = self.progress.step, self.config.max_steps, sums.means(self.task_names)
+        seconds, lr = time.monotonic() - sums.start, self.optimizer.param_groups[0]["lr"]
+        left = (last - step) * seconds / (step - sums.first_step)  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
-        self.say(f"step {self.progress.step}/{self.config.max_steps} {text} lr {lr:.3g}"
-                 f" {rate:.1f} utt/s, about {left / 60:.1f} min left")  # fmt: skip
-        for name, value in {**values, "lr": lr}.items():
-            writer.add_scalar(f"train/{name}", value, self.progress.step)
-        self.record({"step": self.progress.step, "train": values, "lr": lr, "utterances_per_second": round(rate, 2)})
+        rate = sums.utterances / seconds
+        log.say(f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, about {left / 60:.1f} min left")
+        log.record(step, "train", values, lr=lr, utterances_per_second=rate)
 
-    def after_validation(self, result: Validation, writer) -> None:
+    def after_validation(self, result: Validation, log: TrainLog) -> None:
         """Keep the checkpoint if it is among the n best, lower the learning rate or stop if nothing improves, save."""
         progress, selected = self.progress, result.accuracy[self.selecting]
         selected = selected if math.isfinite(selected) else -math.inf
@@ -151,39 +157,42 @@ class Trainer:
         elif progress.since_better >= self.config.patience:
             progress.finished = f"no improvement in {self.config.patience} validations"
         text = " ".join(f"{name} {value:.4f}" for name, value in result.accuracy.items())
-        self.say(f"step {progress.step} validation: loss {result.loss:.4f} accuracy: {text}{' (best so far)' * better}")
-        for name, value in result.accuracy.items():
-            writer.add_scalar(f"valid/accuracy_{name}", value, progress.step)
-        writer.add_scalar("valid/loss", result.loss, progress.step)
-        writer.flush()
+        log.say(f"step {progress.step} validation: loss {result.loss:.4f} accuracy: {text}{' (best so far)' * better}")
         # Recorded before it is saved: a run that is killed in between repeats this validation and removes the record.
-        self.record({"step": progress.step, "valid": asdict(result)})
-        self.save()
+        accuracies = {f"accuracy_{name}": value for name, value in result.accuracy.items()}
+        log.record(progress.step, "valid", {"loss": result.loss, **accuracies})
+        self.save_state()
         for item in dropped:
             self.checkpoint(item).unlink(missing_ok=True)
+        self.list_best()
 
     def checkpoint(self, entry: dict) -> Path:
         return self.exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
 
-    def save(self) -> None:
-        """The whole state, then the list of the best, which a run that is killed in between writes when it resumes."""
+    def save_state(self) -> None:
+        """All that a step changes. A run that is killed after it does the rest of the validation when it resumes."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "progress": asdict(self.progress),
         }
-        save_state(state, self.exp_dir / "state.pt")
-        self.list_best()
+        save_state(state, self.exp_dir / STATE)
 
     def list_best(self) -> None:
         """What averaging reads."""
-        best = {"metric": f"valid_{self.selecting}_accuracy", "n_best": self.config.n_best, "best": self.progress.best}
-        write_text(self.exp_dir / "checkpoints" / "best.json", json.dumps(best, indent=1) + "\n")
+        best = {
+            "metric": f"valid_{self.selecting}_accuracy",
+            "n_best": self.config.n_best,
+            "finished": self.progress.finished,
+            "best": self.progress.best,
+        }
+        write_text(self.exp_dir / BEST, json.dumps(best, indent=1) + "\n")
 
-    def resume(self) -> None:
-        """Go on from state.pt if there is one; what was recorded after it is repeated, and so removed first."""
-        path = self.exp_dir / "state.pt"
+    def resume(self) -> str:
+        """Go on from state.pt if there is one; returns what to say about it. Checkpoints after it are removed."""
+        said = "starting at step 0"
+        path = self.exp_dir / STATE
         if path.is_file():
             state = load_state(path)
             self.model.load_state_dict(state["model"])
@@ -191,47 +200,13 @@ class Trainer:
             self.scheduler.load_state_dict(state["scheduler"])
             self.progress = Progress(**state["progress"])
             ended = f", {self.progress.finished}" if self.progress.finished else ""
-            self.say(f"resumed from {path} at step {self.progress.step}{ended}")
-            self.list_best()
+            said = f"resumed from {path} at step {self.progress.step}{ended}"
         kept = {self.checkpoint(entry) for entry in self.progress.best}
         for stray in set((self.exp_dir / "checkpoints").glob("step*.safetensors")) - kept:
             stray.unlink()
-        path = self.exp_dir / "metrics.jsonl"
         if path.is_file():
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= self.progress.step))
-
-    def record(self, entry: dict) -> None:
-        with open(self.exp_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-    def tensorboard(self):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError("tensorboard is not installed: pip install tensorboard, or whisper_er[viz]") from None
-        return SummaryWriter(str(self.exp_dir / "tensorboard"), purge_step=self.progress.step + 1)
-
-
-class Sums:
-    """What is logged, summed since the last log line or validation."""
-
-    def __init__(self, num_tasks: int, first_step: int) -> None:
-        self.loss, self.utterances, self.start, self.first_step = 0.0, 0, time.monotonic(), first_step
-        self.nll_K, self.count_K = torch.zeros(num_tasks), torch.zeros(num_tasks)
-
-    def add(self, output, utterances: int) -> None:
-        self.loss += float(output.loss.detach())
-        self.utterances += utterances
-        self.nll_K += output.nll_K.cpu()
-        self.count_K += output.count_K.cpu()
-
-    def per_task(self, names: list[str]) -> dict[str, float]:
-        """Nats per token of each task."""
-        return {f"loss_{name}": float(nll / max(count, 1)) for name, nll, count in zip(names, self.nll_K, self.count_K)}
+            self.list_best()
+        return said
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:

@@ -8,8 +8,8 @@ import torch
 from whisper_er import metrics
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import Utterance, by_length, load
+from whisper_er.device import autocast
 from whisper_er.models.base import Model
-from whisper_er.recognizer import predict
 from whisper_er.task import Task
 from whisper_er.tokenizer import Tokenizer
 
@@ -28,14 +28,13 @@ def validate(
 ) -> Validation:
     """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it."""
     plan = by_length([utt.num_samples for utt in utterances], config.valid_batch_size)
-    batches = list(load(utterances, plan, tokenizer, model.max_target, config.num_workers))
-    greedy = DecodeConfig(beam_size=1, dtype=config.dtype)
-    found = {item.utt_id: item.values for items in predict(model, batches, greedy, device) for item in items}
+    loss, found = 0.0, {}
     model.eval()
-    loss = 0.0
-    for batch in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
-            loss += float(model(batch.to(device)).loss)
+    for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers):
+        with autocast(device, config.dtype):
+            batch = batch.to(device)
+            found |= {item.utt_id: item.values for item in model.predict(batch, DecodeConfig(beam_size=1))}
+            loss += float(model(batch).loss)
     model.train()
     scores = {
         task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])

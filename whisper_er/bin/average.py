@@ -13,6 +13,7 @@ from pathlib import Path
 from whisper_er.bin import run
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.errors import UserError
+from whisper_er.experiment import BEST
 
 
 def main() -> None:
@@ -20,10 +21,12 @@ def main() -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
     args = parser.parse_args()
 
-    path = args.exp_dir / "checkpoints" / "best.json"
+    path = args.exp_dir / BEST
     if not path.is_file():
         raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
     listed = json.loads(path.read_text())
+    if not listed["finished"]:
+        raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
     best = listed["best"]
     few = f" (n_best is {listed['n_best']}, training validated no more often)" if len(best) < listed["n_best"] else ""
     print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from whisper_er import config as configuration
 from whisper_er import kaldi
+from whisper_er.audio import SAMPLE_RATE
 from whisper_er.bin import run
-from whisper_er.bin.train import choose_device
 from whisper_er.config import DecodeConfig
 from whisper_er.dataset import by_length, load, read_utterances
-from whisper_er.logmel import SAMPLE_RATE
+from whisper_er.device import choose_device
+from whisper_er.experiment import check_unseen
 from whisper_er.models.base import Prediction
+from whisper_er.parts import POSTERIORS, PROTOCOL
 from whisper_er.progress import progress_bar
 from whisper_er.recognizer import Recognizer
 
@@ -34,11 +36,16 @@ def main() -> None:
     parser.add_argument("--out_dir", type=Path, required=True, help="hypothesis directory, written whole or not at all")
     parser.add_argument("--model", default="ave.safetensors", help="weights file in exp_dir")
     parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
+    parser.add_argument(
+        "--allow_shared_speakers", choices=["true", "false"], default="false", help="also of the training set"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_args()
 
     config = configuration.load(DecodeConfig, args.config, args.overrides)
     recognizer = Recognizer.open(args.exp_dir, args.model, choose_device(args.ngpu))
+    if args.allow_shared_speakers == "false":
+        check_unseen(args.exp_dir, args.data_dir)
     utterances = read_utterances(
         args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
     )
@@ -68,7 +75,7 @@ def write_hypotheses(
         kaldi.write_table(directory / "utt2spk", reference["utt2spk"])
         for task in recognizer.tokenizer.tasks:
             kaldi.write_table(directory / task.table, {item.utt_id: item.values[task.name] for item in predictions})
-        with open(directory / "posteriors.jsonl", "w", encoding="utf-8") as file:
+        with open(directory / POSTERIORS, "w", encoding="utf-8") as file:
             for item in sorted(predictions, key=lambda item: item.utt_id):
                 posteriors = {
                     task.name: dict(zip(task.labels, item.posteriors[task.name]))
@@ -77,7 +84,7 @@ def write_hypotheses(
                 }
                 line = {"utt_id": item.utt_id, "score": item.score, **posteriors}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        (directory / "decode.json").write_text(json.dumps(how, indent=1) + "\n")
+        (directory / PROTOCOL).write_text(json.dumps(how, indent=1) + "\n")
 
 
 if __name__ == "__main__":

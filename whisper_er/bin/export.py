@@ -32,7 +32,7 @@ def main() -> None:
 
     recognizer = Recognizer.open(args.exp_dir, args.model)
     if not isinstance(recognizer.model, WhisperER):
-        raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only, so nothing else is exported")
+        raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only")
     with kaldi.replace_dir(args.out_dir, holds="config.json") as directory:
         whisper = to_transformers(recognizer.model)
         whisper.save_pretrained(directory)

@@ -7,11 +7,12 @@ import argparse
 import shlex
 from pathlib import Path
 
+from whisper_er.atomic import write_text
 from whisper_er.bin import run
 from whisper_er.errors import UserError
 from whisper_er.results import collect
 from whisper_er.results_markdown import render, summary_table
-from whisper_er.scoring import to_json, write_whole
+from whisper_er.scoring import to_json
 
 
 def main() -> None:
@@ -30,8 +31,8 @@ def main() -> None:
     command = shlex.join(["python", "-m", "whisper_er.bin.results",
                           *(word for key, value in options.items() for word in (f"--{key}", str(value)))])
     markdown, figures = args.exp_dir / "RESULTS.md", args.exp_dir / "result.json"
-    write_whole(figures, to_json({result.name: result.to_dict() for result in results}))
-    write_whole(markdown, render(args.exp_dir, command, results))
+    write_text(figures, to_json({result.name: result.to_dict() for result in results}))
+    write_text(markdown, render(args.exp_dir, command, results))
     for result in results:
         print(f"{result.name} of {args.exp_dir}\n{summary_table(result)}\n")
     print(f"tables, confusion matrices, protocol: {markdown}\nall figures: {figures}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from whisper_er import scoring
 from whisper_er.bin import run
 from whisper_er.text_normalizer import read_spelling, text_normalizer
+from whisper_er.token_list import read_token_list
 
 
 def main() -> None:
@@ -22,9 +23,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="result.json to write; utterances.jsonl goes beside it")
     args = parser.parse_args()
 
-    token_list = scoring.read_token_list(args.token_list)
-    tasks = scoring.choose_tasks(token_list, args.tasks.split())
-    spelling = read_spelling(token_list.spelling) if token_list.spelling else {}
+    token_list = read_token_list(args.token_list)
+    tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
+    spelling = read_spelling(args.token_list / "tokenizer" / "normalizer.json")
     normalize = text_normalizer(token_list.language, spelling)
     pairs = scoring.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize)
     result = {

@@ -3,7 +3,7 @@
     python -m whisper_er.bin.token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
         --bpe_size 100 --out_dir data/token_list/bpe_asr_gender_emotion/fold1
 
-Only the training set is read: nothing about the test set may enter the vocabulary.
+Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks.
 """
 
 import argparse
@@ -11,9 +11,11 @@ from pathlib import Path
 
 from whisper_er import kaldi
 from whisper_er.bin import run
+from whisper_er.dataset import check_labels
 from whisper_er.errors import UserError
 from whisper_er.task import TEXT_TASK, Task, category, scale
-from whisper_er.tokenizer import LIST_FILE, Tokenizer, from_whisper, train_sentencepiece
+from whisper_er.token_list import LIST_FILE
+from whisper_er.tokenizer import Tokenizer, from_whisper, train_sentencepiece
 
 
 def main() -> None:
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--bpe_size", type=int, default=100, help="pieces, for token_type=bpe")
     parser.add_argument("--lang", default="en", help="language of the transcripts, as in Whisper's <|en|>")
     parser.add_argument("--scales", default="", help='tasks on a scale, "name=low:high:bins ..."')
+    parser.add_argument("--check_sets", type=Path, nargs="*", default=[], help="sets whose labels must be in the list")
     parser.add_argument("--out_dir", type=Path, required=True)
     args = parser.parse_args()
 
@@ -46,6 +49,8 @@ def main() -> None:
         else:
             base = from_whisper(args.whisper_model, args.lang)
         tokenizer = Tokenizer(base, tasks, args.token_type, args.lang)
+        for check_set in args.check_sets:
+            check_labels(check_set, kaldi.read_dir(check_set), tasks)
         tokenizer.save(directory)
     for task, ids in zip(tasks, tokenizer.task_ids):
         print(f"{task.name} ({task.kind}): {' '.join(f'{t}={i}' for t, i in zip(task.tokens, ids)) or 'text'}")

@@ -13,11 +13,11 @@ import torch
 
 from whisper_er import config as configuration
 from whisper_er import experiment
+from whisper_er.atomic import write_text
 from whisper_er.bin import run
-from whisper_er.checkpoint import write_text
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import read_utterances
-from whisper_er.errors import UserError
+from whisper_er.device import choose_device
 from whisper_er.models.build import build_model
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Trainer
@@ -41,22 +41,24 @@ def main() -> None:
     tokenizer = load_tokenizer(args.token_list)
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
+    description = experiment.describe(config, inputs)
+    experiment.check_same(args.exp_dir, description)
+    if ended := experiment.ended(args.exp_dir):
+        print(f"training ended before: {ended}")
+        return
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer).to(device)
-    inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
-    experiment.claim(args.exp_dir, config, inputs)
+    if not (args.exp_dir / experiment.STATE).is_file():
+        experiment.write_description(args.exp_dir, description, args.token_list)
     write_text(args.exp_dir / "whisper_config.json", model.whisper_config.to_json_string(use_diff=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    for task in tokenizer.tasks:
+        if unlabelled := sum(not utt.values[task.name] for utt in train):
+            print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
     print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, {device}")
     print(f"training ended: {trainer.run(train, valid)}")
-
-
-def choose_device(ngpu: int) -> torch.device:
-    """The CPU or the one GPU."""
-    if ngpu and not torch.cuda.is_available():
-        raise UserError("ngpu=1: torch sees no GPU on this machine; give ngpu=0 or run where there is one")
-    return torch.device("cuda" if ngpu else "cpu")
 
 
 if __name__ == "__main__":

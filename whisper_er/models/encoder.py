@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.config import SpecAugmentConfig
-from whisper_er.logmel import LogMel, PadRule, spec_augment
+from whisper_er.logmel import HOP, LogMel, PadRule, spec_augment
 
 
 class AudioEncoder(torch.nn.Module):
@@ -26,6 +26,11 @@ class AudioEncoder(torch.nn.Module):
         if self.training:
             mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
         return encode(self.encoder, mel_BFN, frames_B)
+
+
+def real_frames(samples_B: torch.Tensor) -> torch.Tensor:
+    """Encoder frames that hold an utterance's own audio, without the pad rule's silence."""
+    return (samples_B + 2 * HOP - 1) // (2 * HOP)
 
 
 def encode(

@@ -12,7 +12,7 @@ from whisper_er.config import DecodeConfig, ModelConfig
 from whisper_er.errors import UserError
 from whisper_er.logmel import PadRule
 from whisper_er.models.base import Model, Output, Prediction
-from whisper_er.models.encoder import AudioEncoder
+from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.task import Task
 
 
@@ -32,9 +32,10 @@ class EncoderClassifier(Model):
 
     def logits(self, batch: Batch) -> list[torch.Tensor]:
         """One (B, C) per task."""
-        states_BTD, mask_BT = self.audio_encoder(batch.wave_BS, batch.samples_B)
-        weight_BT = mask_BT / mask_BT.sum(1, keepdim=True)
-        pooled_BD = torch.einsum("btd,bt->bd", states_BTD.float(), weight_BT)
+        states_BTD, _ = self.audio_encoder(batch.wave_BS, batch.samples_B)
+        real_B1 = real_frames(batch.samples_B)[:, None]  # the silence of the pad rule is not pooled
+        mask_BT = torch.arange(states_BTD.shape[1], device=states_BTD.device) < real_B1
+        pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B1
         return [head(pooled_BD).float() for head in self.heads.values()]
 
     def forward(self, batch: Batch) -> Output:

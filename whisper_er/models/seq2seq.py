@@ -14,7 +14,7 @@ from whisper_er.logmel import PadRule
 from whisper_er.loss import serial_mtl_loss
 from whisper_er.models.base import Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode
-from whisper_er.models.encoder import AudioEncoder
+from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.search import Found, beam_search
 from whisper_er.tokenizer import Tokenizer
 
@@ -69,17 +69,17 @@ class WhisperER(Model):
             self.logits(hidden_BLD[:, -1]),
             step,
             self.grammar.to(device),
-            self.max_tokens(mask_BT, config.maxlenratio),
+            self.max_tokens(batch.samples_B, config.maxlenratio),
             config.beam_size,
             config.length_penalty,
         )
         return [self.prediction(utt_id, item, config.posterior) for utt_id, item in zip(batch.utt_ids, found)]
 
-    def max_tokens(self, mask_BT: torch.Tensor, maxlenratio: float) -> torch.Tensor:
-        """Most tokens of each target: text in proportion to the utterance's length, within the decoder's positions."""
+    def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
+        """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
         closing = self.grammar.closing_Q[0]
         positions = self.max_target - len(self.tokenizer.prefix)
-        return (closing + (mask_BT.sum(1) * maxlenratio).ceil().long()).clamp(max=positions)
+        return (closing + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
 
     def prediction(self, utt_id: str, found: Found, posterior: str) -> Prediction:
         log_posteriors = found.marginal if posterior == "marginal" else found.best

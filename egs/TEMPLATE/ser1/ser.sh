@@ -84,8 +84,10 @@ check_options() {
     for name in train_set valid_set test_sets; do
         words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
     done
-    [ -z "${folds}" ] || words "${train_set} ${valid_set} ${test_sets}" '(train|valid|test)' \
+    [ -z "${folds}" ] || [ "${train_set} ${valid_set} ${test_sets}" == "train valid test" ] \
         || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
+    [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
+        || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
     # The launcher replaces JOB in every word of a command by the job's number.
     for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
@@ -106,9 +108,9 @@ parts=("")  # what follows the name of dump, token list and experiment: nothing,
 
 sanitise() { local name=${1//[^A-Za-z0-9_.=-]/_}; echo "${name}"; }
 stem() { local name=${1##*/}; echo "${name%.yaml}"; }
+model=${whisper_model%/}
 joined_tasks=$(sanitise "${tasks}")
 if [ -z "${ser_tag}" ]; then
-    model=${whisper_model%/}
     ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${tasks}")
 fi
 inference_tag=$(stem "${inference_config}")
@@ -116,7 +118,9 @@ inference_tag=$(sanitise "${inference_tag#decode}${inference_args:+_${inference_
 inference_tag=${inference_tag#_}
 inference_tag=${inference_tag:-default}
 exp=${expdir}/${ser_tag}
-token_lists=${datadir}/token_list/${token_type}_${joined_tasks}
+vocabulary=bpe${bpe_size}
+[ "${token_type}" == bpe ] || vocabulary=whisper_$(sanitise "${model##*/}")
+token_lists=${datadir}/token_list/${vocabulary}_${lang}_${joined_tasks}
 model_opts=()
 [ -z "${whisper_model}" ] || model_opts=(--whisper_model "${whisper_model}")
 
@@ -182,7 +186,8 @@ stage_2() {  # token list
         need "${from}" 1
         up_to_date "${to}/.made_with" "${token_opts[*]}" "${from}" && continue
         say 2 "token list: ${from} -> ${to}"
-        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}"
+        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}" \
+            --check_sets "${dumpdir}${part}/${valid_set}" "${test_sets[@]/#/${dumpdir}${part}/}"
         mark "${to}/.made_with" "${token_opts[*]}"
     done
 }
@@ -247,7 +252,8 @@ decode() {  # decode EXP_DIR DATA_DIR HYP_DIR LOG_DIR
         gpus=1
         cmd=("${cuda_cmd[@]}" --gpu 1)
     fi
-    opts=(--config "${inference_config}" --exp_dir "$1" --ngpu "${gpus}")
+    opts=(--config "${inference_config}" --exp_dir "$1" --ngpu "${gpus}"
+        --allow_shared_speakers "${allow_shared_speakers}")
     say 5 "decoding: $2 + $1/ave.safetensors -> $3 (log: $4/)"
     if [ "${inference_nj}" -eq 1 ]; then
         "${cmd[@]}" --name decode "$4/decode.log" python -m whisper_er.bin.decode "${opts[@]}" \
@@ -265,7 +271,7 @@ decode() {  # decode EXP_DIR DATA_DIR HYP_DIR LOG_DIR
 }
 
 stage_6() {  # scoring
-    local part set_name ref hyp
+    local part set_name ref hyp scored=()
     for part in "${parts[@]}"; do
         for set_name in "${test_sets[@]}"; do
             ref=${dumpdir}${part}/${set_name}
@@ -278,9 +284,13 @@ stage_6() {  # scoring
             mark "${hyp}/score/.made_with" "${tasks}"
         done
     done
-    say 6 "scoring: ${exp}: results of ${#parts[@]} run(s)"
-    run_python results --exp_dir "${exp}" --folds "${folds[*]+${folds[*]}}" --test_sets "${test_sets[*]}" \
-        --inference_tag "${inference_tag}"
+    for part in "${exp}"/fold*/decode_"${inference_tag}"/"${test_sets[0]}"/score/result.json; do
+        [ ${#folds[@]} -gt 0 ] && [ -f "${part}" ] || continue
+        part=${part#"${exp}/fold"}
+        scored+=("${part%%/*}")  # the folds of earlier calls as well
+    done
+    say 6 "scoring: ${exp}: results"
+    run_python results --exp_dir "${exp}" --folds "${scored[*]+${scored[*]}}" --test_sets "${test_sets[*]}"
 }
 
 stage_7() {  # export

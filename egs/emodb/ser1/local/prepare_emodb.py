@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from whisper_er.bin import run
-from whisper_er.corpus import check_published, find_audio, first_few
-from whisper_er.errors import UserError
+from whisper_er.corpus import check_published, find_audio
+from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import DataDir, write_dir
 
 SOURCE = "http://emodb.bilderbar.info/download/download.zip"
@@ -53,7 +53,7 @@ def prepare(corpus_dir: Path | None, out_dir: Path, check_counts: bool) -> None:
     files = find_audio([wav_dir])
     names = {utt_id: match for utt_id in files if (match := NAME.fullmatch(utt_id))}
     if others := [files[utt_id].name for utt_id in files if utt_id not in names]:
-        print(f"{wav_dir}: ignored {len(others)} audio files that are not named like 03a01Fa: {first_few(others)}")
+        print(f"{wav_dir}: ignored {len(others)} audio files not named like 03a01Fa: {first_few(sorted(others))}")
     if not names:
         raise UserError(f"{wav_dir}: no utterance named like 03a01Fa.wav or .flac; EmoDB is at {SOURCE}")
     if check_counts:

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 
 from whisper_er.bin import run
-from whisper_er.corpus import check_published, find_audio, first_few
-from whisper_er.errors import UserError
+from whisper_er.corpus import check_published, find_audio
+from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import DataDir, write_dir
 
 SOURCE = "Audio_Speech_Actors_01-24.zip of https://zenodo.org/records/1188976"
@@ -45,10 +45,10 @@ def prepare(corpus_dir: Path | None, out_dir: Path, check_counts: bool) -> None:
     files = find_audio(actor_dirs)
     names = {utt_id: match for utt_id in files if (match := SPEECH.fullmatch(utt_id))}
     if songs := [utt_id for utt_id in files if SONG.fullmatch(utt_id)]:
-        print(f"{where}: ignored {len(songs)} song files (channel 02): {first_few(songs)}")
+        print(f"{where}: ignored {len(songs)} song files (channel 02): {first_few(sorted(songs))}")
     if others := [files[utt_id].name for utt_id in files if utt_id not in names and not SONG.fullmatch(utt_id)]:
         print(f"{where}: ignored {len(others)} audio files that are not named like 03-01-01-01-01-01-01: "
-              f"{first_few(others)}")
+              f"{first_few(sorted(others))}")
     if not names:
         raise UserError(f"{where}: no speech file named like Actor_01/03-01-01-01-01-01-01.wav or .flac; "
                         f"RAVDESS is {SOURCE}")
