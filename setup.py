@@ -9,9 +9,9 @@ setup(
     install_requires=[
         "torch>=2.6",
         "transformers>=5.0",
+        "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
-        "kaldiio",
-        "soundfile",  # every audio format but ark; kaldiio asks for it as well
+        "soundfile",  # audio files, alone or inside an ark
         "sentencepiece",
         "jiwer",
         "pyyaml",
@@ -22,6 +22,7 @@ setup(
         "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
         "viz": ["tensorboard"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
-        "test": ["pytest", "ruff", "scikit-learn"],  # scikit-learn: an independent WA, UA and F1 to check ours against
+        # kaldiio and scikit-learn: independent arks, WA, UA and F1 to check ours against
+        "test": ["pytest", "ruff", "kaldiio", "scikit-learn"],
     },
 )

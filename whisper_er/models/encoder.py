@@ -41,7 +41,8 @@ def encode(
     frames_B: int64, even, at most twice the encoder's positions. Returns states_BTD and mask_BT (bool).
     """
     inside_BN = torch.arange(mel_BFN.shape[2], device=mel_BFN.device) < frames_B[:, None]
-    hidden_BDN = F.gelu(encoder.conv1(mel_BFN)) * inside_BN[:, None]
+    # No mask in between: frames_B is even, so that conv2's last window within an utterance ends on its last frame.
+    hidden_BDN = F.gelu(encoder.conv1(mel_BFN))
     hidden_BTD = F.gelu(encoder.conv2(hidden_BDN)).transpose(1, 2)
     mask_BT = inside_BN[:, ::2]
     hidden_BTD = hidden_BTD + encoder.embed_positions.weight[: hidden_BTD.shape[1]]
