@@ -55,8 +55,10 @@ inference_args=""      # changes to inference_config, such as "beam_size=1"
 
 cd "$(dirname "$0")"
 . ./utils/parse_options.sh
+. ./utils/check_options.sh
 . ./utils/up_to_date.sh
 parse_options "$@"
+check_options
 declare -a data_opts train_args decode_args
 split_words data_opts "${local_data_opts}"
 split_words train_args "${ser_args}"
@@ -64,37 +66,6 @@ split_words decode_args "${inference_args}"
 
 say() { echo "$(date '+%Y-%m-%d %H:%M:%S') stage $1: ${*:2}"; }
 die() { echo "error: $*" >&2; exit 1; }
-words() { [[ $1 =~ ^\ *$2(\ +$2)*\ *$ ]]; }  # words LIST PATTERN: one word or more, each of the pattern
-
-check_options() {
-    local name number='[1-9][0-9]*' set_name='[A-Za-z0-9_][A-Za-z0-9_.-]*'
-    [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
-    [[ ${token_type} == whisper || ${token_type} == bpe ]] \
-        || usage_error "--token_type is '${token_type}'; it must be whisper or bpe"
-    for name in nj inference_nj bpe_size; do
-        [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
-    done
-    [[ ${stage} -ge 1 && ${stop_stage} -le 7 && ${stage} -le ${stop_stage} ]] \
-        || usage_error "--stage ${stage} --stop_stage ${stop_stage}: stages run from 1 to 7, the first before the last"
-    [ -z "${skip_stages}" ] || words "${skip_stages}" '[1-7]' \
-        || usage_error "--skip_stages is '${skip_stages}'; write stages from 1 to 7, such as \"1 2\""
-    [ -z "${folds}" ] || words "${folds}" "${number}" \
-        || usage_error "--folds is '${folds}'; write numbers from 1 on, such as \"1 2 3\""
-    words "${tasks}" '[a-z][a-z0-9_]*' || usage_error "--tasks is '${tasks}'; write names such as \"asr emotion\""
-    for name in train_set valid_set test_sets; do
-        words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
-    done
-    [ -z "${folds}" ] || [ "${train_set} ${valid_set} ${test_sets}" == "train valid test" ] \
-        || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
-    [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
-        || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
-    # The launcher replaces JOB in every word of a command by the job's number.
-    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model; do
-        [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
-        [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
-    done
-}
-check_options
 
 . ./path.sh
 . ./cmd.sh
@@ -285,7 +256,7 @@ stage_6() {  # scoring
         done
     done
     for part in "${exp}"/fold*/decode_"${inference_tag}"/"${test_sets[0]}"/score/result.json; do
-        [ ${#folds[@]} -gt 0 ] && [ -f "${part}" ] || continue
+        if [ ${#folds[@]} -eq 0 ] || [ ! -f "${part}" ]; then continue; fi
         part=${part#"${exp}/fold"}
         scored+=("${part%%/*}")  # the folds of earlier calls as well
     done

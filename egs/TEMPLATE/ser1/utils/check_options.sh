@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # the options are ser.sh's
+# What ser.sh's options may be; what they may not is one line and exit 2. Sourced by ser.sh after parse_options.sh.
+
+words() { [[ $1 =~ ^\ *$2(\ +$2)*\ *$ ]]; }  # words LIST PATTERN: one word or more, each of the pattern
+
+check_options() {
+    local name number='[1-9][0-9]*' set_name='[A-Za-z0-9_][A-Za-z0-9_.-]*'
+    [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
+    [[ ${token_type} == whisper || ${token_type} == bpe ]] \
+        || usage_error "--token_type is '${token_type}'; it must be whisper or bpe"
+    for name in nj inference_nj bpe_size; do
+        [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
+    done
+    [[ ${stage} -ge 1 && ${stop_stage} -le 7 && ${stage} -le ${stop_stage} ]] \
+        || usage_error "--stage ${stage} --stop_stage ${stop_stage}: stages run from 1 to 7, the first before the last"
+    [ -z "${skip_stages}" ] || words "${skip_stages}" '[1-7]' \
+        || usage_error "--skip_stages is '${skip_stages}'; write stages from 1 to 7, such as \"1 2\""
+    [ -z "${folds}" ] || words "${folds}" "${number}" \
+        || usage_error "--folds is '${folds}'; write numbers from 1 on, such as \"1 2 3\""
+    words "${tasks}" '[a-z][a-z0-9_]*' || usage_error "--tasks is '${tasks}'; write names such as \"asr emotion\""
+    for name in train_set valid_set test_sets; do
+        words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
+    done
+    [ -z "${folds}" ] || [ "${train_set} ${valid_set} ${test_sets}" == "train valid test" ] \
+        || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
+    [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
+        || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
+    # The launcher replaces JOB in every word of a command by the job's number.
+    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model; do
+        [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
+        [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
+    done
+}
