@@ -90,6 +90,10 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
     assert f"{tmp_path}/train.yaml" in error_of(tmp_path, text, "max_steps=3")
 
 
+def test_an_override_that_only_looks_like_a_number_stays_text(tmp_path):
+    assert read(tmp_path, "", "model.pad=+1").model.pad == "+1"
+
+
 def test_a_written_configuration_reads_back_equal(tmp_path):
     config = read(tmp_path, "model: {pad: '+1', whisper_sizes: {d_model: 8}}\noptim: {lr: 1e-7, lr_factors: {a: 3}}")
     assert read(tmp_path, yaml.safe_dump(to_plain(config))) == config

@@ -61,6 +61,11 @@ def test_the_same_data_elsewhere_is_accepted(root, capsys):
     assert "ended before: max_steps=2 reached" in capsys.readouterr().out
 
 
+def test_what_the_model_does_not_depend_on_may_change(root, capsys):
+    call(train, *train_arguments(root, root / "exp", "max_steps=2", "num_workers=1", "log_interval=7"))
+    assert "ended before" in capsys.readouterr().out
+
+
 def test_the_directory_describes_itself(trained):
     exp_dir = trained / "exp"
     assert load(TrainConfig, exp_dir / "config.yaml") == load(TrainConfig, trained / "train.yaml", ["max_steps=2"])

@@ -124,9 +124,10 @@ def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
 
 def parse_value(value: str, override: str) -> Any:
     try:
-        return yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
+    return value if type(parsed) is int and str(parsed) != value else parsed  # model.pad=+1 is no number
 
 
 def set_nested(values: dict, keys: list[str], value: Any) -> None:

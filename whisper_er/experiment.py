@@ -19,6 +19,7 @@ from whisper_er.atomic import write_text
 from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError, first_few
 
+HARMLESS = ("path", "num_workers", "log_interval")  # may differ: the model does not depend on them
 STATE = "state.pt"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 
@@ -79,13 +80,13 @@ def speakers(data_dir: Path) -> list[str]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") -> list[str]:
-    """`key: old -> new` for every leaf that differs; paths may move, contents may not."""
+    """`key: old -> new` for every leaf that differs, but for the harmless ones."""
     changes = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             changes += differences(old, new, f"{above}{key}.")
-        elif old != new and key != "path":
+        elif old != new and key not in HARMLESS:
             changes.append(f"{above}{key}: {shorten(old)} -> {shorten(new)}")
     return changes
 
