@@ -231,7 +231,7 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
     assert "RESULTS.md" in done.stdout
     assert "- model: `ave.safetensors`" in markdown and "fold 2: step `2`" in markdown
     assert "empty references: 1, with 1 of the insertions" in markdown
-    assert "with 1 spellings" in markdown
+    assert "with 1 British-American spellings" in markdown
 
 
 def test_without_folds_there_is_one_row_and_no_mean(experiment):

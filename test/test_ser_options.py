@@ -69,7 +69,8 @@ class Recipe:
         done = self.run(*args, **env)
         assert done.returncode == 0, done.stderr
         path = self.directory / "calls.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [call for call in map(json.loads, lines) if call[0] != "check_config"]
 
 
 @pytest.fixture
@@ -146,6 +147,22 @@ def test_the_table_keeps_the_folds_of_earlier_calls(recipe):
     recipe.calls("--folds", "3", "--token_type", "bpe")
     calls = recipe.calls("--folds", "1", "--token_type", "bpe")
     assert option(calls[-1], "--folds") == "1 3"
+
+
+def test_configurations_are_read_before_the_first_stage_and_only_where_they_are_needed(recipe):
+    recipe.run(*FOLDS, "--ser_args", "a=1", "--inference_args", "b=2")
+    first = [json.loads(line) for line in (recipe.directory / "calls.jsonl").read_text().splitlines()][:2]
+    assert first == [["check_config", "--kind", "train", "--config", "conf/train_serialmtl.yaml", "a=1"],
+                     ["check_config", "--kind", "decode", "--config", "conf/decode.yaml", "b=2"]]  # fmt: skip
+    done = recipe.run(*FOLDS, "--ser_config", "conf/none.yaml", "--stop_stage", "2")
+    assert done.returncode == 0
+    done = recipe.run(*FOLDS, "--inference_config", "conf/none.yaml")
+    assert done.returncode == 1 and "conf/none.yaml is missing" in done.stderr and "stage" not in done.stdout
+
+
+def test_stage_7_alone_says_how_to_get_it(recipe):
+    done = recipe.run(*FOLDS, "--stage", "7")
+    assert (done.returncode, done.stderr) == (1, "error: stage 7 is left out: --skip_export false runs it\n")
 
 
 def test_a_set_that_tests_selects_and_trains_nothing(recipe):

@@ -15,4 +15,7 @@ def replace(temporary: Path, path: Path) -> None:
     """fsync and rename: after a crash there is the old file or the new one."""
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)  # safetensors makes files for their owner only
     os.replace(temporary, path)

@@ -119,7 +119,7 @@ def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
         if not equals:
             raise UserError(f"'{override}': expected key=value, for example optim.lr=1e-4")
         set_nested(values, key.split("."), parse_value(value, override))
-    return build(cls, values, str(path))
+    return build(cls, values, f"{path} with {' '.join(overrides)}" if overrides else str(path))
 
 
 def parse_value(value: str, override: str) -> Any:

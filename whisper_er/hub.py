@@ -19,7 +19,7 @@ def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
             raise OSError("it has no config.json")  # transformers would make an empty tokenizer
         return kind.from_pretrained(whisper_model, local_files_only=is_local(whisper_model), **options)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise UserError(
             f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub "
             f"name such as openai/whisper-base with the hub reachable or the model in its cache ({reason})"

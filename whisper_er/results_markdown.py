@@ -106,8 +106,12 @@ def text_note(title: str, normalization: str, counts: dict) -> str:
 
 def normalizer(result: SetResult) -> str:
     used = {(n["language"], n["spellings"]) for n in (part.result["text_normalizer"] for part in result.folds.values())}
-    return " and ".join(f"Whisper's normaliser for '{language}' with {n} spellings" if language == "en"
-                        else f"Whisper's basic normaliser ('{language}')" for language, n in sorted(used))
+    said = []
+    for language, spellings in sorted(used):
+        table = f"with {spellings}" if spellings else "without"
+        said.append(f"Whisper's normaliser for 'en' {table} British-American spellings" if language == "en"
+                    else f"Whisper's basic normaliser ('{language}')")
+    return " and ".join(said)
 
 
 def interval(bounds: Sequence[float | None]) -> str:

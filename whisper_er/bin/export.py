@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers.utils import logging
 
 from whisper_er import kaldi
 from whisper_er.bin import run
@@ -30,9 +31,10 @@ def main() -> None:
     parser.add_argument("--model", default="ave.safetensors", help="weights file in exp_dir")
     args = parser.parse_args()
 
+    logging.disable_progress_bar()
     recognizer = Recognizer.open(args.exp_dir, args.model)
     if not isinstance(recognizer.model, WhisperER):
-        raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only")
+        raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only; leave stage 7 out")
     with kaldi.replace_dir(args.out_dir, holds="config.json") as directory:
         whisper = to_transformers(recognizer.model)
         whisper.save_pretrained(directory)
@@ -40,6 +42,8 @@ def main() -> None:
         shutil.copytree(args.exp_dir / "token_list", directory / "token_list")
         if isinstance(recognizer.tokenizer.text, WhisperTokens):
             save_tokenizer(recognizer.tokenizer, recognizer.tokenizer.text, directory)
+        for weights in directory.glob("*.safetensors"):  # made for their owner only
+            shutil.copymode(directory / "config.json", weights)
         (directory / "README.md").write_text(model_card(args.exp_dir, recognizer), encoding="utf-8")
     print(f"-> {args.out_dir}")
 

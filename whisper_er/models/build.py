@@ -60,7 +60,7 @@ def load_whisper(config: ModelConfig) -> WhisperModel:
 def fresh_whisper(config: ModelConfig, tokenizer: Tokenizer) -> WhisperModel:
     """Random weights in the sizes of `whisper_sizes`."""
     if not config.whisper_sizes:
-        raise UserError("model: neither whisper_model nor whisper_sizes is given; set one of them")
+        raise UserError("model: whisper_model or whisper_sizes has to be given (sizes: egs/mini_emo/ser1/conf)")
     known = WhisperConfig().to_dict()
     for key in config.whisper_sizes:
         if key not in known:

@@ -97,7 +97,11 @@ model_opts=()
 
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first"; }
 have_sets() { local name; for name in "${@:2}"; do [ -d "$1/${name}" ] || return 1; done; }
-need_config() { [ -f "${!1}" ] || die "${!1} is missing: write it, or choose another file with --$1"; }
+asked() { [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ] && [[ " ${skip_stages} " != *" $1 "* ]]; }
+check_config() {  # check_config OPTION KIND [key=value ...]
+    [ -f "${!1}" ] || die "${!1} is missing: write it, or choose another file with --$1"
+    run_python check_config --kind "$2" --config "${!1}" "${@:3}"
+}
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
@@ -105,7 +109,7 @@ stage_1() {  # data prep
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
-    options="local/data.sh ${data_opts[*]+${data_opts[*]}}"
+    options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
     if ! have_sets "${datadir}" "${raw_sets[@]}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
         say 1 "data prep: ${options} -> ${datadir}/"
         datadir=${datadir} local/data.sh ${data_opts[@]+"${data_opts[@]}"}
@@ -143,7 +147,7 @@ stage_1() {  # data prep
 }
 
 stage_2() {  # token list
-    local part from to token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
+    local part from to sets token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
     [ -z "${scales}" ] || token_opts+=(--scales "${scales}")
     if [ "${token_type}" == bpe ]; then
         token_opts+=(--bpe_size "${bpe_size}")
@@ -155,17 +159,16 @@ stage_2() {  # token list
         from=${dumpdir}${part}/${train_set}
         to=${token_lists}${part}
         need "${from}" 1
-        up_to_date "${to}/.made_with" "${token_opts[*]}" "${from}" && continue
+        sets=("${from}" "${dumpdir}${part}/${valid_set}" "${test_sets[@]/#/${dumpdir}${part}/}")
+        up_to_date "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" && continue
         say 2 "token list: ${from} -> ${to}"
-        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}" \
-            --check_sets "${dumpdir}${part}/${valid_set}" "${test_sets[@]/#/${dumpdir}${part}/}"
+        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}" --check_sets "${sets[@]}"
         mark "${to}/.made_with" "${token_opts[*]}"
     done
 }
 
 stage_3() {  # training; it resumes by itself, or says that it has finished
     local part job=() numbers
-    need_config ser_config
     for part in "${parts[@]}"; do
         need "${dumpdir}${part}/${train_set}" 1
         need "${dumpdir}${part}/${valid_set}" 1
@@ -201,7 +204,6 @@ stage_4() {  # averaging
 
 stage_5() {  # decoding
     local part set_name from to
-    need_config inference_config
     for part in "${parts[@]}"; do
         need "${exp}${part}/ave.safetensors" 4
         for set_name in "${test_sets[@]}"; do
@@ -275,7 +277,13 @@ stage_7() {  # export
     done
 }
 
-[ "${skip_export}" == false ] || skip_stages+=" 7"
-for ((n = stage; n <= stop_stage; n++)); do
-    if [[ " ${skip_stages} " != *" ${n} "* ]]; then "stage_${n}"; fi
+if [ "${skip_export}" == true ]; then
+    [ "${stage}" -lt 7 ] || die "stage 7 is left out: --skip_export false runs it"
+    skip_stages+=" 7"
+fi
+# What can be wrong with the configurations is found before the stages that take hours.
+if asked 3; then check_config ser_config train ${train_args[@]+"${train_args[@]}"}; fi
+if asked 5; then check_config inference_config decode ${decode_args[@]+"${decode_args[@]}"}; fi
+for n in 1 2 3 4 5 6 7; do
+    if asked "${n}"; then "stage_${n}"; fi
 done

@@ -4,7 +4,7 @@
 #
 # Write ${datadir:-data}/all, with utt2fold, for cross-validation (run.sh --folds "1 2 3"), or the ready sets
 # ${datadir:-data}/{train,valid,test} (run.sh --folds ""). A data directory holds, one `utterance-id value` a line,
-# UTF-8, sorted in C order (path.sh sets LC_ALL=C), every table listing every utterance:
+# UTF-8, every table listing every utterance, in any order:
 #   wav.scp      audio file, absolute or relative to the recipe directory; or file.ark:offset; or `command |`
 #                (only with run.sh --allow_pipes true). Any rate, any number of channels: stage 1 makes it 16 kHz mono
 #   text         transcript, if `asr` is in tasks; an id alone on its line has an empty one
