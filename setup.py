@@ -22,7 +22,7 @@ setup(
         "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
         "viz": ["tensorboard"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
-        # kaldiio and scikit-learn: independent arks, WA, UA and F1 to check ours against
-        "test": ["pytest", "ruff", "kaldiio", "scikit-learn"],
+        # kaldiio, scikit-learn and scipy: independent arks, scores, intervals and tests to check ours against
+        "test": ["pytest", "ruff", "kaldiio", "scikit-learn", "scipy"],
     },
 )

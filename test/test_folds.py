@@ -48,6 +48,38 @@ def test_the_folds_together_test_every_utterance_once(tmp_path):
     assert kaldi.combine([sets_of(tmp_path / f"fold{k}")[2] for k in (1, 2, 3)]) == data
 
 
+def test_a_random_share_of_the_other_folds_validates_and_never_meets_the_test_speakers(tmp_path):
+    data = write_all(tmp_path / "all", 5)
+    command = ("make_folds", "--data_dir", tmp_path / "all", "--folds", "1 2", "--valid_split", "random:0.25")
+    for out_dir in (tmp_path / "a", tmp_path / "b"):
+        result = run_entry_point(*command, "--out_dir", out_dir)
+        assert (result.returncode, result.stderr) == (0, "")
+    for fold in ("fold1", "fold2"):
+        train, valid, test = sets_of(tmp_path / "a" / fold)
+        assert sorted([*train["text"], *valid["text"], *test["text"]]) == sorted(data["text"])
+        assert {utt_id[1] for utt_id in test["text"]} == {fold[-1]}
+        assert len(valid["text"]) == 4  # a quarter of the 16 utterances of four folds
+        assert not kaldi.shared_speakers(test, train) and not kaldi.shared_speakers(test, valid)
+        assert kaldi.shared_speakers(train, valid)
+        assert sets_of(tmp_path / "b" / fold) == [train, valid, test]
+    assert sets_of(tmp_path / "a/fold1")[1] != sets_of(tmp_path / "a/fold2")[1]
+
+
+@pytest.mark.parametrize("split", ["random:0", "random:1", "random:x", "random", "speaker", ""])
+def test_another_valid_split_names_what_is_allowed(tmp_path, split):
+    write_all(tmp_path / "all")
+    dirs = ("--data_dir", tmp_path / "all", "--out_dir", tmp_path)
+    line = error_of("make_folds", *dirs, "--folds", "1", "--valid_split", split)
+    assert f"--valid_split '{split}'" in line and "session and random:<share>" in line
+
+
+def test_a_random_split_still_refuses_a_test_speaker_among_the_others(tmp_path):
+    write_all(tmp_path / "all")
+    change(tmp_path / "all", "utt2spk", s1f_0="s3m")
+    dirs = ("--data_dir", tmp_path / "all", "--out_dir", tmp_path)
+    assert "fold1/test" in error_of("make_folds", *dirs, "--folds", "1", "--valid_split", "random:0.3")
+
+
 def test_a_speaker_in_two_sets_is_named_and_no_fold_appears(tmp_path):
     write_all(tmp_path / "all")
     change(tmp_path / "all", "utt2spk", s1f_0="s3m")

@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "whisper_er"
 LAYERS = [
-    "errors atomic config device kaldi folds parts task token_list metrics batch text_normalizer corpus progress",
+    "errors atomic config device kaldi folds parts task token_list metrics resampling significance calibration batch"
+    " text_normalizer corpus progress",
     "audio logmel format_audio hub tokenizer grammar loss search checkpoint",
     "dataset experiment scoring train_log models models.base models.encoder models.decoder models.encoder_classifier"
     " models.seq2seq models.build",

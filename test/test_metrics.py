@@ -1,5 +1,5 @@
 import math
-from itertools import product
+import time
 
 import jiwer
 import numpy as np
@@ -7,11 +7,15 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
 
 from whisper_er.metrics import (
-    bootstrap_intervals,
+    confusion_rows,
     count_word_errors,
-    exact_mcnemar,
+    macro_f1,
     score_categories,
     score_scale,
+    unweighted_accuracy,
+    weighted_accuracy,
+    word_error_rate,
+    word_error_rows,
 )
 
 LABELS = ("angry", "happy", "neutral", "sad")
@@ -54,53 +58,37 @@ def test_a_class_that_is_only_answered_counts_in_f1_but_not_in_ua():
 
 def test_no_utterance_gives_undefined_figures():
     score = score_categories([], [], LABELS)
-    interval = bootstrap_intervals(score)
-    assert all(map(math.isnan, (score.wa, score.ua, score.macro_f1, interval.wa.low, interval.ua.high)))
+    assert all(map(math.isnan, (score.wa, score.ua, score.macro_f1)))
 
 
-def test_bootstrap_intervals_are_those_of_resampled_utterances():
-    ref, hyp = random_pairs(150, 3)
-    interval = bootstrap_intervals(score_categories(ref, hyp, LABELS), num_resamples=4000)
-    rng, ref, hyp = np.random.default_rng(11), np.array(ref), np.array(hyp)
-    draws = [rng.integers(0, len(ref), len(ref)) for _ in range(1000)]
-    wa = np.quantile([accuracy_score(ref[d], hyp[d]) for d in draws], [0.025, 0.975])
-    ua = np.quantile([balanced_accuracy_score(ref[d], hyp[d]) for d in draws], [0.025, 0.975])
-    assert [interval.wa.low, interval.wa.high] == pytest.approx(wa, abs=0.015)
-    assert [interval.ua.low, interval.ua.high] == pytest.approx(ua, abs=0.015)
+@pytest.mark.parametrize("figure, of_scikit_learn", [
+    (weighted_accuracy, accuracy_score),
+    (unweighted_accuracy, balanced_accuracy_score),
+    (macro_f1, lambda ref, hyp: f1_score(ref, hyp, average="macro")),
+])  # fmt: skip
+def test_figures_of_many_confusion_matrices_are_those_of_each(figure, of_scikit_learn):
+    pairs = [random_pairs(60 + seed, seed) for seed in range(6)]
+    confusion = np.array([confusion_matrix(*pair, labels=list(LABELS)) for pair in pairs]).reshape(2, 3, 4, 4)
+    assert figure(confusion).shape == (2, 3)
+    assert figure(confusion).ravel() == pytest.approx([of_scikit_learn(*pair) for pair in pairs])
 
 
-def test_bootstrap_wa_is_the_binomial_quantile():
-    score = score_categories(["a"] * 100, ["a"] * 70 + ["b"] * 30, ["a", "b"])
-    interval = bootstrap_intervals(score, num_resamples=20000)
-    assert [interval.wa.low, interval.wa.high] == pytest.approx([0.61, 0.79], abs=0.0101)  # binomial(100, 0.7)
+def test_an_undefined_figure_leaves_the_others_of_the_stack_alone():
+    confusion = np.stack([np.zeros((2, 2), dtype=np.int64), np.array([[1, 1], [0, 0]])])
+    for figure, expected in ((weighted_accuracy, 1 / 2), (unweighted_accuracy, 1 / 2), (macro_f1, 1 / 3)):
+        assert figure(confusion) == pytest.approx([math.nan, expected], nan_ok=True)
 
 
-def test_bootstrap_repeats_with_its_seed_and_changes_with_another():
-    score = score_categories(*random_pairs(97, 0), LABELS)
-    assert bootstrap_intervals(score, seed=1) == bootstrap_intervals(score, seed=1)
-    assert bootstrap_intervals(score, seed=1) != bootstrap_intervals(score, seed=2)
-
-
-def test_bootstrap_of_no_error_has_no_width():
-    interval = bootstrap_intervals(score_categories(["a", "b"] * 9, ["a", "b"] * 9, ["a", "b"]))
-    assert (interval.wa.low, interval.wa.high, interval.ua.low, interval.ua.high) == (1, 1, 1, 1)
-
-
-@pytest.mark.parametrize("only_first, only_second", [(0, 0), (0, 1), (1, 1), (5, 1), (3, 8), (0, 6), (6, 6)])
-def test_mcnemar_is_the_count_of_all_splits_at_least_as_uneven(only_first, only_second):
-    n = only_first + only_second
-    uneven = abs(only_first - only_second)
-    splits = [abs(2 * sum(coins) - n) >= uneven for coins in product((0, 1), repeat=n)]
-    first = [True] * only_first + [False] * only_second + [True, False]
-    second = [False] * only_first + [True] * only_second + [True, False]
-    test = exact_mcnemar(first, second)
-    assert (test.only_first, test.only_second) == (only_first, only_second)
-    assert test.p_value == pytest.approx(sum(splits) / len(splits))
-
-
-def test_mcnemar_of_thousands_of_differences_is_a_number():
-    test = exact_mcnemar([True] * 2600 + [False] * 2400, [False] * 2600 + [True] * 2400)
-    assert test.p_value == pytest.approx(math.erfc((200 - 1) / math.sqrt(5000) / math.sqrt(2)), rel=0.01)  # normal
+def test_confusion_rows_are_one_cell_each_and_add_up_to_the_matrix():
+    ref, hyp = random_pairs(80, 7)
+    rows = confusion_rows(ref, hyp, LABELS)
+    assert rows.dtype == np.int64 and rows.shape == (80, 16)
+    for row, ref_label, hyp_label in zip(rows.reshape(-1, 4, 4), ref, hyp):
+        assert np.argwhere(row).tolist() == [[LABELS.index(ref_label), LABELS.index(hyp_label)]]
+    assert (rows.sum(axis=0).reshape(4, 4) == confusion_matrix(ref, hyp, labels=list(LABELS))).all()
+    assert confusion_rows([], [], LABELS).shape == (0, 16)
+    with pytest.raises(KeyError):
+        confusion_rows(["angry"], ["bored"], LABELS)
 
 
 def test_word_errors_by_hand():
@@ -115,6 +103,40 @@ def test_word_error_rate_is_that_of_jiwer():
     ref = [" ".join(rng.choice(list("abcde"), size=rng.integers(1, 9))) for _ in range(50)]
     hyp = [" ".join(rng.choice(list("abcde"), size=rng.integers(0, 9))) for _ in range(50)]
     assert count_word_errors(ref, hyp).wer == pytest.approx(jiwer.wer(ref, hyp))
+
+
+def random_sentences(n: int, seed: int, vocabulary: int) -> tuple[list[str], list[str]]:
+    """Up to 30 words, some references and hypotheses empty."""
+    rng = np.random.default_rng(seed)
+    ref = [[f"w{i}" for i in rng.integers(vocabulary, size=max(0, rng.integers(-2, 31)))] for _ in range(n)]
+    hyp = [[word for word in words if rng.random() < 0.8] + ["w0"] * rng.integers(3) for words in ref]
+    return [" ".join(words) for words in ref], [" ".join(words) for words in hyp]
+
+
+def test_word_error_rows_are_those_of_each_utterance_alone():
+    ref, hyp = random_sentences(200, 0, vocabulary=12)
+    alone = [count_word_errors([r], [h]) for r, h in zip(ref, hyp)]
+    expected = [[one.substitutions + one.deletions + one.insertions, one.reference_words] for one in alone]
+    assert "" in ref and word_error_rows(ref, hyp).tolist() == expected
+    assert word_error_rows(["", "a b"], ["x y z", ""]).tolist() == [[3, 0], [2, 2]]
+    assert word_error_rows([], []).shape == (0, 2)
+
+
+def test_word_error_rows_of_a_corpus_are_quick_and_add_up():
+    ref, hyp = random_sentences(5531, 1, vocabulary=3000)
+    total = count_word_errors(ref, hyp)
+    start = time.perf_counter()
+    rows = word_error_rows(ref, hyp)
+    assert time.perf_counter() - start < 3
+    errors = total.substitutions + total.deletions + total.insertions
+    assert rows.sum(axis=0).tolist() == [errors, total.reference_words]
+    assert word_error_rate(rows.sum(axis=0)) == total.wer == pytest.approx(jiwer.wer(ref, hyp))
+
+
+def test_word_error_rate_takes_leading_axes():
+    assert word_error_rate(np.array([[[1, 4], [3, 0]], [[0, 5], [6, 3]]])) == pytest.approx(
+        np.array([[0.25, math.nan], [0, 2]]), nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("reference", [[], ["", ""]])

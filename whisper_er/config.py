@@ -63,7 +63,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
-    max_steps: int = 24000  # a step is one optimizer update
+    max_steps: int = 24000  # a step is one optimizer update; 0: the pretrained model as it is
     valid_interval: int = 480  # steps between validations, each of which saves
     patience: int = 20  # validations without improvement before stopping
     n_best: int = 10  # checkpoints kept and averaged
@@ -77,9 +77,9 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        at_least(1, self, "max_steps", "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
+        at_least(1, self, "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
         at_least(1, self, "valid_batch_size", "log_interval")
-        at_least(0, self, "num_workers", "seed")
+        at_least(0, self, "max_steps", "num_workers", "seed")
 
 
 @dataclass

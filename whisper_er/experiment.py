@@ -22,6 +22,7 @@ from whisper_er.errors import UserError, first_few
 HARMLESS = ("path", "num_workers", "log_interval")  # may differ: the model does not depend on them
 STATE = "state.pt"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
+UNTRAINED = "untrained"  # what selected the model where max_steps is 0
 
 
 def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
@@ -30,7 +31,10 @@ def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
     inputs: train_set, valid_set and token_list, directories.
     """
     data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
-    return {"config": configuration.to_plain(config), "data": {**data, "train_speakers": speakers(inputs["train_set"])}}
+    for name in ("train_set", "valid_set"):
+        spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
+        data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
+    return {"config": configuration.to_plain(config), "data": data}
 
 
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
@@ -58,21 +62,51 @@ def write_description(exp_dir: Path, description: dict[str, Any], token_list: Pa
 
 def ended(exp_dir: Path) -> str:
     """Why training ended, as its list of the best checkpoints has it; "" while it has not."""
-    path = exp_dir / BEST
-    if not (path.is_file() and (exp_dir / STATE).is_file()):
+    if not ((exp_dir / BEST).is_file() and (exp_dir / STATE).is_file()):
         return ""
-    return json.loads(path.read_text(encoding="utf-8"))["finished"]
+    return read_best(exp_dir)["finished"]
 
 
 def check_unseen(exp_dir: Path, data_dir: Path) -> None:
     """UserError if the model was trained on a speaker of this set: a score on it would not be a test."""
-    seen = yaml.safe_load((exp_dir / "data.yaml").read_text(encoding="utf-8"))["train_speakers"]
-    shared = sorted(set(seen) & set(speakers(data_dir)))
+    shared = sorted(set(read_data(exp_dir)["train_set"]["speakers"]) & set(speakers(data_dir)))
     if shared:
         raise UserError(
             f"{data_dir}: {exp_dir} was trained on {len(shared)} of its speakers: {first_few(shared)}; decode a set of "
             "other speakers, or give --allow_shared_speakers true"
         )
+
+
+def protocol(exp_dir: Path, test_dir: Path) -> str:
+    """What was trained on, what selected the model and what tested it, and which speakers these sets share."""
+    data, spoken_by = read_data(exp_dir), list(kaldi.read_table(test_dir / "utt2spk").values())
+    train, valid, test = (set(names) for names in (data["train_set"]["speakers"], data["valid_set"]["speakers"],
+                                                   spoken_by))
+    best = read_best(exp_dir)
+    selected = "not trained, nothing selected"
+    if best["metric"] != UNTRAINED:
+        selected = (f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
+                    f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
+                    f"speakers, {len(valid & train)} of them in training")
+    return (f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them in "
+            f"training, {len(test & valid)} in validation")
+
+
+def read_data(exp_dir: Path) -> dict[str, Any]:
+    return yaml.safe_load((exp_dir / "data.yaml").read_text(encoding="utf-8"))
+
+
+def read_environment(exp_dir: Path) -> dict[str, Any]:
+    """What the training ran in, and its command."""
+    return json.loads((exp_dir / "environment.json").read_text(encoding="utf-8"))
+
+
+def read_best(exp_dir: Path) -> dict[str, Any]:
+    """The list of the best checkpoints. UserError where there is none."""
+    path = exp_dir / BEST
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def speakers(data_dir: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """Training, validation and test sets: from utt2fold or ready-made, with no utterance and no speaker in two of them."""
 
+import math
+import random
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -8,11 +10,20 @@ from whisper_er import kaldi
 from whisper_er.errors import UserError
 
 
-def make_folds(data_dir: Path, out_dir: Path, folds: Sequence[str], allow_shared_speakers: bool = False) -> None:
+def make_folds(
+    data_dir: Path,
+    out_dir: Path,
+    folds: Sequence[str],
+    allow_shared_speakers: bool = False,
+    valid_split: str = "session",
+) -> None:
     """Write out_dir/fold<k>/{train,valid,test} for each k of `folds`, after all of them are found sound.
 
-    Of the n folds that utt2fold numbers 1..n, test is fold k, valid the one after it (1 after n), train the rest.
+    Of the n folds that utt2fold numbers 1..n, test is fold k. valid_split says what validates: "session", the fold
+    after it (1 after n), or "random:<share>", that share of all other folds' utterances, whose speakers are then in
+    train as well. Train is the rest.
     """
+    share = _random_share(valid_split)
     data = kaldi.read_dir(data_dir)
     kaldi.validate(data_dir, data, ["fold"])
     utt2fold, count = data["utt2fold"], _count_folds(data_dir / "utt2fold", data["utt2fold"])
@@ -24,17 +35,42 @@ def make_folds(data_dir: Path, out_dir: Path, folds: Sequence[str], allow_shared
         )
     sets: dict[Path, kaldi.DataDir] = {}
     for k in folds:
-        test, valid = k, str(int(k) % count + 1)
-        members: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-        for utt_id, fold in utt2fold.items():
-            members["test" if fold == test else "valid" if fold == valid else "train"].append(utt_id)
+        members = _members(utt2fold, k, count, share)
         one = {out_dir / f"fold{k}" / name: kaldi.subset(data, utt_ids) for name, utt_ids in members.items()}
         for a, b in combinations(one, 2):
-            _check_disjoint(a, one[a], b, one[b], allow_shared_speakers)
+            drawn = share is not None and {a.name, b.name} == {"train", "valid"}
+            _check_disjoint(a, one[a], b, one[b], allow_shared_speakers or drawn)
         sets |= one
     for path, part in sets.items():
         kaldi.write_dir(path, part)
         print(f"{data_dir} -> {path}: {len(part['utt2spk'])} utterances, {len(set(part['utt2spk'].values()))} speakers")
+
+
+def _members(utt2fold: kaldi.Table, test: str, count: int, share: float | None) -> dict[str, list[str]]:
+    """Utterance ids of train, valid and test."""
+    rest = sorted(utt_id for utt_id, fold in utt2fold.items() if fold != test)
+    if share is None:
+        valid = {utt_id for utt_id in rest if utt2fold[utt_id] == str(int(test) % count + 1)}
+    else:  # seeded by the fold: the same draw in every run
+        size = min(max(1, round(share * len(rest))), len(rest) - 1)
+        valid = set(random.Random(f"fold{test}").sample(rest, size))
+    return {
+        "train": [utt_id for utt_id in rest if utt_id not in valid],
+        "valid": sorted(valid),
+        "test": [utt_id for utt_id, fold in utt2fold.items() if fold == test],
+    }
+
+
+def _random_share(valid_split: str) -> float | None:
+    """The share of "random:<share>"; None for "session"."""
+    kind, _, number = valid_split.partition(":")
+    try:
+        share = float(number) if kind == "random" else math.nan
+    except ValueError:
+        share = math.nan
+    if valid_split != "session" and not 0 < share < 1:
+        raise UserError(f"--valid_split '{valid_split}': allowed are session and random:<share>, such as random:0.1")
+    return None if valid_split == "session" else share
 
 
 def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared_speakers: bool = False) -> None:

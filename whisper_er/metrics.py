@@ -1,7 +1,7 @@
 """Every figure that is reported, defined once.
 
-Axes: N utterances, C classes, R bootstrap resamples. A figure that is not defined (no utterance, no class, no word)
-is NaN, never 0.
+Axes: N utterances, C classes. A figure that is not defined (no utterance, no class, no word) is NaN, never 0.
+Figures of a confusion matrix take any number of them, (..., C, C): rows reference, columns hypothesis.
 """
 
 import math
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 import jiwer
 import numpy as np
-
-NUM_RESAMPLES = 1000
-LEVEL = 0.95
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -24,6 +21,27 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def mean_defined(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of the values that are not NaN; NaN where there is none."""
     return ratio(np.nansum(values, axis=-1), np.sum(~np.isnan(values), axis=-1))
+
+
+def weighted_accuracy(confusion_CC: np.ndarray) -> np.ndarray:
+    """WA: the share of utterances that are right."""
+    return ratio(np.trace(confusion_CC, axis1=-2, axis2=-1), confusion_CC.sum(axis=(-2, -1)))
+
+
+def class_recall(confusion_CC: np.ndarray) -> np.ndarray:
+    """float (..., C), NaN for a class that does not occur in the reference."""
+    return ratio(np.diagonal(confusion_CC, axis1=-2, axis2=-1), confusion_CC.sum(axis=-1))
+
+
+def unweighted_accuracy(confusion_CC: np.ndarray) -> np.ndarray:
+    """UA (UAR): mean recall over the classes that occur in the reference."""
+    return mean_defined(class_recall(confusion_CC))
+
+
+def macro_f1(confusion_CC: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur in the reference or in the hypothesis."""
+    size = confusion_CC.sum(axis=-1) + confusion_CC.sum(axis=-2)
+    return mean_defined(ratio(2 * np.diagonal(confusion_CC, axis1=-2, axis2=-1), size))
 
 
 @dataclass(frozen=True)
@@ -42,90 +60,45 @@ class CategoryScore:
 
     @property
     def wa(self) -> float:
-        """Weighted accuracy: the share of utterances that are right."""
-        return float(ratio(np.trace(self.confusion), self.confusion.sum()))
+        return float(weighted_accuracy(self.confusion))
 
     @property
     def recall(self) -> np.ndarray:
-        """float (C,), NaN for a class that does not occur in the reference."""
-        return ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return class_recall(self.confusion)
 
     @property
     def ua(self) -> float:
-        """Unweighted accuracy (UAR): mean recall over the classes that occur in the reference."""
-        return float(mean_defined(self.recall))
+        return float(unweighted_accuracy(self.confusion))
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 over the classes that occur in the reference or in the hypothesis."""
-        size = self.confusion.sum(axis=1) + self.confusion.sum(axis=0)
-        return float(mean_defined(ratio(2 * np.diag(self.confusion), size)))
+        return float(macro_f1(self.confusion))
 
 
 def score_categories(reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str]) -> CategoryScore:
     """Count the pairs of two label sequences of one length. KeyError: a label that is not in `labels`."""
-    assert len(reference) == len(hypothesis)
-    index = {label: i for i, label in enumerate(labels)}
-    pair_N = [index[ref] * len(labels) + index[hyp] for ref, hyp in zip(reference, hypothesis)]
-    counts = np.bincount(np.array(pair_N, dtype=np.int64), minlength=len(labels) ** 2)
+    counts = np.bincount(confusion_cells(reference, hypothesis, labels), minlength=len(labels) ** 2)
     return CategoryScore(tuple(labels), counts.reshape(len(labels), len(labels)))
 
 
-@dataclass(frozen=True)
-class Interval:
-    low: float
-    high: float
+def confusion_rows(reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """int64 (N, C * C): per utterance the 1 that it adds to the confusion matrix, flat."""
+    cell_N = confusion_cells(reference, hypothesis, labels)
+    rows = np.zeros((len(cell_N), len(labels) ** 2), dtype=np.int64)
+    rows[np.arange(len(cell_N)), cell_N] = 1
+    return rows
 
 
-@dataclass(frozen=True)
-class BootstrapIntervals:
-    wa: Interval
-    ua: Interval
+def confusion_cells(reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """int64 (N,): where each pair stands in the flat confusion matrix."""
+    assert len(reference) == len(hypothesis)
+    index = {label: i for i, label in enumerate(labels)}
+    return np.array([index[ref] * len(labels) + index[hyp] for ref, hyp in zip(reference, hypothesis)], dtype=np.int64)
 
 
-def bootstrap_intervals(
-    score: CategoryScore, num_resamples: int = NUM_RESAMPLES, seed: int = 0, level: float = LEVEL
-) -> BootstrapIntervals:
-    """Percentile intervals of WA and UA over resampled utterances.
-
-    N utterances drawn with replacement fall into the cells of the confusion matrix by a multinomial law, so the
-    cells are drawn instead of the utterances. UA of a resample averages the classes that occur in it.
-    """
-    row, column = np.nonzero(score.confusion)
-    if not len(row):
-        undefined = Interval(math.nan, math.nan)
-        return BootstrapIntervals(undefined, undefined)
-    total = score.num_utterances
-    draws = np.random.default_rng(seed).multinomial(total, score.confusion[row, column] / total, size=num_resamples)
-    in_class = np.eye(len(score.labels), dtype=np.int64)[row]
-    hits_RC = (draws * (row == column)) @ in_class
-    wa_R = hits_RC.sum(axis=1) / total
-    ua_R = mean_defined(ratio(hits_RC, draws @ in_class))
-    return BootstrapIntervals(percentile_interval(wa_R, level), percentile_interval(ua_R, level))
-
-
-def percentile_interval(values: np.ndarray, level: float) -> Interval:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Utterances that only one of two systems has right, and the two-sided exact p-value of that split."""
-
-    only_first: int
-    only_second: int
-    p_value: float
-
-
-def exact_mcnemar(first_correct: Sequence[bool], second_correct: Sequence[bool]) -> McNemar:
-    """Exact McNemar test of two systems on the same utterances in the same order: binomial(n, 1/2), two-sided."""
-    first, second = np.asarray(first_correct, dtype=bool), np.asarray(second_correct, dtype=bool)
-    assert first.shape == second.shape
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    n = only_first + only_second
-    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
-    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**n))
+def word_error_rate(counts_2: np.ndarray) -> np.ndarray:
+    """WER of (..., 2) counts: errors, reference words."""
+    return ratio(counts_2[..., 0], counts_2[..., 1])
 
 
 @dataclass(frozen=True)
@@ -150,7 +123,7 @@ class WordErrors:
     @property
     def wer(self) -> float:
         errors = self.substitutions + self.deletions + self.insertions
-        return errors / self.reference_words if self.reference_words else math.nan
+        return float(word_error_rate(np.array([errors, self.reference_words])))
 
 
 def count_word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> WordErrors:
@@ -163,6 +136,21 @@ def count_word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Wo
     return WordErrors(
         counts.hits, counts.substitutions, counts.deletions, counts.insertions, len(on_empty), sum(on_empty)
     )
+
+
+def word_error_rows(reference: Sequence[str], hypothesis: Sequence[str]) -> np.ndarray:
+    """int64 (N, 2): per utterance the errors and the reference words that it adds to those of `count_word_errors`."""
+    assert len(reference) == len(hypothesis)
+    alignments = jiwer.process_words(list(reference), list(hypothesis)).alignments if reference else []
+    errors = [sum(map(count_errors, chunks)) for chunks in alignments]
+    return np.array([errors, [len(ref.split()) for ref in reference]], dtype=np.int64).T
+
+
+def count_errors(chunk: jiwer.AlignmentChunk) -> int:
+    """Errors in a stretch of an alignment that is all equal, substituted, deleted or inserted."""
+    if chunk.type == "equal":
+        return 0
+    return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One experiment's figures over its folds: per fold, mean and sample standard deviation, and pooled.
+"""One experiment's figures over its folds and seeds: each, mean and sample standard deviation, and pooled.
 
 Pooled figures are those of all folds' utterances together, not an average.
 """
@@ -8,12 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_er.errors import UserError, first_few
-from whisper_er.scoring import UTTERANCES, Pairs, TaskPairs, read_json, read_pairs, score_pairs
+from whisper_er.errors import UserError
+from whisper_er.pairs import Pairs, pool, read_pairs
+from whisper_er.scoring import UTTERANCES, read_json, score_pairs
 from whisper_er.task import Task
 
 RESULT = Path("score", "result.json")  # in a hypothesis directory
-MEAN_FIGURES = {"category": ("wa", "ua", "macro_f1"), "text": ("wer", "wer_raw"), "scale": ("ccc", "mae")}
+MEAN_FIGURES = {
+    "category": ("wa", "ua", "macro_f1", "ece", "nll"),
+    "text": ("wer", "wer_raw"),
+    "scale": ("ccc", "mae"),
+}
 WHOLE = "all"  # the name of the one row where there are no folds
 
 
@@ -32,6 +37,7 @@ class SetResult:
 
     name: str
     folds: dict[str, FoldResult]
+    pairs: Pairs
     pooled: dict
     mean: dict | None
     sd: dict | None
@@ -74,17 +80,20 @@ def read_fold(directory: Path) -> FoldResult:
 def summarize(name: str, folds: dict[str, FoldResult]) -> SetResult:
     first = next(iter(folds.values()))
     for part in folds.values():
-        if list(part.result["tasks"]) != list(first.result["tasks"]):
-            raise UserError(f"{part.directory / RESULT}: other tasks than {first.directory / RESULT}; "
-                            "score all folds with the same --tasks")
+        for what, option in (("tasks", "--tasks"), ("groups", "--score_by")):
+            if list(part.result[what]) != list(first.result[what]):
+                raise UserError(f"{part.directory / RESULT}: other {what} than {first.directory / RESULT}; "
+                                f"score all folds with the same {option}")
     results = [part.result for part in folds.values()]
+    pooled = pool([(part.directory, part.pairs) for part in folds.values()])
     several = len(folds) > 1
     return SetResult(
         name,
         folds,
-        score_pairs(pool_tasks(results), pool_pairs(list(folds.values()))),
-        over_folds(results, statistics.mean) if several else None,
-        over_folds(results, statistics.stdev) if several else None,
+        pooled,
+        score_pairs(pool_tasks(results), pooled),
+        over([result["tasks"] for result in results], statistics.mean) if several else None,
+        over([result["tasks"] for result in results], statistics.stdev) if several else None,
     )
 
 
@@ -97,33 +106,17 @@ def pool_tasks(results: Sequence[dict]) -> list[Task]:
     return tasks
 
 
-def pool_pairs(folds: Sequence[FoldResult]) -> Pairs:
-    seen: dict[str, Path] = {}
-    for part in folds:
-        utt_ids = next(iter(part.pairs.values())).utt_ids
-        double = [utt_id for utt_id in utt_ids if utt_id in seen]
-        if double:
-            raise UserError(f"{part.directory}: {first_few(double)} tested in {seen[double[0]]} as well; "
-                            "the test sets of the folds must not overlap")
-        seen.update(dict.fromkeys(utt_ids, part.directory))
-    return {
-        name: TaskPairs(**{
-            column: tuple(value for part in folds for value in getattr(part.pairs[name], column))
-            for column in vars(folds[0].pairs[name])
-        })
-        for name in folds[0].pairs
-    }
+def over(runs: Sequence[dict], statistic: Callable[[list[float]], float]) -> dict:
+    """A statistic over folds or seeds of every figure that is a number; null where one has it not defined.
 
-
-def over_folds(results: Sequence[dict], statistic: Callable[[list[float]], float]) -> dict:
-    """A statistic over the folds of every figure that is a number; null where a fold has it not defined."""
-    first = results[0]["tasks"]
+    runs: task -> figures, of each.
+    """
     return {
         name: {
-            key: statistic([r["tasks"][name][key] for r in results])
-            if all(r["tasks"][name][key] is not None for r in results)
+            key: statistic([tasks[name][key] for tasks in runs])
+            if all(tasks[name][key] is not None for tasks in runs)
             else None
             for key in MEAN_FIGURES[figures["kind"]]
         }
-        for name, figures in first.items()
+        for name, figures in runs[0].items()
     }

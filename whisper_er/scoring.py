@@ -1,50 +1,28 @@
-"""Score one hypothesis directory against its reference, paired by utterance id.
+"""Figures of paired utterances, and how they are kept.
 
-    result.json       figures per task, ids of unlabelled utterances, how the hypotheses came about
+    result.json       figures per task and group, ids of unlabelled utterances, how the hypotheses came about
     utterances.jsonl  beside it: reference and hypothesis of every utterance; folds are pooled from it
 A figure that is not defined is null.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from whisper_er import metrics
 from whisper_er.atomic import write_text
-from whisper_er.errors import UserError, first_few
-from whisper_er.kaldi import Table, read_table
-from whisper_er.parts import PROTOCOL
-from whisper_er.task import Task, to_number
-from whisper_er.text_normalizer import TextNormalizer
+from whisper_er.calibration import calibrate
+from whisper_er.errors import UserError
+from whisper_er.pairs import Pairs, to_lines
+from whisper_er.resampling import bootstrap_interval, sum_by
+from whisper_er.task import Task
 
 UTTERANCES = "utterances.jsonl"
-
-
-@dataclass(frozen=True)
-class TaskPairs:
-    """One task's values, all in the order of `utt_ids`. The normalised texts are there for a text task only."""
-
-    utt_ids: tuple[str, ...]
-    reference: tuple[str, ...]
-    hypothesis: tuple[str, ...]
-    reference_normalized: tuple[str, ...] = ()
-    hypothesis_normalized: tuple[str, ...] = ()
-
-    @property
-    def unlabelled(self) -> tuple[str, ...]:
-        return tuple(utt_id for utt_id, ref in zip(self.utt_ids, self.reference) if not ref)
-
-    def labelled(self) -> tuple[list[str], list[str]]:
-        """Reference and hypothesis of the utterances that have a label."""
-        kept = [(ref, hyp) for ref, hyp in zip(self.reference, self.hypothesis) if ref]
-        return [ref for ref, _ in kept], [hyp for _, hyp in kept]
-
-
-Pairs = dict[str, TaskPairs]  # task name -> its pairs, the same utterances for every task
+Statistic = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., X) -> figure (...)
 
 
 def choose_tasks(listed: Sequence[Task], names: Sequence[str]) -> list[Task]:
@@ -57,89 +35,78 @@ def choose_tasks(listed: Sequence[Task], names: Sequence[str]) -> list[Task]:
     return [by_name[name] for name in names]
 
 
-def pair_directories(ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], normalize: TextNormalizer) -> Pairs:
-    """Pair every task's table by utterance id, sorted.
-
-    UserError: an id that only one table has, a hypothesis without a label, a label outside the task's labels.
-    """
-    first = ref_dir / tasks[0].table
-    utterances = read_table(first)
-    if not utterances:
-        raise UserError(f"{first}: no utterance; there is nothing to score")
-    pairs = {}
-    for task in tasks:
-        ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
-        ref, hyp = read_table(ref_path), read_table(hyp_path)
-        check_same_ids(first, utterances, ref_path, ref)
-        check_same_ids(ref_path, ref, hyp_path, hyp)
-        check_values(task, ref_path, ref, may_be_empty=True)
-        check_values(task, hyp_path, hyp, may_be_empty=False)
-        pairs[task.name] = pair_tables(ref, hyp, normalize if task.kind == "text" else None)
-    return pairs
+def score_pairs(tasks: Sequence[Task], pairs: Pairs) -> dict:
+    """Figures of every task, for all utterances and for those of each value of each group, as result.json has them."""
+    result = score_tasks(tasks, pairs)
+    groups = {}
+    for name, column in pairs.groups.items():
+        members = {value: [i for i, own in enumerate(column) if own == value] for value in sorted(set(column))}
+        groups[name] = {value: score_tasks(tasks, pairs.select(kept)) for value, kept in members.items()}
+    return result | {"groups": groups}
 
 
-def pair_tables(ref: Table, hyp: Table, normalize: TextNormalizer | None) -> TaskPairs:
-    utt_ids = tuple(sorted(ref))
-    columns = [tuple(table[utt_id] for utt_id in utt_ids) for table in (ref, hyp)]
-    if normalize:
-        columns += [tuple(map(normalize, column)) for column in columns]
-    return TaskPairs(utt_ids, *columns)
-
-
-def check_same_ids(wanted_path: Path, wanted: Table, found_path: Path, found: Table) -> None:
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing:
-        raise UserError(f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
-                        "both must list the same utterances (decode the set again?)")
-    if extra:
-        raise UserError(f"{found_path}: {first_few(extra)} not in {wanted_path}; "
-                        "both must list the same utterances (decoded another set?)")
-
-
-def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> None:
-    if task.kind == "text":
-        return
-    for utt_id, value in table.items():
-        if not value and not may_be_empty:
-            raise UserError(f"{path}: {utt_id} has no value; every utterance needs one, decode the set again")
-        if value and task.kind == "category" and value not in task.labels:
-            raise UserError(f"{path}: {utt_id} has the label '{value}', which is not in the token list; "
-                            f"allowed: {' '.join(task.labels)}")
-        if value and task.kind == "scale" and not math.isfinite(to_number(value, f"{path}: {utt_id}")):
-            raise UserError(f"{path}: {utt_id} has the value '{value}'; a scale needs a finite number")
-
-
-def score_pairs(tasks: Iterable[Task], pairs: Pairs) -> dict:
-    """Figures of every task: {"num_utterances": int, "tasks": {name: figures}}, as result.json holds them."""
+def score_tasks(tasks: Iterable[Task], pairs: Pairs) -> dict:
     score_kind = {"category": category_figures, "text": text_figures, "scale": scale_figures}
-    figures = {task.name: {"kind": task.kind, **score_kind[task.kind](task, pairs[task.name])} for task in tasks}
-    return {"num_utterances": len(next(iter(pairs.values())).utt_ids), "tasks": figures}
+    figures = {task.name: {"kind": task.kind, **score_kind[task.kind](task, pairs)} for task in tasks}
+    return {"num_utterances": len(pairs.utt_ids), "num_speakers": len(set(pairs.speakers)), "tasks": figures}
 
 
-def category_figures(task: Task, pairs: TaskPairs) -> dict:
-    score = metrics.score_categories(*pairs.labelled(), task.labels)
-    interval = metrics.bootstrap_intervals(score)
+def category_figures(task: Task, pairs: Pairs) -> dict:
+    scored = pairs.labelled(task.name)
+    reference, hypothesis = scored.tasks[task.name].reference, scored.tasks[task.name].hypothesis
+    score = metrics.score_categories(reference, hypothesis, task.labels)
     return {
         "wa": defined(score.wa),
         "ua": defined(score.ua),
         "macro_f1": defined(score.macro_f1),
-        "wa_interval": [defined(interval.wa.low), defined(interval.wa.high)],
-        "ua_interval": [defined(interval.ua.low), defined(interval.ua.high)],
-        "num_scored": score.num_utterances,
-        "unlabelled": list(pairs.unlabelled),
+        **calibration_figures(task, scored),
+        "intervals": intervals(scored.speakers, *category_counts(task, scored)),
+        **unlabelled(task, pairs),
         "recall": dict(zip(score.labels, map(defined, score.recall))),
         "labels": list(score.labels),
         "confusion": score.confusion.tolist(),
     }
 
 
-def text_figures(task: Task, pairs: TaskPairs) -> dict:
+def category_counts(task: Task, scored: Pairs) -> tuple[np.ndarray, dict[str, Statistic]]:
+    """Per utterance its cell of the confusion matrix, flat, and the figures of sums of such cells."""
+    size = len(task.labels)
+
+    def of_matrix(figure: Statistic) -> Statistic:
+        return lambda sums: figure(sums.reshape(*sums.shape[:-1], size, size))
+
+    values = scored.tasks[task.name]
+    rows = metrics.confusion_rows(values.reference, values.hypothesis, task.labels)
+    return rows, {
+        "wa": of_matrix(metrics.weighted_accuracy),
+        "ua": of_matrix(metrics.unweighted_accuracy),
+        "macro_f1": of_matrix(metrics.macro_f1),
+    }
+
+
+def calibration_figures(task: Task, scored: Pairs) -> dict:
+    """ECE and NLL of the posteriors; null where decoding left none. Confidence is that of the label that was said."""
+    values = scored.tasks[task.name]
+    if not values.posterior:
+        return {"ece": None, "nll": None, "calibration": None}
+    confidence = [posterior[hyp] for posterior, hyp in zip(values.posterior, values.hypothesis)]
+    # A label that a fold's training set lacks has no posterior there: the model gave it nothing.
+    of_reference = [posterior.get(ref, 0.0) for posterior, ref in zip(values.posterior, values.reference)]
+    result = asdict(calibrate(confidence, values.correct, of_reference))
+    ece, nll = defined(result.pop("ece")), defined(result.pop("nll"))
+    bins = [{key: defined(value) for key, value in one.items()} for one in result["bins"]]
+    return {"ece": ece, "nll": nll, "calibration": {**result, "bins": bins}}
+
+
+def text_figures(task: Task, pairs: Pairs) -> dict:
     """An empty transcript is a reference like any other: no utterance is left out."""
-    normalized = metrics.count_word_errors(pairs.reference_normalized, pairs.hypothesis_normalized)
-    raw = metrics.count_word_errors(pairs.reference, pairs.hypothesis)
+    values = pairs.tasks[task.name]
+    normalized = metrics.count_word_errors(values.reference_normalized, values.hypothesis_normalized)
+    raw = metrics.count_word_errors(values.reference, values.hypothesis)
     return {
         "wer": defined(normalized.wer),
         "wer_raw": defined(raw.wer),
+        "intervals": intervals(pairs.speakers, *text_counts(task, pairs)),
         "num_scored": len(pairs.utt_ids),
         "unlabelled": [],
         "normalized": vars(normalized) | {"reference_words": normalized.reference_words},
@@ -147,54 +114,45 @@ def text_figures(task: Task, pairs: TaskPairs) -> dict:
     }
 
 
-def scale_figures(task: Task, pairs: TaskPairs) -> dict:
-    ref, hyp = pairs.labelled()
-    score = metrics.score_scale([float(value) for value in ref], [float(value) for value in hyp])
-    unlabelled = list(pairs.unlabelled)
-    return {"ccc": defined(score.ccc), "mae": defined(score.mae), "num_scored": len(ref), "unlabelled": unlabelled}
+def text_counts(task: Task, scored: Pairs) -> tuple[np.ndarray, dict[str, Statistic]]:
+    """Per utterance its word errors and words, normalised."""
+    values = scored.tasks[task.name]
+    rows = metrics.word_error_rows(values.reference_normalized, values.hypothesis_normalized)
+    return rows, {"wer": metrics.word_error_rate}
+
+
+def intervals(speakers: Sequence[str], counts_NX: np.ndarray, figures: dict[str, Statistic]) -> dict:
+    """Bootstrap intervals of each figure, resampling utterances and, which is wider, whole speakers."""
+    units = {"utterance": counts_NX, "speaker": sum_by(speakers, counts_NX)}
+    return {
+        unit: {name: [defined(bound) for bound in vars(bootstrap_interval(counts_UX, figure)).values()]
+               for name, figure in figures.items()}
+        for unit, counts_UX in units.items()
+    }
+
+
+def scale_figures(task: Task, pairs: Pairs) -> dict:
+    scored = pairs.labelled(task.name).tasks[task.name]
+    score = metrics.score_scale([float(value) for value in scored.reference],
+                                [float(value) for value in scored.hypothesis])
+    return {"ccc": defined(score.ccc), "mae": defined(score.mae), **unlabelled(task, pairs)}
+
+
+def unlabelled(task: Task, pairs: Pairs) -> dict:
+    names = [utt_id for utt_id, ref in zip(pairs.utt_ids, pairs.tasks[task.name].reference) if not ref]
+    return {"num_scored": len(pairs.utt_ids) - len(names), "unlabelled": names}
 
 
 def defined(value: float) -> float | None:
     """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)
-
-
-def read_protocol(hyp_dir: Path) -> dict | None:
-    """How the hypotheses came about: what decoding left in decode.json, as it is; None where it left nothing."""
-    path = hyp_dir / PROTOCOL
-    return read_json(path) if path.is_file() else None
+    return None if math.isnan(value) else float(value)
 
 
 def write_score(result_path: Path, result: Mapping, pairs: Pairs) -> None:
     """Write result.json and utterances.jsonl beside it; the result comes last, so that it vouches for both."""
     result_path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(result_path.with_name(UTTERANCES), "".join(json.dumps(line) + "\n" for line in utterance_lines(pairs)))
+    write_text(result_path.with_name(UTTERANCES), to_lines(pairs))
     write_text(result_path, to_json(result))
-
-
-def utterance_lines(pairs: Pairs) -> list[dict]:
-    lines = [{"utt_id": utt_id, "tasks": {}} for utt_id in next(iter(pairs.values())).utt_ids]
-    for name, task_pairs in pairs.items():
-        columns = {key: column for key, column in vars(task_pairs).items() if key != "utt_ids" and column}
-        for i, line in enumerate(lines):
-            line["tasks"][name] = {key: column[i] for key, column in columns.items()}
-    return lines
-
-
-def read_pairs(path: Path) -> Pairs:
-    """Read utterances.jsonl."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run stage 6 again")
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        utt_ids = tuple(line["utt_id"] for line in lines)
-        rows = {name: [line["tasks"][name] for line in lines] for name in lines[0]["tasks"]}
-        return {
-            name: TaskPairs(utt_ids, **{key: tuple(row[key] for row in task_rows) for key in task_rows[0]})
-            for name, task_rows in rows.items()
-        }
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path}: not what scoring writes ({error}); run stage 6 again") from error
 
 
 def read_json(path: Path) -> dict:

@@ -16,7 +16,7 @@ from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.dataset import Utterance, bucketed, load
 from whisper_er.device import autocast
 from whisper_er.errors import UserError, first_few
-from whisper_er.experiment import BEST, STATE
+from whisper_er.experiment import BEST, STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.progress import progress_bar
 from whisper_er.tokenizer import Tokenizer
@@ -52,11 +52,13 @@ class Trainer:
         self.progress = Progress()
 
     def run(self, train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
-        """Train until max_steps or no improvement; returns why it ended."""
+        """Train until max_steps (0: not at all) or no improvement; returns why it ended."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
         log = TrainLog(self.exp_dir, self.progress.step)
         log.say(resumed)
+        if self.config.max_steps == 0 and not self.progress.finished:
+            self.keep_untrained()
         sums = Sums(len(self.task_names), self.progress.step)
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
@@ -166,6 +168,13 @@ class Trainer:
             self.checkpoint(item).unlink(missing_ok=True)
         self.list_best()
 
+    def keep_untrained(self) -> None:
+        """The model as it was loaded becomes the one checkpoint; nothing selects it."""
+        self.progress.finished, self.progress.best = "max_steps=0", [{"step": 0, "accuracy": None, "loss": None}]
+        save_weights(self.model.state_dict(), self.checkpoint(self.progress.best[0]))
+        self.save_state()
+        self.list_best()
+
     def checkpoint(self, entry: dict) -> Path:
         return self.exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
 
@@ -182,7 +191,7 @@ class Trainer:
     def list_best(self) -> None:
         """What averaging reads."""
         best = {
-            "metric": f"valid_{self.selecting}_accuracy",
+            "metric": f"valid_{self.selecting}_accuracy" if self.config.max_steps else UNTRAINED,
             "n_best": self.config.n_best,
             "finished": self.progress.finished,
             "best": self.progress.best,

@@ -6,14 +6,13 @@ Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and 
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 from whisper_er.bin import run
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.errors import UserError
-from whisper_er.experiment import BEST
+from whisper_er.experiment import BEST, UNTRAINED, read_best
 
 
 def main() -> None:
@@ -21,19 +20,17 @@ def main() -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
     args = parser.parse_args()
 
-    path = args.exp_dir / BEST
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
-    listed = json.loads(path.read_text())
+    listed = read_best(args.exp_dir)
     if not listed["finished"]:
         raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
     best = listed["best"]
     few = f" (n_best is {listed['n_best']}, training validated no more often)" if len(best) < listed["n_best"] else ""
     print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")
-    for entry in best:
+    for entry in best if listed["metric"] != UNTRAINED else ():
         print(f"  step {entry['step']}: {entry['accuracy']:.4f}, loss {entry['loss']:.4f}")
     averaged = args.exp_dir / f"{listed['metric']}.ave_{len(best)}best.safetensors"
-    save_weights(average([path.parent / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)
+    checkpoints = (args.exp_dir / BEST).parent
+    save_weights(average([checkpoints / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)
     link = args.exp_dir / "ave.safetensors"
     link.with_name("ave.tmp").unlink(missing_ok=True)
     link.with_name("ave.tmp").symlink_to(averaged.name)

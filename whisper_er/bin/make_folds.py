@@ -1,5 +1,7 @@
 """Make the sets of a cross-validation from utt2fold: test is fold k, valid the next one, train the rest.
 
+--valid_split random:0.1 validates on a random tenth of all other folds instead, which shares speakers with train.
+
 python -m whisper_er.bin.make_folds --data_dir dump/all --out_dir dump --folds "1 2 3 4 5"
 """
 
@@ -18,8 +20,10 @@ def main() -> None:
     parser.add_argument("--out_dir", type=Path, required=True, help="gets fold<k>/train, fold<k>/valid, fold<k>/test")
     parser.add_argument("--folds", required=True, help="which k, e.g. '1 2 3'")
     parser.add_argument("--allow_shared_speakers", choices=("true", "false"), default="false")
+    parser.add_argument("--valid_split", default="session", help="session (the next fold) or random:<share>")
     args = parser.parse_args()
-    make_folds(args.data_dir, args.out_dir, args.folds.split(), args.allow_shared_speakers == "true")
+    allow_shared = args.allow_shared_speakers == "true"
+    make_folds(args.data_dir, args.out_dir, args.folds.split(), allow_shared, args.valid_split)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# <corpus>: what is predicted, from what, and how it is split. An option of the call wins over one here.
+#   ./run.sh --corpus_dir downloads/<corpus> --whisper_model openai/whisper-base
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+./ser.sh \
+    --lang en \
+    --tasks "asr gender emotion" \
+    --folds "1 2 3 4 5" \
+    --ser_config conf/train_serialmtl.yaml \
+    --inference_config conf/decode.yaml \
+    "$@"

@@ -1,0 +1,205 @@
+"""References and hypotheses of the same utterances, paired by id; utterances.jsonl keeps them."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisper_er.errors import UserError, first_few
+from whisper_er.kaldi import Table, read_table
+from whisper_er.parts import POSTERIORS
+from whisper_er.task import Task, to_number
+from whisper_er.text_normalizer import TextNormalizer
+
+
+@dataclass(frozen=True)
+class TaskPairs:
+    """One task's values, one per utterance; an empty reference is no label.
+
+    The normalised texts are there for a text task only; posterior, label -> probability, for a category that was
+    decoded with one.
+    """
+
+    reference: tuple[str, ...]
+    hypothesis: tuple[str, ...]
+    reference_normalized: tuple[str, ...] = ()
+    hypothesis_normalized: tuple[str, ...] = ()
+    posterior: tuple[dict[str, float], ...] = ()
+
+    def select(self, kept: Sequence[int]) -> "TaskPairs":
+        return TaskPairs(**{name: tuple(column[i] for i in kept) if column else ()
+                            for name, column in vars(self).items()})
+
+    @property
+    def correct(self) -> tuple[bool, ...]:
+        """Of a text: no word error after normalisation."""
+        if self.reference_normalized:
+            return tuple(ref == hyp for ref, hyp in zip(self.reference_normalized, self.hypothesis_normalized))
+        return tuple(ref == hyp for ref, hyp in zip(self.reference, self.hypothesis))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The utterances of a test set, all columns in the order of utt_ids.
+
+    groups: name -> value of each utterance, such as style -> improvised; tasks: name -> values.
+    """
+
+    utt_ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]]
+    tasks: dict[str, TaskPairs]
+
+    def select(self, kept: Sequence[int]) -> "Pairs":
+        """The utterances at these positions."""
+
+        def chosen(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[i] for i in kept)
+
+        groups = {name: chosen(column) for name, column in self.groups.items()}
+        tasks = {name: pairs.select(kept) for name, pairs in self.tasks.items()}
+        return Pairs(chosen(self.utt_ids), chosen(self.speakers), groups, tasks)
+
+    def labelled(self, task: str) -> "Pairs":
+        """The utterances that have a label for a category or scale; an empty text is a text."""
+        return self.select([i for i, ref in enumerate(self.tasks[task].reference) if ref])
+
+
+def pair_directories(
+    ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], normalize: TextNormalizer, groups: Sequence[str] = ()
+) -> Pairs:
+    """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
+
+    UserError: an id that only one table has, a hypothesis without a label, a label outside the task's labels.
+    """
+    first = ref_dir / tasks[0].table
+    utterances = read_table(first)
+    if not utterances:
+        raise UserError(f"{first}: no utterance; there is nothing to score")
+    utt_ids = sorted(utterances)
+    spoken_by, *grouped = (read_column(ref_dir / f"utt2{name}", first, utterances) for name in ("spk", *groups))
+    posteriors = read_posteriors(hyp_dir / POSTERIORS, first, utterances)
+    pairs = {}
+    for task in tasks:
+        ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
+        ref, hyp = read_table(ref_path), read_table(hyp_path)
+        check_same_ids(first, utterances, ref_path, ref)
+        check_same_ids(ref_path, ref, hyp_path, hyp)
+        check_values(task, ref_path, ref, may_be_empty=True)
+        check_values(task, hyp_path, hyp, may_be_empty=False)
+        pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, normalize, posteriors)
+    return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
+
+
+def pair_tables(
+    task: Task, utt_ids: Sequence[str], ref: Table, hyp: Table, normalize: TextNormalizer, posteriors: dict[str, dict]
+) -> TaskPairs:
+    columns = [tuple(table[utt_id] for utt_id in utt_ids) for table in (ref, hyp)]
+    if task.kind == "text":
+        columns += [tuple(map(normalize, column)) for column in columns]
+    posterior = ()
+    if task.kind == "category" and posteriors and task.name in posteriors[utt_ids[0]]:
+        posterior = tuple(posteriors[utt_id][task.name] for utt_id in utt_ids)
+    return TaskPairs(*columns, posterior=posterior)
+
+
+def read_column(path: Path, wanted_path: Path, wanted: Table) -> tuple[str, ...]:
+    """A table's values in the order of the sorted ids; every utterance has one."""
+    table = read_table(path)
+    check_same_ids(wanted_path, wanted, path, table)
+    empty = sorted(utt_id for utt_id, value in table.items() if not value)
+    if empty:
+        raise UserError(f"{path}: {first_few(empty)} without a value; every utterance needs one to be scored by it")
+    return tuple(table[utt_id] for utt_id in sorted(wanted))
+
+
+def read_posteriors(path: Path, wanted_path: Path, wanted: Table) -> dict[str, dict]:
+    """Utterance -> task -> label -> probability; empty where decoding left none."""
+    if not path.is_file():
+        return {}
+    table = {line["utt_id"]: line for line in read_lines(path, "decode the set again")}
+    check_same_ids(wanted_path, wanted, path, table)
+    return table
+
+
+def check_same_ids(wanted_path: Path, wanted: Table, found_path: Path, found: Table) -> None:
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing:
+        raise UserError(f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
+                        "both must list the same utterances (decode the set again?)")
+    if extra:
+        raise UserError(f"{found_path}: {first_few(extra)} not in {wanted_path}; "
+                        "both must list the same utterances (decoded another set?)")
+
+
+def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> None:
+    if task.kind == "text":
+        return
+    for utt_id, value in table.items():
+        if not value and not may_be_empty:
+            raise UserError(f"{path}: {utt_id} has no value; every utterance needs one, decode the set again")
+        if value and task.kind == "category" and value not in task.labels:
+            raise UserError(f"{path}: {utt_id} has the label '{value}', which is not in the token list; "
+                            f"allowed: {' '.join(task.labels)}")
+        if value and task.kind == "scale" and not math.isfinite(to_number(value, f"{path}: {utt_id}")):
+            raise UserError(f"{path}: {utt_id} has the value '{value}'; a scale needs a finite number")
+
+
+def to_lines(pairs: Pairs) -> str:
+    """The content of utterances.jsonl."""
+    lines = []
+    for i, (utt_id, speaker) in enumerate(zip(pairs.utt_ids, pairs.speakers)):
+        tasks = {name: {key: column[i] for key, column in vars(task).items() if column}
+                 for name, task in pairs.tasks.items()}
+        groups = {name: column[i] for name, column in pairs.groups.items()}
+        lines.append(json.dumps({"utt_id": utt_id, "speaker": speaker, "groups": groups, "tasks": tasks}) + "\n")
+    return "".join(lines)
+
+
+def read_pairs(path: Path) -> Pairs:
+    """Read utterances.jsonl."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run stage 6 again")
+    lines = read_lines(path, "run stage 6 again")
+    try:
+        tasks = {
+            name: TaskPairs(**{key: tuple(line["tasks"][name][key] for line in lines) for key in first})
+            for name, first in lines[0]["tasks"].items()
+        }
+        groups = {name: tuple(line["groups"][name] for line in lines) for name in lines[0]["groups"]}
+        utt_ids, speakers = (tuple(line[key] for line in lines) for key in ("utt_id", "speaker"))
+    except (KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path}: not what scoring writes ({error}); run stage 6 again") from error
+    return Pairs(utt_ids, speakers, groups, tasks)
+
+
+def read_lines(path: Path, remedy: str) -> list[dict]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise UserError(f"{path}: not lines of JSON ({error}); {remedy}") from error
+
+
+def pool(parts: Sequence[tuple[Path, Pairs]]) -> Pairs:
+    """The utterances of several test sets as one. UserError: an utterance in two; the paths are for the message."""
+    seen: dict[str, Path] = {}
+    for path, pairs in parts:
+        double = [utt_id for utt_id in pairs.utt_ids if utt_id in seen]
+        if double:
+            raise UserError(f"{path}: {first_few(double)} tested in {seen[double[0]]} as well; "
+                            "the test sets of the folds must not overlap")
+        seen.update(dict.fromkeys(pairs.utt_ids, path))
+
+    def joined(columns: Sequence[tuple]) -> tuple:
+        return tuple(value for column in columns for value in column) if all(columns) else ()
+
+    all_pairs = [pairs for _, pairs in parts]
+    tasks = {
+        name: TaskPairs(**{key: joined([getattr(pairs.tasks[name], key) for pairs in all_pairs])
+                           for key in vars(first)})
+        for name, first in all_pairs[0].tasks.items()
+    }
+    groups = {name: joined([pairs.groups[name] for pairs in all_pairs]) for name in all_pairs[0].groups}
+    utt_ids, speakers = (joined([getattr(pairs, key) for pairs in all_pairs]) for key in ("utt_ids", "speakers"))
+    return Pairs(utt_ids, speakers, groups, tasks)
