@@ -20,7 +20,7 @@ setup(
     ],
     extras_require={
         "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
-        "viz": ["tensorboard"],
+        "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         # kaldiio, scikit-learn and scipy: independent arks, scores, intervals and tests to check ours against
         "test": ["pytest", "ruff", "kaldiio", "scikit-learn", "scipy"],

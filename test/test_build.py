@@ -115,7 +115,7 @@ def test_a_model_is_made_again_from_its_configuration_and_weights(bpe_tokens, tm
     tokenizer = Tokenizer(bpe_tokens, [EMOTION], "bpe", "en")
     model = tiny_model(tokenizer)
     config = TrainConfig(model=ModelConfig(whisper_sizes=SIZES))
-    again = empty_model(config, model.whisper_config.to_dict(), tokenizer).eval()
+    again = empty_model(config, model.backbone_config.to_dict(), tokenizer).eval()
     again.load_state_dict(model.state_dict(), assign=True)
     batch = batch_of(write_utterances(tmp_path, [0.3], [{"emotion": "sad"}]), tokenizer)
     assert torch.equal(logits_of(again, batch), logits_of(model, batch))

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
+from whisper_er import pairs as pairing
 from whisper_er import results, scoring
 from whisper_er.errors import UserError
 from whisper_er.kaldi import write_table
@@ -24,7 +26,10 @@ VALENCE = Task("valence", "scale", ("1", "3", "5"))
 
 
 def write_dir(path: Path, **tables: dict[str, str]) -> Path:
+    """A data directory; where no speakers are given, every utterance has one of its own."""
     path.mkdir(parents=True, exist_ok=True)
+    if tables and "utt2spk" not in tables:
+        tables["utt2spk"] = {utt_id: f"speaker-{utt_id}" for utt_id in next(iter(tables.values()))}
     for name, content in tables.items():
         write_table(path / name, content)
     return path
@@ -38,8 +43,20 @@ def write_token_list(path: Path, tasks=(ASR, EMOTION), language="en") -> Path:
     return path
 
 
+def write_experiment(exp_dir: Path, token_list: Path) -> Path:
+    """What scoring reads of a training: its token list, its sets and what selected the model."""
+    (exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(token_list, exp_dir / "token_list")
+    sets = {"train_set": {"num_utterances": 30, "speakers": ["a", "b"]},
+            "valid_set": {"num_utterances": 10, "speakers": ["b", "c"]}}
+    (exp_dir / "data.yaml").write_text(yaml.safe_dump(sets))
+    (exp_dir / "environment.json").write_text(json.dumps({"command": ["train", "lr=1 e"], "git_revision": "1234"}))
+    (exp_dir / "checkpoints" / "best.json").write_text(json.dumps({"metric": "valid_emotion_accuracy"}))
+    return exp_dir
+
+
 def pair(tmp_path: Path, tasks, normalize=str.lower):
-    return scoring.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, normalize)
+    return pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, normalize)
 
 
 def run_bin(name: str, *options: object) -> subprocess.CompletedProcess:
@@ -51,9 +68,10 @@ def test_pairs_are_made_by_id_whatever_the_order_of_the_lines(tmp_path):
     for name, lines in (("ref", "u2 happy\nu1 angry\nu3 sad\n"), ("hyp", "u3 sad\nu1 angry\nu2 angry\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "utt2emotion").write_text(lines)
-    pairs = pair(tmp_path, [EMOTION])["emotion"]
-    assert pairs.utt_ids == ("u1", "u2", "u3")
-    assert pairs.hypothesis == ("angry", "angry", "sad")
+    (tmp_path / "ref" / "utt2spk").write_text("u3 c\nu1 a\nu2 b\n")
+    pairs = pair(tmp_path, [EMOTION])
+    assert (pairs.utt_ids, pairs.speakers) == (("u1", "u2", "u3"), ("a", "b", "c"))
+    assert pairs.tasks["emotion"].hypothesis == ("angry", "angry", "sad")
 
 
 @pytest.mark.parametrize("ref, hyp, message", [
@@ -159,7 +177,7 @@ def test_pairs_survive_the_file(tmp_path):
     write_dir(tmp_path / "hyp", text={"u1": "b", "u2": "c"}, utt2emotion={"u1": "sad", "u2": "sad"})
     pairs = pair(tmp_path, [ASR, EMOTION])
     scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
-    assert scoring.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
+    assert pairing.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
 
 
 def test_ten_thousand_utterances_are_scored_in_seconds(tmp_path):
@@ -194,10 +212,11 @@ def experiment(tmp_path_factory) -> Experiment:
         for path, side in ((root / f"ref{fold}", 0), (hyp_dir, 1)):
             write_dir(path, utt2emotion=dict(zip(ids, labels[fold][side])), text=dict(zip(ids, words[fold][side])),
                       utt2gender=dict.fromkeys(ids, "male"))
-        protocol = {"model": "ave.safetensors", "beam_size": 4, "step": int(fold)}
-        (hyp_dir / "decode.json").write_text(json.dumps(protocol))
+        decoding = {"model": "ave.safetensors", "beam_size": 4, "step": int(fold)}
+        (hyp_dir / "decode.json").write_text(json.dumps(decoding))
+        write_experiment(root / "exp" / f"fold{fold}", root / "token_list")
         done = run_bin("score", "--ref_dir", root / f"ref{fold}", "--hyp_dir", hyp_dir, "--tasks", "asr gender emotion",
-                       "--token_list", root / "token_list", "--out", hyp_dir / "score" / "result.json")
+                       "--exp_dir", root / "exp" / f"fold{fold}", "--out", hyp_dir / "score" / "result.json")
         assert done.returncode == 0, done.stderr
     return Experiment(root / "exp", labels)
 
@@ -220,7 +239,7 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
     # fold 1: 3 words and an insertion on "Mm-hmm."; fold 2: 6 deletions in 12 words
     assert figures["pooled"]["tasks"]["asr"]["wer"] == pytest.approx(7 / 15)
     assert figures["pooled"]["tasks"]["asr"]["normalized"]["insertions_on_empty"] == 1
-    assert figures["folds"]["2"]["protocol"] == {"model": "ave.safetensors", "beam_size": 4, "step": 2}
+    assert figures["folds"]["2"]["decoding"] == {"model": "ave.safetensors", "beam_size": 4, "step": 2}
 
     markdown = (experiment.directory / "RESULTS.md").read_text()
     shown = [line for line in markdown.splitlines() if line.startswith("|")]
@@ -229,7 +248,14 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
         "fold", "utterances", "WER", "WER raw", "gender accuracy", "emotion WA", "emotion UA", "emotion F1"]
     assert [cell.strip() for cell in shown[5].split("|")[1:7]] == ["pooled", "9", "46.7", "62.5", "100.0", "55.6"]
     assert "RESULTS.md" in done.stdout
-    assert "- model: `ave.safetensors`" in markdown and "fold 2: step `2`" in markdown
+    assert "- fold 2: decoding: model `ave.safetensors`, beam_size `4`, step `2`" in markdown
+    assert ("- fold 1: trained on 30 utterances of 2 speakers; model selected by valid_emotion_accuracy on 10 utterances "
+            "of 2 speakers, 1 of them in training; tested on 3 utterances of 3 speakers, 0 of them in training, 0 in "
+            "validation") in markdown
+    assert "- trained with git_revision `1234`\n" in markdown and "`python train 'lr=1 e'`" in markdown
+    for suffix in ("png", "svg"):
+        drawn = experiment.directory / "figures" / f"confusion_emotion_decode_beam4_test.{suffix}"
+        assert drawn.stat().st_size > 1000
     assert "empty references: 1, with 1 of the insertions" in markdown
     assert "with 1 British-American spellings" in markdown
 
@@ -238,7 +264,7 @@ def test_without_folds_there_is_one_row_and_no_mean(experiment):
     (result,) = results.collect(experiment.directory / "fold1", [], "test", "beam4")
     assert list(result.folds) == ["all"] and result.mean is None and result.sd is None
     assert len(summary_table(result).splitlines()) == 3
-    assert "mean" not in render(Path("exp"), "command", [result])
+    assert "mean" not in render(Path("exp"), ["command"], [result])
 
 
 def test_a_fold_without_scores_is_an_error_that_names_the_file(experiment):
@@ -258,13 +284,14 @@ def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
     for fold, label in (("1", ""), ("2", "sad")):
         ref = write_dir(tmp_path / f"ref{fold}", utt2emotion={f"u{fold}": label})
         hyp = write_dir(tmp_path / f"fold{fold}" / "decode_x" / "test", utt2emotion={f"u{fold}": "sad"})
-        pairs = scoring.pair_directories(ref, hyp, [EMOTION], str)
-        result = {"ref_dir": "ref", "protocol": None, **scoring.score_pairs([EMOTION], pairs)}
+        pairs = pairing.pair_directories(ref, hyp, [EMOTION], str)
+        about = {"protocol": "", "decoding": {}, "training": {"command": []}}
+        result = about | scoring.score_pairs([EMOTION], pairs)
         scoring.write_score(hyp / results.RESULT, result, pairs)
     (result,) = results.collect(tmp_path, ["1", "2"], "test", "")
     assert result.folds["1"].result["tasks"]["emotion"]["wa"] is None
     assert result.mean["emotion"]["wa"] is None and result.pooled["tasks"]["emotion"]["wa"] == 1
-    markdown = render(Path("exp"), "command", [result])
+    markdown = render(Path("exp"), ["command"], [result])
     assert "1 utterances without a label are not scored: u1" in markdown and "nan" not in markdown
 
 
@@ -276,6 +303,78 @@ def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):
     write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "sad"})
     write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad"})
     done = run_bin("score", "--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--tasks", "emotion",
-                   "--token_list", write_token_list(tmp_path / "token_list"), "--out", tmp_path / "result.json")
+                   "--exp_dir", write_experiment(tmp_path / "exp", write_token_list(tmp_path / "token_list")),
+                   "--out", tmp_path / "result.json")
     assert done.returncode == 1 and not (tmp_path / "result.json").exists()
     assert done.stderr.startswith("error: ") and "missing u2" in done.stderr and done.stderr.count("\n") == 1
+
+
+def write_styles(tmp_path: Path) -> list[str]:
+    """Five utterances of two speakers, improvised or scripted, with posteriors; one reference label is missing."""
+    ids = [f"u{i}" for i in range(5)]
+    write_dir(tmp_path / "ref", utt2emotion=dict(zip(ids, ["sad", "happy", "sad", "angry", ""])),
+              utt2style=dict(zip(ids, ["improvised", "scripted", "improvised", "scripted", "scripted"])),
+              utt2spk=dict(zip(ids, "aabbb")))
+    write_dir(tmp_path / "hyp", utt2emotion=dict(zip(ids, ["sad", "sad", "angry", "angry", "sad"])))
+    posterior = {"angry": 0.5, "happy": 0.125, "sad": 0.375}
+    lines = [json.dumps({"utt_id": utt_id, "score": 0, "emotion": posterior}) for utt_id in ids]
+    (tmp_path / "hyp" / "posteriors.jsonl").write_text("\n".join(lines) + "\n")
+    return ids
+
+
+def test_groups_are_scored_apart_and_posteriors_calibrated(tmp_path):
+    write_styles(tmp_path)
+    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+    scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
+    assert pairing.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
+    result = scoring.score_pairs([EMOTION], pairs)
+    style = result["groups"]["style"]
+    assert {name: part["num_utterances"] for name, part in style.items()} == {"improvised": 2, "scripted": 3}
+    assert style["improvised"]["tasks"]["emotion"]["confusion"] == [[0, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert style["scripted"]["tasks"]["emotion"]["unlabelled"] == ["u4"]
+    emotion = result["tasks"]["emotion"]
+    assert emotion["nll"] == pytest.approx(-np.log([0.375, 0.125, 0.375, 0.5]).mean())
+    # said with 0.375: one right of two; with 0.5: one right of two
+    assert emotion["ece"] == pytest.approx((0.125 + 0) / 2)
+    assert result["num_speakers"] == 2
+
+
+def test_the_speaker_interval_resamples_whole_speakers(tmp_path):
+    ids = [f"u{i:03}" for i in range(100)]
+    write_dir(tmp_path / "ref", utt2emotion=dict.fromkeys(ids, "sad"), utt2spk=dict(zip(ids, 50 * "a" + 50 * "b")))
+    write_dir(tmp_path / "hyp", utt2emotion=dict(zip(ids, 50 * ["sad"] + 50 * ["happy"])))
+    intervals = scoring.score_pairs([EMOTION], pair(tmp_path, [EMOTION]))["tasks"]["emotion"]["intervals"]
+    assert intervals["speaker"]["wa"] == [0, 1]
+    assert 0.38 < intervals["utterance"]["wa"][0] < 0.42 and 0.58 < intervals["utterance"]["wa"][1] < 0.62
+
+
+@pytest.mark.parametrize("table, utt_id, value, message", [
+    ("utt2style", "u1", "", "ref/utt2style: u1 without a value"), ("utt2spk", "u1", "", "ref/utt2spk: u1 without"),
+])
+def test_an_utterance_without_a_group_or_speaker_is_named(tmp_path, table, utt_id, value, message):
+    ids = write_styles(tmp_path)
+    write_table(tmp_path / "ref" / table, dict.fromkeys(ids, "x") | {utt_id: value})
+    with pytest.raises(UserError, match=message):
+        pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+
+
+def test_posteriors_of_other_utterances_are_an_error(tmp_path):
+    write_styles(tmp_path)
+    path = tmp_path / "hyp" / "posteriors.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(UserError, match="posteriors.jsonl: missing u0"):
+        pair(tmp_path, [EMOTION])
+
+
+def test_seeds_are_shown_each_and_as_mean_and_deviation(experiment, tmp_path):
+    for seed in "12":
+        shutil.copytree(experiment.directory, tmp_path / f"seed{seed}")
+    done = run_bin("results", "--exp_dir", tmp_path, "--folds", "1 2", "--seeds", "1 2", "--test_sets", "test",
+                   "--run_command", "./ser.sh --folds '1 2'")
+    assert done.returncode == 0, done.stderr
+    markdown = (tmp_path / "RESULTS.md").read_text()
+    assert "./ser.sh --folds '1 2'" in markdown
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if line[:1] == "|"]
+    assert [row[0].strip("-") for row in rows] == ["seed", "", "1", "2", "mean ± sd"]
+    assert rows[2][4] == rows[3][4] == "55.6" and rows[4][4] == "55.6 ± 0.0"
+    assert (tmp_path / "seed2" / "RESULTS.md").is_file()

@@ -97,7 +97,7 @@ def option(call, name):
     (["--stage", "08"], "--stage is '08'"),
     (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
     (["--ngpu", "2"], "--ngpu is '2'; it must be 0 or 1"),
-    (["--token_type", "char"], "must be whisper or bpe"),
+    (["--token_type", "char"], "must be whisper, bpe or none"),
     (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
     (["--stop_stage", "8"], "stages run from 1 to 7"),
     (["--skip_stages", "2,3"], "--skip_stages is '2,3'"),
@@ -106,6 +106,10 @@ def option(call, name):
     (["--tasks", "asr; rm"], "--tasks is 'asr; rm'"),
     (["--test_sets", ""], "--test_sets is ''"),
     (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
+    (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
+    (["--seeds", "one"], "--seeds is 'one'"),
+    (["--score_by", "a,b"], "--score_by is 'a,b'"),
+    (["--encoder_model", "a", "--whisper_model", "b"], "--encoder_model and --whisper_model are both given"),
     (["--ser_args", "a='b"], "cannot split 'a='b' into words: No closing quotation"),
 ])
 def test_a_wrong_call_is_one_clear_line_and_exit_2(recipe, args, message):
@@ -113,6 +117,30 @@ def test_a_wrong_call_is_one_clear_line_and_exit_2(recipe, args, message):
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (recipe.directory / "calls.jsonl").exists()
+
+
+def test_seeds_train_decode_and_score_in_directories_of_their_own(recipe):
+    calls = recipe.calls("--folds", "1", "--seeds", "1 2", "--token_type", "bpe", "--score_by", "style")
+    exp = "exp/train_serialmtl_asr_gender_emotion"
+    trains = [call for call in calls if call[0] == "train"]
+    assert [(option(call, "--exp_dir"), call[-1]) for call in trains] == [
+        (f"{exp}/seed1/fold1", "seed=1"), (f"{exp}/seed2/fold1", "seed=2")]
+    assert names(calls).count("token_list") == 1 and names(calls).count("results") == 1
+    assert option(calls[-1], "--exp_dir") == exp and option(calls[-1], "--seeds") == "1 2"
+    scores = [call for call in calls if call[0] == "score"]
+    assert [option(call, "--score_by") for call in scores] == ["style", "style"]
+    assert option(calls[-1], "--folds") == "1"
+
+
+def test_another_encoder_and_another_split_reach_what_they_concern(recipe):
+    calls = recipe.calls("--folds", "1", "--encoder_model", "x/wav lm", "--token_type", "none", "--tasks", "emotion",
+                         "--valid_split", "random:0.1")
+    (train,) = [call for call in calls if call[0] == "train"]
+    assert option(train, "--encoder_model") == "x/wav lm" and "--whisper_model" not in train
+    assert option(train, "--token_list") == "data/token_list/none_en_emotion/fold1"
+    assert option(train, "--exp_dir") == "exp/train_serialmtl_wav_lm_emotion/fold1"
+    (folds,) = [call for call in calls if call[0] == "make_folds"]
+    assert option(folds, "--valid_split") == "random:0.1"
 
 
 def test_help_prints_every_option_with_comment_and_value(recipe):
@@ -140,7 +168,9 @@ def test_the_stages_call_the_entry_points_in_order(recipe):
                             "--exp_dir", f"{exp}/fold{fold}", "--ngpu", "0"]
     assert option(calls[3], "--folds") == "1 3"
     assert option(calls[-2], "--out") == f"{exp}/fold3/decode_default/test/score/result.json"
-    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--test_sets", "test"]
+    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--seeds", "", "--test_sets", "test",
+                             "--run_command", option(calls[-1], "--run_command")]
+    assert option(calls[-1], "--run_command").startswith("./ser.sh ") and "1\\ 3" in option(calls[-1], "--run_command")
 
 
 def test_the_table_keeps_the_folds_of_earlier_calls(recipe):

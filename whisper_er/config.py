@@ -31,6 +31,7 @@ class SpecAugmentConfig:
 class ModelConfig:
     kind: Literal["seq2seq", "encoder_classifier"] = "seq2seq"  # Whisper-ER | the conventional method
     whisper_model: str = ""  # hub name or directory of pretrained weights; empty: from scratch with the sizes below
+    encoder_model: str = ""  # instead: wav2vec 2.0, HuBERT or WavLM for encoder_classifier, hub name or directory
     whisper_sizes: dict[str, Any] = field(default_factory=dict)  # transformers' WhisperConfig, from scratch only
     decoder_init: Literal["pretrained", "random"] = "pretrained"  # random: Table 5 of the paper
     new_token_init: Literal["mean", "words", "random"] = "mean"  # rows of the added tokens

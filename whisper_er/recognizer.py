@@ -27,12 +27,12 @@ class Recognizer:
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
         """Read an experiment directory; it needs neither the hub nor the model that training started from."""
         exp_dir = Path(exp_dir)
-        for name in ("config.yaml", "whisper_config.json", weights):
+        for name in ("config.yaml", "backbone_config.json", weights):
             if not (exp_dir / name).is_file():
                 raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
         config = configuration.load(TrainConfig, exp_dir / "config.yaml")
         tokenizer = load_tokenizer(exp_dir / "token_list")
-        model = empty_model(config, json.loads((exp_dir / "whisper_config.json").read_text()), tokenizer)
+        model = empty_model(config, json.loads((exp_dir / "backbone_config.json").read_text()), tokenizer)
         try:
             model.load_state_dict(load_weights(exp_dir / weights), assign=True)
         except RuntimeError as error:

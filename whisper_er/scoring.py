@@ -7,7 +7,7 @@ A figure that is not defined is null.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from whisper_er.atomic import write_text
 from whisper_er.calibration import calibrate
 from whisper_er.errors import UserError
 from whisper_er.pairs import Pairs, to_lines
-from whisper_er.resampling import bootstrap_interval, sum_by
+from whisper_er.resampling import Statistic, bootstrap_interval, sum_by
 from whisper_er.task import Task
 
 UTTERANCES = "utterances.jsonl"
-Statistic = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., X) -> figure (...)
 
 
 def choose_tasks(listed: Sequence[Task], names: Sequence[str]) -> list[Task]:

@@ -13,7 +13,7 @@ LIST_FILE = "token_list.yaml"
 
 @dataclass(frozen=True)
 class TokenList:
-    """token_type: whisper or bpe; language: of the text; multilingual: whether Whisper knows language tokens;
+    """token_type: whisper, bpe or none; language: of the text; multilingual: whether Whisper knows language tokens;
     base_size: entries before the added ones; tasks: in the order of the target.
     """
 

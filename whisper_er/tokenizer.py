@@ -102,6 +102,25 @@ class SentencePieceTokens:
         (directory / "bpe.model").write_bytes(self.model)
 
 
+class NoText:
+    """No text at all, for encoders without a decoder: the vocabulary is the tasks' labels."""
+
+    multilingual = False
+    prefix, end, num_text, size = [1], 0, 0, 2
+
+    def encode(self, text: str) -> list[int]:
+        raise UserError("token_type=none has no text: leave asr out of the tasks, or choose whisper or bpe")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return ""
+
+    def find(self, token: str) -> int | None:
+        return None
+
+    def save(self, directory: Path) -> None:
+        """There is nothing to save."""
+
+
 class Tokenizer:
     """The extended vocabulary: base ids first and unchanged, then the tokens of each task in order.
 
@@ -167,6 +186,8 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     listed = read_token_list(directory)
     if listed.token_type == "bpe":
         text: TextTokens = SentencePieceTokens((Path(directory) / "bpe.model").read_bytes())
+    elif listed.token_type == "none":
+        text = NoText()
     else:
         hf = WhisperTokenizer.from_pretrained(Path(directory) / "tokenizer")
         text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual)

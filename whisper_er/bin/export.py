@@ -51,7 +51,7 @@ def main() -> None:
 def to_transformers(model: WhisperER) -> WhisperForConditionalGeneration:
     """The same weights under transformers' names. Its generation config suppresses nothing: our tokens must pass."""
     with torch.device("meta"):
-        whisper = WhisperForConditionalGeneration(model.whisper_config)
+        whisper = WhisperForConditionalGeneration(model.backbone_config)
     whisper.model.encoder, whisper.model.decoder = model.audio_encoder.encoder, model.decoder
     whisper.tie_weights()
     tokenizer = model.tokenizer

@@ -1,17 +1,22 @@
-"""Gather the scores of an experiment's folds: print the table, write RESULTS.md and result.json.
+"""Gather the scores of an experiment's folds: print the table, write RESULTS.md, result.json and figures.
 
-python -m whisper_er.bin.results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test"
+    python -m whisper_er.bin.results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test"
+    python -m whisper_er.bin.results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test" --seeds "1 2 3"
+
+With --seeds the folds are those of exp/ser/seed<k>, and exp/ser gets the mean and deviation over the seeds.
 """
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
+from whisper_er import figures
 from whisper_er.atomic import write_text
 from whisper_er.bin import run
 from whisper_er.errors import UserError
-from whisper_er.results import collect
-from whisper_er.results_markdown import render, summary_table
+from whisper_er.results import SetResult, collect
+from whisper_er.results_markdown import render, render_seeds, seed_table, summary_table
 from whisper_er.scoring import to_json
 
 
@@ -19,23 +24,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment; the results are written here")
     parser.add_argument("--folds", default="", help='folds to gather, e.g. "1 2 3"; empty: the experiment has none')
+    parser.add_argument("--seeds", default="", help='seeds to gather, e.g. "1 2 3"; empty: the experiment has one')
     parser.add_argument("--test_sets", required=True, help='test sets, e.g. "test"')
     parser.add_argument("--inference_tag", default="", help="decode_<inference_tag>; empty: all that every fold has")
+    parser.add_argument("--run_command", default="", help="what called this, to be written down")
     args = parser.parse_args()
 
-    folds, test_sets = args.folds.split(), args.test_sets.split()
-    if not test_sets:
+    if not args.test_sets.split():
         raise UserError("--test_sets: no test set is named; name at least one, e.g. \"test\"")
-    results = [result for name in test_sets for result in collect(args.exp_dir, folds, name, args.inference_tag)]
-    options = {key: value for key, value in vars(args).items() if value}
-    command = shlex.join(["python", "-m", "whisper_er.bin.results",
-                          *(word for key, value in options.items() for word in (f"--{key}", str(value)))])
-    markdown, figures = args.exp_dir / "RESULTS.md", args.exp_dir / "result.json"
-    write_text(figures, to_json({result.name: result.to_dict() for result in results}))
-    write_text(markdown, render(args.exp_dir, command, results))
+    given = shlex.join(["python", "-m", "whisper_er.bin.results", *sys.argv[1:]])
+    commands = [args.run_command] if args.run_command else [given]
+    seeds = {seed: gather(args, args.exp_dir / f"seed{seed}", commands) for seed in args.seeds.split()}
+    if not seeds:
+        for result in gather(args, args.exp_dir, commands):
+            print(f"{result.name} of {args.exp_dir}\n{summary_table(result)}\n")
+    else:
+        first = next(iter(seeds.values()))
+        by_name = {result.name: {seed: results[i] for seed, results in seeds.items()} for i, result in enumerate(first)}
+        for name, results in by_name.items():
+            print(f"{name} of {args.exp_dir}, seeds\n{seed_table(results)}\n")
+        write_text(args.exp_dir / "RESULTS.md", render_seeds(args.exp_dir, commands, seeds))
+    print(f"tables, confusion matrices, protocol: {args.exp_dir / 'RESULTS.md'}")
+
+
+def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list[SetResult]:
+    """Read the folds of one experiment and write its files."""
+    results = [result for name in args.test_sets.split()
+               for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)]
+    write_text(exp_dir / "result.json", to_json({result.name: result.to_dict() for result in results}))
     for result in results:
-        print(f"{result.name} of {args.exp_dir}\n{summary_table(result)}\n")
-    print(f"tables, confusion matrices, protocol: {markdown}\nall figures: {figures}")
+        for task, scores in result.pooled["tasks"].items():
+            if scores["kind"] == "category" and len(scores["labels"]) <= figures.MOST_CLASSES:
+                name = f"confusion_{task}_{result.name.replace('/', '_')}"
+                figures.save_confusion({exp_dir.name: scores}, exp_dir / "figures" / name)
+    write_text(exp_dir / "RESULTS.md", render(exp_dir, commands, results))
+    return results
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from whisper_er.dataset import check_labels
 from whisper_er.errors import UserError
 from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.token_list import LIST_FILE
-from whisper_er.tokenizer import Tokenizer, from_whisper, train_sentencepiece
+from whisper_er.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory")
     parser.add_argument("--tasks", required=True, help='in the order of the target, such as "asr gender emotion"')
-    parser.add_argument("--token_type", choices=["whisper", "bpe"], required=True)
+    parser.add_argument("--token_type", choices=["whisper", "bpe", "none"], required=True)
     parser.add_argument("--whisper_model", default="", help="hub name or directory, for token_type=whisper")
     parser.add_argument("--bpe_size", type=int, default=100, help="pieces, for token_type=bpe")
     parser.add_argument("--lang", default="en", help="language of the transcripts, as in Whisper's <|en|>")
@@ -44,6 +44,10 @@ def main() -> None:
             if not texts:
                 raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper")
             base = train_sentencepiece(texts, args.bpe_size, directory)
+        elif args.token_type == "none":
+            base = NoText()
+            if TEXT_TASK in names:
+                base.encode("")
         elif not args.whisper_model:
             raise UserError("token_type=whisper needs whisper_model, a hub name or directory")
         else:

@@ -31,12 +31,14 @@ def main() -> None:
     parser.add_argument("--token_list", type=Path, required=True, help="directory that stage 2 wrote")
     parser.add_argument("--exp_dir", type=Path, required=True, help="written here")
     parser.add_argument("--whisper_model", default="", help="hub name or directory; overrides model.whisper_model")
+    parser.add_argument("--encoder_model", default="", help="hub name or directory; overrides model.encoder_model")
     parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_args()
 
     config = configuration.load(TrainConfig, args.config, args.overrides)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
+    config.model.encoder_model = args.encoder_model or config.model.encoder_model
     device = choose_device(args.ngpu)
     tokenizer = load_tokenizer(args.token_list)
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
@@ -52,7 +54,7 @@ def main() -> None:
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if not (args.exp_dir / experiment.STATE).is_file():
         experiment.write_description(args.exp_dir, description, args.token_list)
-    write_text(args.exp_dir / "whisper_config.json", model.whisper_config.to_json_string(use_diff=False))
+    write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
         if unlabelled := sum(not utt.values[task.name] for utt in train):

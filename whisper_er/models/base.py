@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import WhisperConfig
+from transformers import PreTrainedConfig
 
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
@@ -41,15 +41,12 @@ class Prediction:
 class Model(torch.nn.Module):
     """Batch in; loss or predictions out.
 
-    whisper_config: transformers' configuration of the Whisper inside, from which `empty_model` makes it again.
+    backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
+    max_target: longest decoder input, prefix included.
     """
 
-    whisper_config: WhisperConfig
-
-    @property
-    def max_target(self) -> int:
-        """Positions of the decoder, prefix included."""
-        return self.whisper_config.max_target_positions
+    backbone_config: PreTrainedConfig
+    max_target: int
 
     def forward(self, batch: Batch) -> Output:
         raise NotImplementedError

@@ -1,20 +1,32 @@
 """Configuration -> model: pretrained or from scratch, vocabulary extended."""
 
 import torch
-from transformers import WhisperConfig, WhisperModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModel,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperModel,
+)
 from transformers.utils import logging
 
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.errors import UserError, first_few
 from whisper_er.hub import load_pretrained
+from whisper_er.logmel import PadRule
 from whisper_er.models.base import Model
+from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
 from whisper_er.models.seq2seq import WhisperER
+from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.tokenizer import Tokenizer
 
 
 def build_model(config: TrainConfig, tokenizer: Tokenizer) -> Model:
     """A model ready to be trained; fresh parameters are drawn from torch's global generator."""
+    if config.model.encoder_model:
+        return assemble(config, load_ssl(config.model), tokenizer)
     whisper = load_whisper(config.model) if config.model.whisper_model else fresh_whisper(config.model, tokenizer)
     if config.model.kind == "seq2seq":
         if config.model.decoder_init == "random":
@@ -23,17 +35,49 @@ def build_model(config: TrainConfig, tokenizer: Tokenizer) -> Model:
     return assemble(config, whisper, tokenizer)
 
 
-def empty_model(config: TrainConfig, whisper_config: dict, tokenizer: Tokenizer) -> Model:
-    """The same model around a saved WhisperConfig, to be filled from a checkpoint."""
+def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer) -> Model:
+    """The same model around a saved transformers configuration, to be filled from a checkpoint."""
+    kind = CONFIG_MAPPING[backbone_config["model_type"]]
     with torch.device("meta"):  # nothing is drawn that would be overwritten
-        whisper = WhisperModel(WhisperConfig.from_dict(whisper_config))
-    return assemble(config, whisper, tokenizer)
+        backbone = AutoModel.from_config(kind.from_dict(backbone_config))
+    return assemble(config, backbone, tokenizer)
 
 
-def assemble(config: TrainConfig, whisper: WhisperModel, tokenizer: Tokenizer) -> Model:
+def assemble(config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer) -> Model:
+    if config.model.encoder_model:
+        check_ssl(config.model)
+        return EncoderClassifier(SslEncoder(backbone), tokenizer.tasks)
     if config.model.kind == "encoder_classifier":
-        return EncoderClassifier(whisper.encoder, tokenizer.tasks, config.model)
-    return WhisperER(whisper, tokenizer, config.model, config.normalize_loss)
+        encoder = AudioEncoder(backbone.encoder, PadRule.parse(config.model.pad), config.model.specaug)
+        return EncoderClassifier(encoder, tokenizer.tasks)
+    return WhisperER(backbone, tokenizer, config.model, config.normalize_loss)
+
+
+def check_ssl(config: ModelConfig) -> None:
+    """What belongs to Whisper says nothing about another encoder."""
+    if config.kind != "encoder_classifier":
+        raise UserError(f"model.encoder_model with model.kind={config.kind}: it has no decoder; set encoder_classifier")
+    if config.whisper_model or config.whisper_sizes:
+        raise UserError("model: encoder_model and whisper_model or whisper_sizes are both given; set one of them")
+    if config.pad != "none" or config.specaug.time_masks or config.specaug.freq_masks:
+        raise UserError("model.pad, model.specaug: they work on log-mel features, which model.encoder_model does not "
+                        "read; leave them at none and 0")
+
+
+def load_ssl(config: ModelConfig) -> PreTrainedModel:
+    """A wav2vec 2.0, HuBERT or WavLM as float32; its configuration gets do_normalize of its feature extractor."""
+    check_ssl(config)
+    logging.disable_progress_bar()
+    model, info = load_pretrained(AutoModel, config.encoder_model, dtype=torch.float32, output_loading_info=True)
+    if model.config.model_type not in SSL_TYPES:
+        raise UserError(f"encoder_model '{config.encoder_model}' is a {model.config.model_type} model; allowed: "
+                        f"{' '.join(SSL_TYPES)}")
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("masked_spec_embed"))
+    if missing:
+        raise UserError(f"encoder_model '{config.encoder_model}' lacks {len(missing)} tensors: {first_few(missing)}")
+    reader = load_pretrained(Wav2Vec2FeatureExtractor, config.encoder_model)
+    model.config.do_normalize = reader.do_normalize
+    return model
 
 
 def load_whisper(config: ModelConfig) -> WhisperModel:

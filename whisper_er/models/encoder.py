@@ -19,6 +19,7 @@ class AudioEncoder(torch.nn.Module):
         self.encoder, self.specaug = encoder, specaug
         self.logmel = LogMel(encoder.config.num_mel_bins, pad)
         encoder.embed_positions.requires_grad_(False)  # sinusoids, frozen in Whisper; from_pretrained thaws them
+        self.config = encoder.config
 
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns states_BTD and mask_BT (bool, True inside the utterance)."""
@@ -26,6 +27,10 @@ class AudioEncoder(torch.nn.Module):
         if self.training:
             mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
         return encode(self.encoder, mel_BFN, frames_B)
+
+    def own_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
+        """The frames that hold an utterance itself, not the silence of the pad rule."""
+        return real_frames(samples_B)
 
 
 def real_frames(samples_B: torch.Tensor) -> torch.Tensor:

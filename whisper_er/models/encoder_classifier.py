@@ -3,37 +3,40 @@
 Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 """
 
+import sys
+
 import torch
 import torch.nn.functional as F
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.batch import IGNORE, Batch
-from whisper_er.config import DecodeConfig, ModelConfig
+from whisper_er.config import DecodeConfig
 from whisper_er.errors import UserError
-from whisper_er.logmel import PadRule
 from whisper_er.models.base import Model, Output, Prediction
-from whisper_er.models.encoder import AudioEncoder, real_frames
+from whisper_er.models.encoder import AudioEncoder
+from whisper_er.models.ssl_encoder import SslEncoder
 from whisper_er.task import Task
 
 
 class EncoderClassifier(Model):
     """Cross-entropy per task, summed over tasks; a scale is classified into its bins."""
 
-    def __init__(self, encoder: WhisperEncoder, tasks: tuple[Task, ...], config: ModelConfig) -> None:
+    max_target = sys.maxsize  # no decoder reads the target
+
+    def __init__(self, audio_encoder: AudioEncoder | SslEncoder, tasks: tuple[Task, ...]) -> None:
         super().__init__()
         for task in tasks:
             if task.kind == "text":
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
-        self.audio_encoder = AudioEncoder(encoder, PadRule.parse(config.pad), config.specaug)
-        self.tasks, self.whisper_config = tasks, encoder.config
+        self.audio_encoder, self.tasks, self.backbone_config = audio_encoder, tasks, audio_encoder.config
+        width = self.backbone_config.hidden_size
         self.heads = torch.nn.ModuleDict(
-            {f"head_{task.name}": torch.nn.Linear(encoder.config.d_model, len(task.labels)) for task in tasks}
+            {f"head_{task.name}": torch.nn.Linear(width, len(task.labels)) for task in tasks}
         )
 
     def logits(self, batch: Batch) -> list[torch.Tensor]:
         """One (B, C) per task."""
         states_BTD, _ = self.audio_encoder(batch.wave_BS, batch.samples_B)
-        real_B1 = real_frames(batch.samples_B)[:, None]  # the silence of the pad rule is not pooled
+        real_B1 = self.audio_encoder.own_frames(batch.samples_B)[:, None]
         mask_BT = torch.arange(states_BTD.shape[1], device=states_BTD.device) < real_B1
         pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B1
         return [head(pooled_BD).float() for head in self.heads.values()]

@@ -25,7 +25,8 @@ class WhisperER(Model):
     def __init__(self, whisper: WhisperModel, tokenizer: Tokenizer, config: ModelConfig, normalize_loss: bool) -> None:
         super().__init__()
         self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.pad), config.specaug)
-        self.decoder, self.whisper_config = whisper.decoder, whisper.config
+        self.decoder, self.backbone_config = whisper.decoder, whisper.config
+        self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, normalize_loss
         self.grammar = Grammar(tokenizer)
 

@@ -32,31 +32,36 @@ folds=""               # folds to run, such as "1 2 3 4 5" (data/all/utt2fold); 
 train_set=train        # set to train on
 valid_set=valid        # set that chooses the model
 test_sets="test"       # sets to decode and score
+valid_split=session    # with folds, what validates: session (the fold after the test fold) or random:<share>
 allow_pipes=false      # let wav.scp hold commands (they are run as you)
 allow_shared_speakers=false # let training, validation and test share speakers
 
 # Tasks and tokens
 tasks="asr gender emotion" # what is predicted, in this order: asr (text), any other name reads utt2<name>
 scales=""              # tasks with ordered values, name=low:high:bins, such as "valence=1:5:9"
-token_type=whisper     # whisper (the model's own tokens) or bpe (SentencePiece, trained on the training set)
+token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece, trained on the training set), none (no text)
 bpe_size=100           # units of bpe
 whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
+encoder_model=""       # wav2vec 2.0, HuBERT or WavLM for the conventional method: hub name or directory; token_type=none
 lang=en                # language of the speech
 
 # Training
 ser_config=conf/train_serialmtl.yaml # model and training
 ser_args=""            # changes to ser_config, such as "max_steps=100 optim.lr=1e-4"
-ser_tag=""             # name of the experiment; empty: from ser_config, whisper_model, ser_args and tasks
+ser_tag=""             # name of the experiment; empty: from ser_config, the model, ser_args and tasks
+seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_tag>/seed<k>; empty: that of ser_config
 
 # Decoding
 inference_config=conf/decode.yaml # decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
+score_by=""            # score apart by tables utt2<name> as well, such as "style"
 ## end of options
 
 cd "$(dirname "$0")"
 . ./utils/parse_options.sh
 . ./utils/check_options.sh
 . ./utils/up_to_date.sh
+called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
 check_options
 declare -a data_opts train_args decode_args
@@ -79,7 +84,8 @@ parts=("")  # what follows the name of dump, token list and experiment: nothing,
 
 sanitise() { local name=${1//[^A-Za-z0-9_.=-]/_}; echo "${name}"; }
 stem() { local name=${1##*/}; echo "${name%.yaml}"; }
-model=${whisper_model%/}
+model=${whisper_model:-${encoder_model}}
+model=${model%/}
 joined_tasks=$(sanitise "${tasks}")
 if [ -z "${ser_tag}" ]; then
     ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${tasks}")
@@ -90,10 +96,13 @@ inference_tag=${inference_tag#_}
 inference_tag=${inference_tag:-default}
 exp=${expdir}/${ser_tag}
 vocabulary=bpe${bpe_size}
-[ "${token_type}" == bpe ] || vocabulary=whisper_$(sanitise "${model##*/}")
+[ "${token_type}" != whisper ] || vocabulary=whisper_$(sanitise "${model##*/}")
+[ "${token_type}" != none ] || vocabulary=none
 token_lists=${datadir}/token_list/${vocabulary}_${lang}_${joined_tasks}
 model_opts=()
 [ -z "${whisper_model}" ] || model_opts=(--whisper_model "${whisper_model}")
+seed_args=()
+read -r -a seeds <<<"${seeds}"
 
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first"; }
 have_sets() { local name; for name in "${@:2}"; do [ -d "$1/${name}" ] || return 1; done; }
@@ -134,7 +143,7 @@ stage_1() {  # data prep
             --test_set "${test_sets[@]/#/${dumpdir}/}" --allow_shared_speakers "${allow_shared_speakers}"
         return
     fi
-    options="allow_shared_speakers=${allow_shared_speakers}"
+    options="allow_shared_speakers=${allow_shared_speakers} valid_split=${valid_split}"
     for fold in "${folds[@]}"; do
         have_sets "${dumpdir}/fold${fold}" train valid test \
             && up_to_date "${dumpdir}/fold${fold}/.made_with" "${options}" "${dumpdir}/all" || stale+=("${fold}")
@@ -142,7 +151,7 @@ stage_1() {  # data prep
     [ ${#stale[@]} -gt 0 ] || return 0
     say 1 "data prep: ${dumpdir}/all -> ${dumpdir}/fold{${stale[*]}}/{train,valid,test}"
     run_python make_folds --data_dir "${dumpdir}/all" --out_dir "${dumpdir}" --folds "${stale[*]}" \
-        --allow_shared_speakers "${allow_shared_speakers}"
+        --allow_shared_speakers "${allow_shared_speakers}" --valid_split "${valid_split}"
     for fold in "${stale[@]}"; do mark "${dumpdir}/fold${fold}/.made_with" "${options}"; done
 }
 
@@ -151,7 +160,7 @@ stage_2() {  # token list
     [ -z "${scales}" ] || token_opts+=(--scales "${scales}")
     if [ "${token_type}" == bpe ]; then
         token_opts+=(--bpe_size "${bpe_size}")
-    else
+    elif [ "${token_type}" == whisper ]; then
         [ -n "${whisper_model}" ] || die "token_type=whisper needs --whisper_model (a hub name or a directory)"
         token_opts+=("${model_opts[@]}")
     fi
@@ -185,7 +194,8 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
     "${cuda_cmd[@]}" --gpu "${ngpu}" --name train ${job[@]+"${job[@]}"} "${exp}${part}/train.log" \
         python -m whisper_er.bin.train --config "${ser_config}" --train_set "${dumpdir}${part}/${train_set}" \
         --valid_set "${dumpdir}${part}/${valid_set}" --token_list "${token_lists}${part}" --exp_dir "${exp}${part}" \
-        ${model_opts[@]+"${model_opts[@]}"} --ngpu "${ngpu}" ${train_args[@]+"${train_args[@]}"}
+        ${model_opts[@]+"${model_opts[@]}"} ${encoder_model:+--encoder_model "${encoder_model}"} --ngpu "${ngpu}" \
+        ${train_args[@]+"${train_args[@]}"} ${seed_args[@]+"${seed_args[@]}"}
 }
 
 stage_4() {  # averaging
@@ -250,20 +260,26 @@ stage_6() {  # scoring
             ref=${dumpdir}${part}/${set_name}
             hyp=${exp}${part}/decode_${inference_tag}/${set_name}
             need "${hyp}" 5
-            up_to_date "${hyp}/score/.made_with" "${tasks}" "${hyp}" "${ref}" && continue
+            up_to_date "${hyp}/score/.made_with" "${tasks} by ${score_by}" "${hyp}" "${ref}" && continue
             say 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json"
-            run_python score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" \
-                --token_list "${exp}${part}/token_list" --out "${hyp}/score/result.json"
-            mark "${hyp}/score/.made_with" "${tasks}"
+            run_python score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" --score_by "${score_by}" \
+                --exp_dir "${exp}${part}" --out "${hyp}/score/result.json"
+            mark "${hyp}/score/.made_with" "${tasks} by ${score_by}"
         done
     done
+    [ ${#seeds[@]} -gt 0 ] || gather "${exp}" ""
+}
+
+gather() {  # gather EXP_DIR SEEDS: tables over the folds of this and earlier calls, and over seeds
+    local part scored=()
     for part in "${exp}"/fold*/decode_"${inference_tag}"/"${test_sets[0]}"/score/result.json; do
         if [ ${#folds[@]} -eq 0 ] || [ ! -f "${part}" ]; then continue; fi
         part=${part#"${exp}/fold"}
-        scored+=("${part%%/*}")  # the folds of earlier calls as well
+        scored+=("${part%%/*}")
     done
-    say 6 "scoring: ${exp}: results"
-    run_python results --exp_dir "${exp}" --folds "${scored[*]+${scored[*]}}" --test_sets "${test_sets[*]}"
+    say 6 "scoring: $1: results"
+    run_python results --exp_dir "$1" --folds "${scored[*]+${scored[*]}}" --seeds "$2" --test_sets "${test_sets[*]}" \
+        --run_command "${called# }"
 }
 
 stage_7() {  # export
@@ -284,6 +300,17 @@ fi
 # What can be wrong with the configurations is found before the stages that take hours.
 if asked 3; then check_config ser_config train ${train_args[@]+"${train_args[@]}"}; fi
 if asked 5; then check_config inference_config decode ${decode_args[@]+"${decode_args[@]}"}; fi
+experiment=${exp}
 for n in 1 2 3 4 5 6 7; do
-    if asked "${n}"; then "stage_${n}"; fi
+    asked "${n}" || continue
+    if [ "${n}" -le 2 ] || [ ${#seeds[@]} -eq 0 ]; then
+        "stage_${n}"
+        continue
+    fi
+    for seed in "${seeds[@]}"; do
+        exp=${experiment}/seed${seed}
+        seed_args=("seed=${seed}")
+        "stage_${n}"
+    done
+    [ "${n}" -ne 6 ] || gather "${experiment}" "${seeds[*]}"
 done

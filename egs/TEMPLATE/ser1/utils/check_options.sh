@@ -7,8 +7,16 @@ words() { [[ $1 =~ ^\ *$2(\ +$2)*\ *$ ]]; }  # words LIST PATTERN: one word or m
 check_options() {
     local name number='[1-9][0-9]*' set_name='[A-Za-z0-9_][A-Za-z0-9_.-]*'
     [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
-    [[ ${token_type} == whisper || ${token_type} == bpe ]] \
-        || usage_error "--token_type is '${token_type}'; it must be whisper or bpe"
+    [[ ${token_type} == whisper || ${token_type} == bpe || ${token_type} == none ]] \
+        || usage_error "--token_type is '${token_type}'; it must be whisper, bpe or none"
+    [ -z "${encoder_model}" ] || [ -z "${whisper_model}" ] \
+        || usage_error "--encoder_model and --whisper_model are both given; an experiment has one of them"
+    [[ ${valid_split} == session || ${valid_split} =~ ^random:0?\.[0-9]+$ ]] \
+        || usage_error "--valid_split is '${valid_split}'; it must be session or random:<share>, such as random:0.1"
+    [ -z "${seeds}" ] || words "${seeds}" "${number}" \
+        || usage_error "--seeds is '${seeds}'; write numbers from 1 on, such as \"1 2 3\""
+    [ -z "${score_by}" ] || words "${score_by}" '[a-z][a-z0-9_]*' \
+        || usage_error "--score_by is '${score_by}'; write names such as \"style\""
     for name in nj inference_nj bpe_size; do
         [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
     done
@@ -27,7 +35,7 @@ check_options() {
     [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
         || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
     # The launcher replaces JOB in every word of a command by the job's number.
-    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model; do
+    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model encoder_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
         [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
     done

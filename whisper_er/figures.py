@@ -1,0 +1,47 @@
+"""Figures as PNG and SVG. matplotlib is an extra of the package (viz); without it nothing is drawn, and that is said."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from whisper_er.metrics import ratio
+
+MOST_CLASSES = 20  # a larger confusion matrix cannot be read
+INCH_PER_CLASS = 0.75
+SEED = "whisper_er"  # of the names inside an SVG: the same figure is the same file
+
+
+def save_confusion(systems: Mapping[str, dict], path: Path) -> None:
+    """Confusion matrices of one task side by side, rows in percent with counts below, to path.png and path.svg.
+
+    systems: title -> figures of a category task as in result.json (labels, confusion).
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        print(f"matplotlib is not installed: {path}.png is not drawn (whisper_er[viz])")
+        return
+    size = INCH_PER_CLASS * max(len(figures["labels"]) for figures in systems.values()) + 1.8
+    with matplotlib.rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(size * len(systems), size), layout="constrained")
+        for axes, (title, figures) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items()):
+            draw_confusion(axes, title, figures["labels"], np.array(figures["confusion"]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path.with_name(path.name + ".png"), dpi=150, metadata={"Software": None})
+        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
+
+
+def draw_confusion(axes, title: str, labels: list[str], counts_CC: np.ndarray) -> None:
+    percent_CC = 100 * ratio(counts_CC, counts_CC.sum(axis=1, keepdims=True))
+    axes.imshow(np.nan_to_num(percent_CC), cmap="Blues", vmin=0, vmax=100)
+    for (row, column), percent in np.ndenumerate(percent_CC):
+        share = "–" if np.isnan(percent) else f"{percent:.1f}"
+        axes.text(column, row, f"{share}\n({counts_CC[row, column]})", ha="center", va="center", fontsize=9,
+                  color="white" if percent > 55 else "black")
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("hypothesis")
+    axes.set_ylabel("reference")
+    axes.set_title(title, fontsize=10)
