@@ -1,0 +1,168 @@
+"""IEMOCAP_full_release -> a data directory with 5 folds, the sessions.
+
+    python local/prepare_iemocap.py --corpus_dir /path/to/IEMOCAP_full_release --out_dir data/all
+
+The copy is compared with published.yaml beside this file before anything is written; no audio is opened.
+Busso et al.: IEMOCAP: Interactive emotional dyadic motion capture database. LRE 42 (4), 2008.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import string
+from collections import Counter
+from pathlib import Path
+
+import yaml
+from release import SESSIONS, Rated, Release, read_release
+
+from whisper_er.atomic import write_text
+from whisper_er.bin import run
+from whisper_er.errors import UserError, first_few
+from whisper_er.kaldi import DataDir, read_table, write_dir
+
+FOUR = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
+LABEL_SETS = {  # raw code -> label
+    "four": FOUR,  # 5531 utterances, the paper's
+    "four_no_exc": {raw: label for raw, label in FOUR.items() if raw != "exc"},  # 4490
+    "five": FOUR | {"fru": "frustrated"},  # 7380
+    "six": FOUR | {"exc": "excited", "fru": "frustrated"},  # 7380
+}
+TAG = re.compile(r"\[[^\]]*\]")  # [LAUGHTER] [BREATHING] [GARBAGE] [LIPSMACK]
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write args.out_dir, whole or not at all. UserError: no release there, or not the published one."""
+    release = read_release(find_root(args.corpus_dir))
+    problems = disagreements(release) + differences(release, args.id_list, args.out_dir)
+    if problems and args.check_counts == "true":
+        raise UserError(f"{args.corpus_dir}: {'; '.join(problems)}; get a whole copy, or take what is there with "
+                        "--local_data_opts '--check_counts false'")
+    for problem in problems:
+        print(f"{args.corpus_dir}: {problem}")
+    labels = LABEL_SETS[args.label_set]
+    chosen = [one for one in release.rated.values() if one.label in labels and args.style in ("all", one.style)
+              and one.utt_id in release.texts and one.utt_id in release.wavs]
+    if not chosen:
+        raise UserError(f"{args.corpus_dir}: no utterance of --label_set {args.label_set} --style {args.style} is left")
+    data = data_dir(chosen, release, labels, args)
+    write_dir(args.out_dir, data)
+    counts = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
+    print(f"{args.corpus_dir} -> {args.out_dir}: {len(chosen)} utterances ({counts}), "
+          f"{len(set(data['utt2spk'].values()))} speakers; {sum(not text for text in data['text'].values())} transcripts "
+          "are empty")
+
+
+def find_root(corpus_dir: Path | None) -> Path:
+    """The directory with Session1: the one given, or IEMOCAP_full_release in it."""
+    if corpus_dir is None:
+        raise UserError("--corpus_dir is missing (run.sh --iemocap): the directory IEMOCAP_full_release; the corpus is "
+                        "to be requested at https://sail.usc.edu/iemocap")
+    root = Path(os.path.abspath(corpus_dir))
+    return next((place for place in (root, root / "IEMOCAP_full_release") if (place / "Session1").is_dir()), root)
+
+
+def data_dir(chosen: list[Rated], release: Release, labels: dict[str, str], args: argparse.Namespace) -> DataDir:
+    def table(value) -> dict[str, str]:
+        return {one.utt_id: value(one) for one in chosen}
+
+    return {
+        "wav.scp": table(lambda one: str(release.wavs[one.utt_id])),
+        "text": table(lambda one: clean(release.texts[one.utt_id], args.tags, args.case, args.punctuation)),
+        "utt2spk": table(lambda one: one.speaker),
+        "utt2gender": table(lambda one: one.gender),
+        "utt2emotion": table(lambda one: labels[one.label]),
+        "utt2valence": table(lambda one: one.valence),
+        "utt2arousal": table(lambda one: one.arousal),
+        "utt2dominance": table(lambda one: one.dominance),
+        "utt2fold": table(lambda one: one.session),
+        "utt2style": table(lambda one: one.style),
+        "utt2votes": table(lambda one: " ".join(f"{raw}={count}" for raw, count in sorted(one.votes.items()))),
+    }
+
+
+def clean(text: str, tags: str, case: str, punctuation: str) -> str:
+    """A transcript with single spaces; empty where no word is left once the tags are gone."""
+    if tags == "drop":
+        text = TAG.sub(" ", text)
+    if not any(character.isalnum() for character in text):
+        return ""
+    if punctuation == "drop":  # an apostrophe belongs to its word
+        text = re.sub(f"[{re.escape(string.punctuation.replace(chr(39), '').replace('[', '').replace(']', ''))}]", " ", text)
+    return " ".join((text.lower() if case == "lower" else text).split())
+
+
+def disagreements(release: Release) -> list[str]:
+    """What one part of the release has and another lacks."""
+    rated = release.rated.keys()
+    return [f"{len(ids)} rated utterances without {what}: {first_few(sorted(ids))}"
+            for what, ids in (("a transcript", rated - release.texts.keys()), ("a wav", rated - release.wavs.keys()))
+            if ids] + [f"{len(ids)} wavs without a rating: {first_few(sorted(ids))}"
+                       for ids in [release.wavs.keys() - rated] if ids]
+
+
+def differences(release: Release, id_list: Path | None, out_dir: Path) -> list[str]:
+    """Where counts, ids and labels are not the published ones, one phrase each."""
+    published = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+    rated = list(release.rated.values())
+    four = [one for one in rated if one.label in FOUR]
+    found: list[tuple[str, object, object]] = [("dialogs", release.num_dialogs, published["dialogs"])]
+    found += compare("label", Counter(one.label for one in rated), published["labels"])
+    found += compare("style", Counter(one.style for one in four), published["styles"])
+    for session in SESSIONS:
+        own, key = [one for one in four if one.session == session], int(session)
+        found.append((f"session {session}: utterances", sum(one.session == session for one in rated),
+                      published["utterances"][key]))
+        found += compare(f"session {session}:", Counter(one.label for one in own), published["four_classes"][key])
+        found += compare(f"session {session}:", Counter(one.gender for one in own), published["genders"][key])
+    wrong = [f"{what} {count}, published {wanted}" for what, count, wanted in found if count != wanted]
+    labels = {one.utt_id: one.label for one in four}
+    return wrong + (listed_differences(labels, id_list, out_dir) if id_list else digest_differences(labels, published))
+
+
+def compare(what: str, found: Counter, wanted: dict) -> list[tuple[str, int, int]]:
+    return [(f"{what} {name}", found[name], wanted.get(name, 0)) for name in sorted(found.keys() | wanted.keys())]
+
+
+def digest_differences(labels: dict[str, str], published: dict) -> list[str]:
+    wrong = []
+    for what, lines in (("ids", sorted(labels)), ("labels", sorted(f"{utt_id} {raw}" for utt_id, raw in labels.items()))):
+        digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+        if digest != published[f"sha256_{what}"]:
+            wrong.append(f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a file of "
+                         "lines `id label`, names the differences)")
+    return wrong[:1]
+
+
+def listed_differences(labels: dict[str, str], id_list: Path, out_dir: Path) -> list[str]:
+    """Against a list of `id label` in raw codes; all differences go to a file beside out_dir."""
+    listed = {utt_id: raw for utt_id, raw in read_table(id_list).items() if raw in FOUR}
+    lines = [f"{utt_id} {labels.get(utt_id, 'missing')}, listed {listed.get(utt_id, 'not')}"
+             for utt_id in sorted(labels.keys() | listed.keys()) if labels.get(utt_id) != listed.get(utt_id)]
+    if not lines:
+        return []
+    full = out_dir.with_name("iemocap_differences.txt")
+    full.parent.mkdir(parents=True, exist_ok=True)
+    write_text(full, "\n".join(lines) + "\n")
+    return [f"{len(lines)} ids differ from {id_list}: {first_few(lines, 3)} (all: {full})"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus_dir", type=Path, help="IEMOCAP_full_release (required)")
+    parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
+    parser.add_argument("--label_set", choices=LABEL_SETS, default="four",
+                        help="four: hap and exc are happy; four_no_exc: without exc; five: and fru; six: exc, fru apart")
+    parser.add_argument("--style", choices=("all", "improvised", "scripted"), default="all")
+    parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and the like (%(default)s)")
+    parser.add_argument("--case", choices=("keep", "lower"), default="keep", help="of transcripts (%(default)s)")
+    parser.add_argument("--punctuation", choices=("keep", "drop"), default="keep", help="of transcripts (%(default)s)")
+    parser.add_argument("--id_list", type=Path, help="compare ids and labels with this list of `id label` (raw codes)")
+    parser.add_argument("--check_counts", choices=("true", "false"), default="true",
+                        help="stop where the copy is not the published corpus (%(default)s)")
+    prepare(parser.parse_args())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,89 @@
+"""How many parameters a configuration trains; no weights are read or drawn.
+
+    python -m whisper_er.bin.model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
+        --tasks "asr gender=2 emotion=4"
+    python -m whisper_er.bin.model_info --exp_dir exp/mini/fold1
+
+Of OpenAI's models the sizes are known here; of others the configuration is read, from a directory or the hub.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, WhisperConfig
+
+from whisper_er import config as configuration
+from whisper_er.bin import run
+from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.errors import UserError
+from whisper_er.hub import load_pretrained
+from whisper_er.models.base import Model
+from whisper_er.models.build import empty_model
+from whisper_er.models.size import count_parameters, rounded, sized_model, trained_parameters
+from whisper_er.task import TEXT_TASK, Task
+from whisper_er.tokenizer import load_tokenizer
+from whisper_er.whisper_sizes import published_sizes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp_dir", type=Path, help="a trained experiment, instead of the options below")
+    parser.add_argument("--config", type=Path, help="YAML file; its keys are those of TrainConfig")
+    parser.add_argument("--whisper_model", default="", help="overrides model.whisper_model")
+    parser.add_argument("--encoder_model", default="", help="overrides model.encoder_model")
+    parser.add_argument("--tasks", default="asr", help='tasks and how many labels each has: "asr gender=2 emotion=4"')
+    args = parser.parse_args()
+    if (args.exp_dir is None) == (args.config is None):
+        raise UserError("give --exp_dir, or --config with --tasks")
+    model = of_experiment(args.exp_dir) if args.exp_dir else of_config(args)
+    print(f"{'':16} {'trained':>15} {'frozen':>13}")
+    counts = count_parameters(model)
+    for part, size in counts.items():
+        print(f"{part:16} {size.trained:15,} {size.frozen:13,}")
+    total = trained_parameters(model)
+    print(f"{'all':16} {total:15,} {sum(size.frozen for size in counts.values()):13,}")
+    print(f"trainable parameters: {rounded(total)}")
+
+
+def of_experiment(exp_dir: Path) -> Model:
+    if not (exp_dir / "backbone_config.json").is_file():
+        raise UserError(f"{exp_dir / 'backbone_config.json'}: no such file; stage 3 writes it")
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
+    backbone = json.loads((exp_dir / "backbone_config.json").read_text(encoding="utf-8"))
+    return empty_model(config, backbone, load_tokenizer(exp_dir / "token_list"))
+
+
+def of_config(args: argparse.Namespace) -> Model:
+    config = configuration.load(TrainConfig, args.config)
+    config.model.whisper_model = args.whisper_model or config.model.whisper_model
+    config.model.encoder_model = args.encoder_model or config.model.encoder_model
+    return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks))
+
+
+def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
+    """transformers' configuration of the pretrained model, or of the one from scratch."""
+    name = config.encoder_model or config.whisper_model
+    sizes = published_sizes(name) or (None if name else config.whisper_sizes)
+    if sizes is not None:
+        return WhisperConfig(**sizes).to_dict()
+    return load_pretrained(AutoConfig, name).to_dict()
+
+
+def parse_tasks(text: str) -> list[Task]:
+    """Read "asr gender=2 emotion=4"."""
+    tasks = []
+    for item in text.split():
+        name, _, number = item.partition("=")
+        if name == TEXT_TASK and not number:
+            tasks.append(Task(name, "text"))
+        elif number.isdecimal() and int(number) > 0:
+            tasks.append(Task(name, "category", tuple(f"{name}{i}" for i in range(int(number)))))
+        else:
+            raise UserError(f"--tasks '{item}': write asr, or a task and how many labels it has, such as emotion=4")
+    return tasks
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""How many parameters a model has, by part, without its weights (paper, Table 6)."""
+
+from dataclasses import dataclass
+
+from whisper_er.config import TrainConfig
+from whisper_er.models.base import Model
+from whisper_er.models.build import empty_model
+from whisper_er.task import Task
+from whisper_er.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """Parameters of one part of a model; frozen ones are Whisper's encoder positions and the SSL convolutions."""
+
+    trained: int
+    frozen: int
+
+
+class Vocabulary:
+    """A base vocabulary of which only the size is known."""
+
+    multilingual = True
+
+    def __init__(self, size: int) -> None:
+        self.prefix, self.end, self.num_text, self.size = [1], 0, 0, size
+
+    def find(self, token: str) -> int | None:
+        return None
+
+
+def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -> Model:
+    """The model of a configuration with nothing in it. backbone_config: as transformers' config.json has it."""
+    vocabulary = Vocabulary(backbone_config.get("vocab_size", 0))
+    tokenizer = Tokenizer(vocabulary, tasks, "whisper", "en")
+    extended = backbone_config | ({"vocab_size": tokenizer.size} if config.model.kind == "seq2seq" else {})
+    return empty_model(config, extended, tokenizer)
+
+
+def count_parameters(model: Model) -> dict[str, PartSize]:
+    """Part -> its parameters; a parameter that two parts share counts once."""
+    parts: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        part = "token embedding" if "embed_tokens" in name else name.split(".")[0].replace("audio_", "")
+        counts = parts.setdefault(part, [0, 0])
+        counts[0 if parameter.requires_grad else 1] += parameter.numel()
+    return {part: PartSize(*counts) for part, counts in parts.items()}
+
+
+def trained_parameters(model: Model) -> int:
+    return sum(size.trained for size in count_parameters(model).values())
+
+
+def rounded(parameters: int) -> str:
+    """As papers write it: 20M, 635M, 1.54B."""
+    return f"{parameters / 1e9:.2f}B" if parameters >= 999.5e6 else f"{parameters / 1e6:.0f}M"
