@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from whisper_er.config import DecodeConfig, ModelConfig
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.tokenizer import Suppressed, Tokenizer
 
 END, PREFIX, LONGEST = 24, [3, 7], 24
 # One task of text in which every token but the end is a word: no grammar.
@@ -79,3 +79,35 @@ def test_without_a_grammar_the_best_sequence_and_its_score_are_those_of_generate
         assert END in words  # else the sequence was cut, see above
         assert item.values["asr"] == OPEN.decode(words[: words.index(END)])
         assert item.score == pytest.approx(score, abs=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_suppressed_everywhere_and_at_the_start_is_what_generate_suppresses(tmp_path):
+    whisper = random_whisper(1)
+    batch = batch_of(write_utterances(tmp_path, [0.9] * 4, [{"asr": ""}] * 4), Tokenizer(OPEN, [ASR], "bpe", "en"))
+
+    def predict(always=(), first=()):
+        text = SimpleNamespace(**vars(OPEN), suppressed=Suppressed(tuple(always), tuple(first)))
+        model = WhisperER(whisper.model, Tokenizer(text, [ASR], "bpe", "en"), ModelConfig(), True).eval()
+        return model, model.predict(batch, DecodeConfig(suppress="whisper", maxlenratio=10.0))
+
+    free = [[int(word) for word in item.values["asr"].split()] for item in predict()[1]]
+    always, first = [free[0][1]], [free[0][0], END]
+    model, found = predict(always, first)
+    states_BTD, _ = model.audio_encoder(batch.wave_BS, batch.samples_B)
+    generated = GenerationMixin.generate(
+        whisper,
+        encoder_outputs=BaseModelOutput(last_hidden_state=states_BTD),
+        decoder_input_ids=torch.tensor([PREFIX] * 4),
+        generation_config=GenerationConfig(
+            num_beams=4, do_sample=False, early_stopping=False, max_length=LONGEST, eos_token_id=END, pad_token_id=END,
+            decoder_start_token_id=PREFIX[0], suppress_tokens=always, begin_suppress_tokens=first,
+        ),
+    )  # fmt: skip
+    compared = 0
+    for item, ids in zip(found, generated.tolist(), strict=True):
+        words = ids[len(PREFIX) :]
+        if END in words:
+            assert item.values["asr"] == OPEN.decode(words[: words.index(END)])
+            compared += 1
+    assert compared and [int(word) for word in found[0].values["asr"].split()] != free[0]

@@ -89,6 +89,7 @@ class DecodeConfig:
     length_penalty: float = 1.0  # score = log probability / length ** length_penalty
     maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
+    suppress: Literal["none", "whisper"] = "none"  # whisper: never say what its generation config suppresses
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2

@@ -6,7 +6,7 @@ one of its tokens. A text's slot takes any number of text tokens; the first toke
 
 import torch
 
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.tokenizer import NOTHING_SUPPRESSED, Suppressed, Tokenizer
 
 
 class Grammar:
@@ -17,9 +17,10 @@ class Grammar:
     is_text_V:  bool, tokens of text.
     closing_Q:  int64, tokens needed to finish from a state when no more text is said.
     category_Q: int64, the task whose category is said next if the text, should there be one, ends here; -1: none.
+    never_V, not_first_V: bool, tokens that are suppressed everywhere, and as the first token.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, suppressed: Suppressed = NOTHING_SUPPRESSED) -> None:
         num_tasks = len(tokenizer.tasks)
         self.end, self.finished = tokenizer.end, num_tasks + 1
         self.tasks, self.task_ids = tokenizer.tasks, tokenizer.task_ids
@@ -28,6 +29,10 @@ class Grammar:
         self.closing_Q = torch.zeros(num_tasks + 2, dtype=torch.long)
         self.category_Q = torch.full((num_tasks + 2,), -1)
         self.is_text_V = torch.arange(tokenizer.size) < tokenizer.text.num_text
+
+        self.never_V, self.not_first_V = (torch.zeros(tokenizer.size, dtype=torch.bool) for _ in range(2))
+        self.never_V[list(suppressed.always)] = True
+        self.not_first_V[list(suppressed.first)] = True
 
         self.allowed_QV[num_tasks, self.end] = True
         self.next_QV[num_tasks, self.end] = self.finished
@@ -47,11 +52,12 @@ class Grammar:
 
     def to(self, device: torch.device) -> "Grammar":
         """Move the tables; returns self."""
-        for name in ("allowed_QV", "next_QV", "closing_Q", "category_Q", "is_text_V"):
+        for name in ("allowed_QV", "next_QV", "closing_Q", "category_Q", "is_text_V", "never_V", "not_first_V"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def mask(self, state_N: torch.Tensor, tokens_left_N: torch.Tensor) -> torch.Tensor:
+    def mask(self, state_N: torch.Tensor, tokens_left_N: torch.Tensor, first: bool = False) -> torch.Tensor:
         """Bool (N, V): tokens that may be said with `tokens_left_N` to go, so that every sequence can still finish."""
         room_N = tokens_left_N - 1 >= self.closing_Q[state_N]
-        return self.allowed_QV[state_N] & (room_N[:, None] | ~self.is_text_V)
+        suppressed_V = self.never_V | self.not_first_V if first else self.never_V
+        return self.allowed_QV[state_N] & (room_N[:, None] | ~self.is_text_V) & ~suppressed_V

@@ -7,7 +7,7 @@ of the added tokens, so a transcript that happens to contain `<|happy|>` stays t
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sentencepiece
 from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
@@ -18,7 +18,18 @@ from whisper_er.task import Task
 from whisper_er.token_list import TokenList, read_token_list
 
 UNLEARNED = -1
+SUPPRESSED_FILE = "suppressed.json"
 START, END = "<|startoftranscript|>", "<|endoftext|>"
+
+
+class Suppressed(NamedTuple):
+    """Tokens that Whisper is kept from saying before it is fine-tuned: signs that are no speech; an empty beginning."""
+
+    always: tuple[int, ...]
+    first: tuple[int, ...]
+
+
+NOTHING_SUPPRESSED = Suppressed((), ())
 
 
 class TextTokens(Protocol):
@@ -33,6 +44,7 @@ class TextTokens(Protocol):
     num_text: int
     size: int
     multilingual: bool
+    suppressed: Suppressed
 
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -43,8 +55,15 @@ class TextTokens(Protocol):
 class WhisperTokens:
     """Whisper's byte-level BPE. The prefix is <|startoftranscript|><|en|><|transcribe|><|notimestamps|>."""
 
-    def __init__(self, tokenizer: WhisperTokenizer, size: int, language: str, multilingual: bool = True) -> None:
-        self.tokenizer, self.size, self.multilingual = tokenizer, size, multilingual
+    def __init__(
+        self,
+        tokenizer: WhisperTokenizer,
+        size: int,
+        language: str,
+        multilingual: bool = True,
+        suppressed: Suppressed = NOTHING_SUPPRESSED,
+    ) -> None:
+        self.tokenizer, self.size, self.multilingual, self.suppressed = tokenizer, size, multilingual, suppressed
         self.vocabulary = tokenizer.get_vocab()
         self.end = self.num_text = self.vocabulary[END]
         # The English-only checkpoints were trained without language and task.
@@ -73,12 +92,14 @@ class WhisperTokens:
         # save_pretrained leaves out the spellings that WER's normaliser folds.
         spellings = json.dumps(self.tokenizer.english_spelling_normalizer or {}, indent=0)
         (directory / "tokenizer" / "normalizer.json").write_text(spellings + "\n", encoding="utf-8")
+        (directory / SUPPRESSED_FILE).write_text(json.dumps(self.suppressed._asdict()) + "\n", encoding="utf-8")
 
 
 class SentencePieceTokens:
     """A SentencePiece model trained on the corpus, for models from scratch. The prefix is <|startoftranscript|>."""
 
     multilingual = False
+    suppressed = NOTHING_SUPPRESSED
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -106,6 +127,7 @@ class NoText:
     """No text at all, for encoders without a decoder: the vocabulary is the tasks' labels."""
 
     multilingual = False
+    suppressed = NOTHING_SUPPRESSED
     prefix, end, num_text, size = [1], 0, 0, 2
 
     def encode(self, text: str) -> list[int]:
@@ -190,7 +212,8 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         text = NoText()
     else:
         hf = WhisperTokenizer.from_pretrained(Path(directory) / "tokenizer")
-        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual)
+        suppressed = json.loads((Path(directory) / SUPPRESSED_FILE).read_text(encoding="utf-8"))
+        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual, Suppressed(**suppressed))
     return Tokenizer(text, listed.tasks, listed.token_type, listed.language)
 
 
@@ -201,10 +224,13 @@ def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
     if config.model_type != "whisper":
         raise UserError(f"whisper_model '{whisper_model}' is a {config.model_type} model; give a Whisper model")
     try:
-        multilingual = getattr(load_pretrained(GenerationConfig, whisper_model), "is_multilingual", True)
+        generation = load_pretrained(GenerationConfig, whisper_model)
     except UserError:  # a directory may lack this file; the multilingual models are the rule
-        multilingual = True
-    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language, multilingual)
+        generation = config
+    multilingual = getattr(generation, "is_multilingual", True)
+    lists = (getattr(generation, f"{kind}suppress_tokens", None) or () for kind in ("", "begin_"))
+    suppressed = Suppressed(*(tuple(index for index in ids if index >= 0) for ids in lists))
+    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language, multilingual, suppressed)
 
 
 def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:

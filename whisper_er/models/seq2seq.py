@@ -69,12 +69,17 @@ class WhisperER(Model):
         found = beam_search(
             self.logits(hidden_BLD[:, -1]),
             step,
-            self.grammar.to(device),
+            self.grammar_for(config).to(device),
             self.max_tokens(batch.samples_B, config.maxlenratio),
             config.beam_size,
             config.length_penalty,
         )
         return [self.prediction(utt_id, item, config.posterior) for utt_id, item in zip(batch.utt_ids, found)]
+
+    def grammar_for(self, config: DecodeConfig) -> Grammar:
+        if config.suppress == "none":
+            return self.grammar
+        return Grammar(self.tokenizer, self.tokenizer.text.suppressed)
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
         """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
