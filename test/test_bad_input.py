@@ -188,7 +188,7 @@ def test_audio_over_30_s_is_cut_and_named_where_that_is_asked_for(long_audio, ca
     [
         ("max_step=3", ("train.yaml", "'max_step'", "max_steps")),
         ("max_steps", ("'max_steps'", "key=value")),
-        ("max_steps=0", ("max_steps", "1 and more")),
+        ("max_steps=-1", ("max_steps", "0 and more")),
         ("batch_size=0", ("batch_size", "1 and more")),
         ("valid_task=valence", ("valid_task", "'valence'", "asr gender emotion")),
         ("model.kind=encoder_classifier", ("encoder_classifier", "'asr'")),

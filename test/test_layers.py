@@ -10,8 +10,8 @@ LAYERS = [
     "errors atomic config device kaldi folds parts task token_list metrics resampling significance calibration batch"
     " text_normalizer corpus progress figures",
     "audio logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint",
-    "dataset experiment pairs scoring train_log models models.base models.encoder models.decoder models.encoder_classifier"
-    " models.ssl_encoder models.seq2seq models.build models.size",
+    "dataset experiment pairs scoring train_log models models.base models.encoder models.decoder"
+    " models.encoder_classifier models.ssl_encoder models.seq2seq models.build models.size",
     "validation trainer recognizer results results_markdown",
     "bin bin.*",
 ]

@@ -24,7 +24,8 @@ def info(config: str, model: str, tasks: str) -> str:
 
 
 @pytest.mark.parametrize("config, model, tasks, expected", [
-    ("train_conventional.yaml", "base", "emotion=4", "20M"), ("train_conventional.yaml", "large-v3", "emotion=4", "635M"),
+    ("train_conventional.yaml", "base", "emotion=4", "20M"),
+    ("train_conventional.yaml", "large-v3", "emotion=4", "635M"),
     ("train_serialmtl.yaml", "base", "asr gender=2 emotion=4", "72M"),
     ("train_serialmtl.yaml", "large-v3", "asr gender=2 emotion=4", "1.54B"),
 ])  # fmt: skip

@@ -249,9 +249,9 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
     assert [cell.strip() for cell in shown[5].split("|")[1:7]] == ["pooled", "9", "46.7", "62.5", "100.0", "55.6"]
     assert "RESULTS.md" in done.stdout
     assert "- fold 2: decoding: model `ave.safetensors`, beam_size `4`, step `2`" in markdown
-    assert ("- fold 1: trained on 30 utterances of 2 speakers; model selected by valid_emotion_accuracy on 10 utterances "
-            "of 2 speakers, 1 of them in training; tested on 3 utterances of 3 speakers, 0 of them in training, 0 in "
-            "validation") in markdown
+    assert ("- fold 1: trained on 30 utterances of 2 speakers; model selected by valid_emotion_accuracy on 10 "
+            "utterances of 2 speakers, 1 of them in training; tested on 3 utterances of 3 speakers, 0 of them in "
+            "training, 0 in validation") in markdown
     assert "- trained with git_revision `1234`\n" in markdown and "`python train 'lr=1 e'`" in markdown
     for suffix in ("png", "svg"):
         drawn = experiment.directory / "figures" / f"confusion_emotion_decode_beam4_test.{suffix}"

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT and WavLM as encoders: what transformers' own model says of an utterance alone, whatever the batch."""
+"""wav2vec 2.0, HuBERT and WavLM as encoders: what transformers' model says of an utterance alone, in any batch."""
 
 import json
 

@@ -88,8 +88,8 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
         selected = (f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
                     f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
                     f"speakers, {len(valid & train)} of them in training")
-    return (f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them in "
-            f"training, {len(test & valid)} in validation")
+    return (f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them "
+            f"in training, {len(test & valid)} in validation")
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Figures as PNG and SVG. matplotlib is an extra of the package (viz); without it nothing is drawn, and that is said."""
+"""Figures as PNG and SVG. matplotlib is an extra of the package (viz); without it nothing is drawn, which is said."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -181,9 +181,9 @@ def section(result: SetResult) -> str:
     parts += [f"### By {group}\n\n{group_table(result, group)}" for group in result.pooled["groups"]]
     if intervals := interval_table(result):
         parts += [f"### {level_percent()} bootstrap intervals", intervals,
-                  f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, so "
-                  "that the first is too narrow for what a new speaker would give; with ten speakers or fewer the second "
-                  "is too narrow as well."]
+                  f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, "
+                  "so that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
+                  "second is too narrow as well."]
     parts.append(bullets(notes(result)))
     for name, figures in result.pooled["tasks"].items():
         if 0 < len(figures.get("labels", ())) <= MOST_CLASSES:
@@ -200,16 +200,16 @@ def bullets(lines: Sequence[str]) -> str:
 
 def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult]) -> str:
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
-    about = ("Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names of "
-             "unlabelled utterances: result.json. Generated, not to be edited, by")
+    about = ("Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names "
+             "of unlabelled utterances: result.json. Generated, not to be edited, by")
     return "\n\n".join([f"# Results of {exp_dir.name}", about, *(f"    {command}" for command in commands),
                         *map(section, results)]) + "\n"
 
 
 def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[SetResult]]) -> str:
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
-    parts = [f"# Results of {exp_dir.name}", "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not to "
-             "be edited, by", *(f"    {command}" for command in commands)]
+    parts = [f"# Results of {exp_dir.name}", "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not "
+             "to be edited, by", *(f"    {command}" for command in commands)]
     for i, first in enumerate(next(iter(seeds.values()))):
         parts += [f"## {first.name}", seed_table({seed: results[i] for seed, results in seeds.items()}),
                   "Each seed: all folds' utterances together; then mean ± sample standard deviation over the seeds. "

@@ -83,8 +83,8 @@ class Beam:
         logp_BKV = logits_BKV.float().log_softmax(-1)
         given_BKC = self.posteriors(logp_BKV)
         left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
-        allowed = self.grammar.mask(self.state_BK.flatten(), left_BK.flatten(), first=self.length == 0).view_as(logp_BKV)
-        total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed, -torch.inf)
+        allowed_NV = self.grammar.mask(self.state_BK.flatten(), left_BK.flatten(), first=self.length == 0)
+        total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed_NV.view_as(logp_BKV), -torch.inf)
 
         # 2 x beams candidates, so that `size` are left when some of them finish.
         score_B2, flat_B2 = total_BKV.flatten(1).topk(min(2 * self.size, beams * vocabulary))

@@ -102,7 +102,8 @@ def dialog_names(session: int) -> list[str]:
     for marked in "FM":
         improvisations = [f"impro{number:02d}" for number in range(1, 8 if session == 1 else 9)]
         if (session, marked) == (3, "M"):
-            improvisations = [n + part for n in improvisations for part in (("a", "b") if n[-2:] in ("05", "08") else ("",))]
+            improvisations = [name + part for name in improvisations
+                              for part in (("a", "b") if name[-2:] in ("05", "08") else ("",))]
         odd = ["script01_1b"] if (session, marked) == (5, "M") else []
         names += [f"Ses0{session}{marked}_{part}" for part in [*improvisations, *scripts, *odd]]
     return names
@@ -183,11 +184,12 @@ def main() -> None:
         write_session(place, own, rng)
         for name, lines in own.items():
             for line in lines:
-                soundfile.write(place / "sentences" / "wav" / name / f"{line.utt_id}.wav", sound(line, noise), SAMPLE_RATE)
+                path = place / "sentences" / "wav" / name / f"{line.utt_id}.wav"
+                soundfile.write(path, sound(line, noise), SAMPLE_RATE)
     lines = sorted((line.utt_id, line.label) for part in dialogs.values() for line in part if line.label in SWING)
     (args.out_dir / "standin_ids.txt").write_text("".join(f"{utt_id} {label}\n" for utt_id, label in lines))
-    print(f"{args.out_dir}: {sum(map(len, dialogs.values()))} utterances in {len(dialogs)} dialogs, {len(lines)} of the "
-          "four classes")
+    print(f"{args.out_dir}: {sum(map(len, dialogs.values()))} utterances in {len(dialogs)} dialogs, "
+          f"{len(lines)} of the four classes")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ LABEL_SETS = {  # raw code -> label
     "six": FOUR | {"exc": "excited", "fru": "frustrated"},  # 7380
 }
 TAG = re.compile(r"\[[^\]]*\]")  # [LAUGHTER] [BREATHING] [GARBAGE] [LIPSMACK]
+# An apostrophe belongs to its word, brackets to their tag.
+PUNCTUATION = re.compile("[" + re.escape("".join(sorted(set(string.punctuation) - set("'[]")))) + "]")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -50,8 +52,8 @@ def prepare(args: argparse.Namespace) -> None:
     write_dir(args.out_dir, data)
     counts = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
     print(f"{args.corpus_dir} -> {args.out_dir}: {len(chosen)} utterances ({counts}), "
-          f"{len(set(data['utt2spk'].values()))} speakers; {sum(not text for text in data['text'].values())} transcripts "
-          "are empty")
+          f"{len(set(data['utt2spk'].values()))} speakers; "
+          f"{sum(not text for text in data['text'].values())} transcripts are empty")
 
 
 def find_root(corpus_dir: Path | None) -> Path:
@@ -88,8 +90,8 @@ def clean(text: str, tags: str, case: str, punctuation: str) -> str:
         text = TAG.sub(" ", text)
     if not any(character.isalnum() for character in text):
         return ""
-    if punctuation == "drop":  # an apostrophe belongs to its word
-        text = re.sub(f"[{re.escape(string.punctuation.replace(chr(39), '').replace('[', '').replace(']', ''))}]", " ", text)
+    if punctuation == "drop":
+        text = PUNCTUATION.sub(" ", text)
     return " ".join((text.lower() if case == "lower" else text).split())
 
 
@@ -127,11 +129,12 @@ def compare(what: str, found: Counter, wanted: dict) -> list[tuple[str, int, int
 
 def digest_differences(labels: dict[str, str], published: dict) -> list[str]:
     wrong = []
-    for what, lines in (("ids", sorted(labels)), ("labels", sorted(f"{utt_id} {raw}" for utt_id, raw in labels.items()))):
+    labelled = sorted(f"{utt_id} {raw}" for utt_id, raw in labels.items())
+    for what, lines in (("ids", sorted(labels)), ("labels", labelled)):
         digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
         if digest != published[f"sha256_{what}"]:
-            wrong.append(f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a file of "
-                         "lines `id label`, names the differences)")
+            wrong.append(f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a "
+                         "file of lines `id label`, names the differences)")
     return wrong[:1]
 
 
@@ -153,9 +156,9 @@ def main() -> None:
     parser.add_argument("--corpus_dir", type=Path, help="IEMOCAP_full_release (required)")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
     parser.add_argument("--label_set", choices=LABEL_SETS, default="four",
-                        help="four: hap and exc are happy; four_no_exc: without exc; five: and fru; six: exc, fru apart")
+                        help="four: exc is happy; four_no_exc: without exc; five: and fru; six: exc, fru apart")
     parser.add_argument("--style", choices=("all", "improvised", "scripted"), default="all")
-    parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and the like (%(default)s)")
+    parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and others (%(default)s)")
     parser.add_argument("--case", choices=("keep", "lower"), default="keep", help="of transcripts (%(default)s)")
     parser.add_argument("--punctuation", choices=("keep", "drop"), default="keep", help="of transcripts (%(default)s)")
     parser.add_argument("--id_list", type=Path, help="compare ids and labels with this list of `id label` (raw codes)")

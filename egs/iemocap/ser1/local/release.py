@@ -24,7 +24,7 @@ VOTES = {"neutral": "neu", "neutral state": "neu", "happiness": "hap", "sadness"
 
 @dataclass(frozen=True)
 class Rated:
-    """One utterance of EmoEvaluation. label: the raw code, such as exc; ratings 1 to 5; votes: raw code -> evaluators."""
+    """One utterance of EmoEvaluation. label: the raw code, such as exc; ratings 1 to 5; votes: raw code -> count."""
 
     utt_id: str
     label: str
@@ -114,5 +114,6 @@ def files(directory: Path, suffix: str) -> list[Path]:
 
 def visible(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; --corpus_dir is IEMOCAP_full_release, with Session1 to Session5")
+        raise UserError(f"{directory}: no such directory; --corpus_dir is IEMOCAP_full_release, "
+                        "with Session1 to Session5")
     return sorted(path for path in directory.iterdir() if not path.name.startswith("."))

@@ -14,7 +14,8 @@ CRLF_EVERY = 7  # dialogs
 
 def write_session(place: Path, dialogs: dict[str, list], rng: random.Random) -> None:
     """place: Session<k>; dialogs: name -> its utterances (make_standin.Line)."""
-    ratings, texts, wavs = place / "dialog" / "EmoEvaluation", place / "dialog" / "transcriptions", place / "sentences/wav"
+    ratings, texts = place / "dialog" / "EmoEvaluation", place / "dialog" / "transcriptions"
+    wavs = place / "sentences" / "wav"
     for directory in (texts, wavs, *(ratings / name for name in ("Categorical", "Attribute", "Self-evaluation"))):
         directory.mkdir(parents=True)
     session = int(place.name[-1]) - 1
