@@ -12,7 +12,7 @@ LAYERS = [
     "audio logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint",
     "dataset experiment pairs scoring train_log models models.base models.encoder models.decoder"
     " models.encoder_classifier models.ssl_encoder models.seq2seq models.build models.size",
-    "validation trainer recognizer results results_markdown",
+    "validation trainer recognizer results results_markdown compare comparison_markdown",
     "bin bin.*",
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}

@@ -106,6 +106,16 @@ def pool_tasks(results: Sequence[dict]) -> list[Task]:
     return tasks
 
 
+def common_task(name: str, results: Sequence[SetResult]) -> Task:
+    """One task, with the labels of all folds of all these results."""
+    for result in results:
+        if name not in result.pooled["tasks"]:
+            raise UserError(f"--task {name}: {result.name} was scored without it; it has "
+                            f"{' '.join(result.pooled['tasks'])}")
+    folds = [{"tasks": {name: fold.result["tasks"][name]}} for result in results for fold in result.folds.values()]
+    return pool_tasks(folds)[0]
+
+
 def over(runs: Sequence[dict], statistic: Callable[[list[float]], float]) -> dict:
     """A statistic over folds or seeds of every figure that is a number; null where one has it not defined.
 

@@ -61,6 +61,7 @@ cd "$(dirname "$0")"
 . ./utils/parse_options.sh
 . ./utils/check_options.sh
 . ./utils/up_to_date.sh
+. ./utils/decode_set.sh
 called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
 check_options
@@ -222,35 +223,10 @@ stage_5() {  # decoding
             need "${from}" 1
             up_to_date "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}" \
                 "${inference_config}" "${exp}${part}/ave.safetensors" "${from}" && continue
-            decode "${exp}${part}" "${from}" "${to}" "${exp}${part}/log/decode_${inference_tag}/${set_name}"
+            decode_set "${exp}${part}" "${from}" "${to}" "${exp}${part}/log/decode_${inference_tag}/${set_name}"
             mark "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}"
         done
     done
-}
-
-decode() {  # decode EXP_DIR DATA_DIR HYP_DIR LOG_DIR
-    local cmd opts parts_dir=$4/parts gpus=0 hyps=() i
-    cmd=("${decode_cmd[@]}" --num_threads $((OMP_NUM_THREADS > inference_nj ? OMP_NUM_THREADS / inference_nj : 1)))
-    if [ "${gpu_inference}" == true ]; then
-        gpus=1
-        cmd=("${cuda_cmd[@]}" --gpu 1)
-    fi
-    opts=(--config "${inference_config}" --exp_dir "$1" --ngpu "${gpus}"
-        --allow_shared_speakers "${allow_shared_speakers}")
-    say 5 "decoding: $2 + $1/ave.safetensors -> $3 (log: $4/)"
-    if [ "${inference_nj}" -eq 1 ]; then
-        "${cmd[@]}" --name decode "$4/decode.log" python -m whisper_er.bin.decode "${opts[@]}" \
-            --data_dir "$2" --out_dir "$3" ${decode_args[@]+"${decode_args[@]}"}
-        return
-    fi
-    rm -rf "${parts_dir}"
-    run_python split_dir --data_dir "$2" --n "${inference_nj}" --out_dir "${parts_dir}/data"
-    "${cmd[@]}" --name decode JOB=1:"${inference_nj}" "$4/decode.JOB.log" \
-        python -m whisper_er.bin.decode "${opts[@]}" --data_dir "${parts_dir}/data/JOB" \
-        --out_dir "${parts_dir}/hyp/JOB" ${decode_args[@]+"${decode_args[@]}"}
-    for ((i = 1; i <= inference_nj; i++)); do hyps+=("${parts_dir}/hyp/${i}"); done
-    run_python combine_dirs --out_dir "$3" "${hyps[@]}"
-    rm -rf "${parts_dir}"
 }
 
 stage_6() {  # scoring

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# <corpus>: what is predicted, from what, and how it is split. An option of the call wins over one here.
-#   ./run.sh --corpus_dir downloads/<corpus> --whisper_model openai/whisper-base
+# IEMOCAP: 4 emotions, English, 5 folds of one session each. An option of the call wins over one here (--help).
+#   ./run.sh --iemocap /path/to/IEMOCAP_full_release --whisper_model openai/whisper-large-v3    the paper's A+G+S row
+# --iemocap is --corpus_dir. README.md has the other systems; ./paper.sh runs all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -8,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --lang en \
     --tasks "asr gender emotion" \
     --folds "1 2 3 4 5" \
+    --score_by style \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    "$@"
+    "${@/#--iemocap/--corpus_dir}"

@@ -1,0 +1,93 @@
+"""Two systems on the same utterances: whether one task's figures differ, and which answers changed hands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whisper_er.errors import UserError, first_few
+from whisper_er.pairs import Pairs
+from whisper_er.resampling import PairedBootstrap, paired_bootstrap, sum_by
+from whisper_er.scoring import category_counts, text_counts
+from whisper_er.significance import McNemar, exact_mcnemar
+from whisper_er.task import Task
+
+COUNTS = {"category": category_counts, "text": text_counts}
+UNITS = ("utterance", "speaker")
+
+
+@dataclass(frozen=True)
+class FigureComparison:
+    """One figure of both systems, shares of 1. second_minus_first: unit that is resampled -> paired bootstrap."""
+
+    first: float
+    second: float
+    second_minus_first: dict[str, PairedBootstrap]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One task. first and second: the labelled utterances in one order; a text is right if it has no word error."""
+
+    task: str
+    first: Pairs
+    second: Pairs
+    figures: dict[str, FigureComparison]
+    mcnemar: McNemar
+
+    @property
+    def task_is_text(self) -> bool:
+        return bool(self.first.tasks[self.task].reference_normalized)
+
+    @property
+    def only_first(self) -> list[int]:
+        """Positions of the utterances that only the first system has right."""
+        return self.where(True, False)
+
+    @property
+    def only_second(self) -> list[int]:
+        return self.where(False, True)
+
+    def where(self, *correct: bool) -> list[int]:
+        both = zip(self.first.tasks[self.task].correct, self.second.tasks[self.task].correct)
+        return [i for i, pair in enumerate(both) if pair == correct]
+
+
+def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
+    """Compare two systems on a category or text task.
+
+    UserError: other utterances or references in one of them, a task that has no right and wrong.
+    """
+    if task.kind not in COUNTS:
+        raise UserError(f"--task {task.name}: a {task.kind} is not right or wrong; compare a category or the text")
+    first, second = align(task.name, first, second)
+    if task.kind == "category":
+        first, second = first.labelled(task.name), second.labelled(task.name)
+    rows_of_first_NX, statistics = COUNTS[task.kind](task, first)
+    rows_of_second_NX, _ = COUNTS[task.kind](task, second)
+    counts = {"utterance": (rows_of_first_NX, rows_of_second_NX),
+              "speaker": (sum_by(first.speakers, rows_of_first_NX), sum_by(first.speakers, rows_of_second_NX))}
+    figures = {
+        name: FigureComparison(
+            float(statistic(np.sum(rows_of_first_NX, axis=0))),
+            float(statistic(np.sum(rows_of_second_NX, axis=0))),
+            {unit: paired_bootstrap(*counts[unit], statistic) for unit in UNITS},
+        )
+        for name, statistic in statistics.items()
+    }
+    mcnemar = exact_mcnemar(first.tasks[task.name].correct, second.tasks[task.name].correct)
+    return Comparison(task.name, first, second, figures, mcnemar)
+
+
+def align(task: str, first: Pairs, second: Pairs) -> tuple[Pairs, Pairs]:
+    """Both in the order of their sorted ids, which must be the same, and so must the references."""
+    differing = sorted(set(first.utt_ids) ^ set(second.utt_ids))
+    if differing:
+        raise UserError(f"only one of the two systems was tested on {first_few(differing)}; compare the same folds")
+    first, second = (pairs.select(sorted(range(len(pairs.utt_ids)), key=pairs.utt_ids.__getitem__))
+                     for pairs in (first, second))
+    references = zip(first.utt_ids, first.tasks[task].reference, second.tasks[task].reference)
+    differing = [utt_id for utt_id, of_first, of_second in references if of_first != of_second]
+    if differing:
+        raise UserError(f"the two systems were scored against other references of {task}: {first_few(differing)}; "
+                        "score both with the same data directory")
+    return first, second
