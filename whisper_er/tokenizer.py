@@ -229,8 +229,9 @@ def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
         generation = config
     multilingual = getattr(generation, "is_multilingual", True)
     lists = (getattr(generation, f"{kind}suppress_tokens", None) or () for kind in ("", "begin_"))
-    suppressed = Suppressed(*(tuple(index for index in ids if index >= 0) for ids in lists))
-    return WhisperTokens(tokenizer, max(len(tokenizer), config.vocab_size), language, multilingual, suppressed)
+    size = max(len(tokenizer), config.vocab_size)
+    suppressed = Suppressed(*(tuple(index for index in ids if 0 <= index < size) for ids in lists))
+    return WhisperTokens(tokenizer, size, language, multilingual, suppressed)
 
 
 def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:

@@ -10,21 +10,16 @@ Of OpenAI's models the sizes are known here; of others the configuration is read
 import argparse
 import json
 from pathlib import Path
-from typing import Any
-
-from transformers import AutoConfig, WhisperConfig
 
 from whisper_er import config as configuration
 from whisper_er.bin import run
-from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError
-from whisper_er.hub import load_pretrained
 from whisper_er.models.base import Model
 from whisper_er.models.build import empty_model
-from whisper_er.models.size import count_parameters, rounded, sized_model, trained_parameters
+from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
 from whisper_er.task import TEXT_TASK, Task
 from whisper_er.tokenizer import load_tokenizer
-from whisper_er.whisper_sizes import published_sizes
 
 
 def main() -> None:
@@ -60,15 +55,6 @@ def of_config(args: argparse.Namespace) -> Model:
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks))
-
-
-def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
-    """transformers' configuration of the pretrained model, or of the one from scratch."""
-    name = config.encoder_model or config.whisper_model
-    sizes = published_sizes(name) or (None if name else config.whisper_sizes)
-    if sizes is not None:
-        return WhisperConfig(**sizes).to_dict()
-    return load_pretrained(AutoConfig, name).to_dict()
 
 
 def parse_tasks(text: str) -> list[Task]:

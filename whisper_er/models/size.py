@@ -1,12 +1,17 @@
 """How many parameters a model has, by part, without its weights (paper, Table 6)."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from whisper_er.config import TrainConfig
+from transformers import AutoConfig, WhisperConfig
+
+from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.hub import load_pretrained
 from whisper_er.models.base import Model
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task
 from whisper_er.tokenizer import Tokenizer
+from whisper_er.whisper_sizes import published_sizes
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,15 @@ class Vocabulary:
 
     def find(self, token: str) -> int | None:
         return None
+
+
+def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
+    """transformers' configuration of the pretrained model, or of the one from scratch; no weights are read."""
+    name = config.encoder_model or config.whisper_model
+    sizes = published_sizes(name) or (None if name else config.whisper_sizes)
+    if sizes is not None:
+        return WhisperConfig(**sizes).to_dict()
+    return load_pretrained(AutoConfig, name).to_dict()
 
 
 def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -> Model:

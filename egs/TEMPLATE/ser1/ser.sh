@@ -39,10 +39,10 @@ allow_shared_speakers=false # let training, validation and test share speakers
 # Tasks and tokens
 tasks="asr gender emotion" # what is predicted, in this order: asr (text), any other name reads utt2<name>
 scales=""              # tasks with ordered values, name=low:high:bins, such as "valence=1:5:9"
-token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece, trained on the training set), none (no text)
+token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece of the training set) or none (no text)
 bpe_size=100           # units of bpe
 whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
-encoder_model=""       # wav2vec 2.0, HuBERT or WavLM for the conventional method: hub name or directory; token_type=none
+encoder_model=""       # wav2vec 2.0, HuBERT or WavLM (conventional method, token_type=none): hub name or directory
 lang=en                # language of the speech
 
 # Training
@@ -54,6 +54,7 @@ seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_
 # Decoding
 inference_config=conf/decode.yaml # decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
+inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
 ## end of options
 
@@ -91,10 +92,12 @@ joined_tasks=$(sanitise "${tasks}")
 if [ -z "${ser_tag}" ]; then
     ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${tasks}")
 fi
-inference_tag=$(stem "${inference_config}")
-inference_tag=$(sanitise "${inference_tag#decode}${inference_args:+_${inference_args}}")
-inference_tag=${inference_tag#_}
-inference_tag=${inference_tag:-default}
+if [ -z "${inference_tag}" ]; then
+    inference_tag=$(stem "${inference_config}")
+    inference_tag=$(sanitise "${inference_tag#decode}${inference_args:+_${inference_args}}")
+    inference_tag=${inference_tag#_}
+    inference_tag=${inference_tag:-default}
+fi
 exp=${expdir}/${ser_tag}
 vocabulary=bpe${bpe_size}
 [ "${token_type}" != whisper ] || vocabulary=whisper_$(sanitise "${model##*/}")

@@ -35,7 +35,8 @@ check_options() {
     [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
         || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
     # The launcher replaces JOB in every word of a command by the job's number.
-    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args whisper_model encoder_model; do
+    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args inference_tag \
+        whisper_model encoder_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
         [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
     done

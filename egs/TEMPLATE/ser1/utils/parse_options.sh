@@ -80,7 +80,7 @@ parse_options() {
     done
 }
 
-default_of() { sed -n "s/^$1=\"\{0,1\}\([^\"# ]*\).*/\1/p" <<<"$2"; }
+default_of() { sed -n "s/^$1=\([^\"# ]*\).*/\1/p" <<<"$2"; }  # of a quoted one nothing: any value is allowed
 
 split_words() {
     local lines count

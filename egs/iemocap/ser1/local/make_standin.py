@@ -1,7 +1,7 @@
 """A stand-in for IEMOCAP: its layout, grammar of ids, file formats, quirks and counts, with invented words and sounds.
 
     python local/make_standin.py --out_dir downloads/standin                  # 10039 utterances, 151 dialogs
-    python local/make_standin.py --out_dir downloads/small --per_cell 2       # 2 of each session, speaker and class
+    python local/make_standin.py --out_dir downloads/small --per_cell 2       # 2 of each speaker, style and class
     ./run.sh --iemocap downloads/standin --local_data_opts "--id_list downloads/standin/standin_ids.txt"
 
 Nothing in it is from the corpus but what published.yaml counts. A recipe that runs on it is sound in its plumbing; its
@@ -137,13 +137,13 @@ def votes_for(label: str, rng: random.Random) -> tuple[str, ...]:
 
 
 def subset(dialogs: dict[str, list[Line]], per_cell: int) -> dict[str, list[Line]]:
-    """The first utterances of each session, speaker and label, the long and some wordless ones."""
+    """The first utterances of each session, speaker, style and label, the long and some wordless ones."""
     kept, wordless = defaultdict(int), 0
     small: dict[str, list[Line]] = {}
     for name, lines in dialogs.items():
         small[name] = []
         for line in lines:
-            cell = (line.session, line.gender, line.label)
+            cell = (line.session, line.gender, line.style, line.label)
             special = line.utt_id in LONG or (line.text in NO_WORDS and wordless < 2)
             wordless += line.text in NO_WORDS
             kept[cell] += 1
@@ -165,7 +165,7 @@ def sound(line: Line, rng: np.random.Generator) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out_dir", type=Path, required=True, help="gets Session1 to Session5 and standin_ids.txt")
-    parser.add_argument("--per_cell", type=int, default=0, help="utterances per session, speaker and label; 0: all")
+    parser.add_argument("--per_cell", type=int, default=0, help="utterances of a speaker, style and label; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.out_dir.exists() and not (args.out_dir / "standin_ids.txt").is_file():
