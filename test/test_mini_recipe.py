@@ -1,17 +1,14 @@
 """egs/mini_emo/ser1/run.sh through every stage, on a copy of the recipes with a small corpus and few steps."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from recipe_copy import copy_recipes, run_script
 from safetensors.numpy import load_file
 
 from whisper_er import kaldi
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--local_data_opts", "--utterances_per_speaker 8", "--nj", "1")
 FEW_STEPS = "max_steps=20 valid_interval=10 log_interval=10 n_best=3"
 STEPS = ("--ser_args", FEW_STEPS)
@@ -20,19 +17,11 @@ CORPUS_SIZE, TEST_SIZE = 80, 16  # 10 voices; fold 1 tests two of them
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("with space")
-    made = shutil.ignore_patterns("data", "dump", "exp", "downloads")
-    shutil.copytree(ROOT / "egs", root / "egs", symlinks=True, ignore=made)
-    for name in ("whisper_er", "tools"):
-        (root / name).symlink_to(ROOT / name)
-    return root / "egs/mini_emo/ser1"
+    return copy_recipes(tmp_path_factory.mktemp("with space")) / "mini_emo/ser1"
 
 
 def run(recipe: Path, *options: str) -> str:
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([recipe / "run.sh", *SMALL, *options], capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_script(recipe / "run.sh", *SMALL, *options)
 
 
 @pytest.fixture(scope="module")
