@@ -84,8 +84,8 @@ def test_every_cell_of_every_table_is_filled(report):
 def test_the_papers_figures_stand_beside_ours(report):
     row = next(row for row in rows(report, "Table 2") if row["system"] == "A+G+S")
     assert (row["paper WA"], row["paper UA"]) == ("74.1", "74.8")
-    figure_2 = rows(report, "Figure 2")[0]
-    assert (figure_2["model"], figure_2["paper"]) == ("base", "15.4") and "| 37.1 |" in report
+    assert [(row["taken for each other"], row["paper"]) for row in rows(report, "Figure 2")] == [
+        ("happy and angry", "37.1"), ("all", "15.4")]
 
 
 def test_a_figure_is_that_of_all_folds_utterances(recipe, report):
@@ -101,7 +101,7 @@ def test_a_figure_is_that_of_all_folds_utterances(recipe, report):
     both = {"happy", "angry"}
     confused = sum({line["tasks"]["emotion"][key] for key in ("reference", "hypothesis")} == both
                    for line in conventional)
-    assert rows(report, "Figure 2")[0]["Happy/Angry, conventional"] == str(confused)
+    assert rows(report, "Figure 2")[0]["conventional"] == str(confused)
 
 
 def test_figure_2_is_drawn(recipe, report):

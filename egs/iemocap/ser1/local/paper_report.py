@@ -110,8 +110,7 @@ class Report:
         return table(rows)
 
     def figure_2(self) -> list[str]:
-        rows = [["model", "Happy/Angry, conventional", "A+G+S", "fall %", "paper", "all errors, conventional", "A+G+S",
-                 "fall %", "paper"]]
+        rows = [["model", "taken for each other", "conventional", "A+G+S", "fall %", "paper"]]
         parts = []
         for model in self.whispers:
             systems = self.both("conventional", "a_g_s", model)
@@ -121,9 +120,9 @@ class Report:
             save_confusion({f"{title}, {model}": figures for title, figures in matrices.items()},
                            self.figure_dir / f"figure_2_{model}")
             before, after = (errors(figures) for figures in matrices.values())
-            rows.append([model, *(text for what in ("happy_angry", "all") for text in (
-                str(before[what]), str(after[what]), fall(before[what], after[what]),
-                str(self.config["figure_2"][what])))])
+            for what, title in (("happy_angry", "happy and angry"), ("all", "all")):
+                rows.append([model, title, str(before[what]), str(after[what]), fall(before[what], after[what]),
+                             str(self.config["figure_2"][what])])
             parts.append(f"![confusion matrices, {model}](figures/figure_2_{model}.png)")
         return [*parts, table(rows)]
 
