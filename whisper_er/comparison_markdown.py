@@ -25,8 +25,9 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
 
 def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:
     mcnemar = comparison.mcnemar
+    p = p_value(mcnemar.p_value)
     return (f"Of {len(comparison.first.utt_ids)} utterances only {names[0]} has {mcnemar.only_first} right and only "
-            f"{names[1]} {mcnemar.only_second}: exact McNemar test, p = {p_value(mcnemar.p_value)}.")
+            f"{names[1]} {mcnemar.only_second}: exact McNemar test, p {p if p.startswith('<') else f'= {p}'}.")
 
 
 def changed_table(comparison: Comparison, kept: Sequence[int], names: tuple[str, str]) -> str:
