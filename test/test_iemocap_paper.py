@@ -14,7 +14,7 @@ from test_ssl_encoder import write_model
 from tiny_whisper import write_whisper
 
 FEW_STEPS = "max_steps=4 valid_interval=2 n_best=2 batch_size=8 num_workers=0 optim.lr=1e-3"
-OPTIONS = ("--paper_config", "conf/tiny.yaml", "--models", "base wavlm-base", "--folds", "1 2")
+OPTIONS = ("--paper_config", "tiny.yaml", "--models", "base wavlm-base", "--folds", "1 2")
 SYSTEMS = ["conventional", "stl_ser", "a_s", "g_s", "a_g_s", "stl_gr", "stl_asr", "zero_shot", "random_decoder"]
 CELLS = [f"{system}_base" for system in SYSTEMS] + ["conventional_wavlm-base"]
 DASH = "–"
@@ -29,11 +29,11 @@ def recipe(tmp_path_factory) -> Path:
     subprocess.run(make, check=True)
     write_whisper(root / "models" / "tiny whisper")
     write_model(root / "models" / "wavlm", "wavlm", "base")
-    config = yaml.safe_load((recipe / "conf/paper.yaml").read_text())
+    config = yaml.safe_load((recipe / "paper/systems.yaml").read_text())
     for name in ("base", "large-v3"):
         config["models"][name] = {"options": ["--whisper_model", str(root / "models" / "tiny whisper")]}
     config["models"]["wavlm-base"]["options"][1] = str(root / "models" / "wavlm")
-    (recipe / "conf/tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (recipe / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return recipe
 
 
@@ -131,7 +131,8 @@ def test_whisper_before_fine_tuning_is_whisper_itself(recipe, report):
 def test_what_is_missing_is_listed_and_made_again(recipe, report):
     fold = recipe / "exp/g_s_base/fold2"
     subprocess.run(["rm", "-r", fold / "decode_paper"], check=True)
-    before = (fold / "ave.safetensors").stat().st_mtime_ns
+    others = recipe / "exp/a_s_base/fold2/decode_paper/test"
+    before = [path.stat().st_mtime_ns for path in (fold / "ave.safetensors", others / "utt2emotion")]
     states = {line.split("|")[2].strip(): line.split("|")[4:6] for line in
               paper(recipe, "--dry_run", "true", "--models", "base").splitlines()[2:]}
     assert [cell.strip() for cell in states["g_s"]] == ["scored", "averaged"]
@@ -139,8 +140,8 @@ def test_what_is_missing_is_listed_and_made_again(recipe, report):
     partial = run_script(recipe / "paper.sh", *OPTIONS, "--report_only", "true")
     assert "9 of 10 cells are scored" in partial
     assert "Not yet scored: g_s_base." in (recipe / "exp/paper/REPORT.md").read_text()
-    assert "1 of 1 cells are scored" in paper(recipe, "--systems", "g_s", "--models", "base")
-    assert (fold / "ave.safetensors").stat().st_mtime_ns == before
+    assert "2 of 2 cells are scored" in paper(recipe, "--systems", "g_s a_s", "--models", "base")
+    assert [path.stat().st_mtime_ns for path in (fold / "ave.safetensors", others / "utt2emotion")] == before
 
 
 def test_several_seeds_give_mean_and_deviation(recipe, report):
@@ -168,7 +169,7 @@ def test_wrong_options_are_one_line(recipe, options, code, message):
 
 
 def test_every_configuration_of_the_paper_is_there(recipe):
-    config = yaml.safe_load((recipe / "conf/paper.yaml").read_text())
+    config = yaml.safe_load((recipe / "paper/systems.yaml").read_text())
     assert list(config["systems"]) == SYSTEMS
     for system in config["systems"].values():
         run = [sys.executable, "-m", "whisper_er.bin.check_config", "--kind", "train", "--config",

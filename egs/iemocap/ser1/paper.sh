@@ -3,7 +3,7 @@
 #   ./paper.sh --iemocap /path/to/IEMOCAP_full_release --run_opts "--ngpu 1 --gpu_inference true"
 #   ./paper.sh --dry_run true                          what there is to do, and how far it is
 #   ./paper.sh --systems "conventional a_g_s" --models base
-# A cell is a system on a model (conf/paper.yaml), one call of run.sh with all its folds, run as cmd.sh says. Called
+# A cell is a system on a model (paper/systems.yaml), one call of run.sh with all its folds, run as cmd.sh says. Called
 # again, it does what is missing and writes the report anew.
 # shellcheck disable=SC1091  # what is sourced is checked by itself
 set -euo pipefail
@@ -11,7 +11,7 @@ set -euo pipefail
 ## options
 # What
 iemocap=""             # IEMOCAP_full_release; needed until data/ is prepared
-paper_config=conf/paper.yaml # systems, models, and the paper's figures
+paper_config=paper/systems.yaml # systems, models, and the paper's figures
 systems=""             # systems to run, such as "conventional a_g_s"; empty: all
 models=""              # models to run, such as "base"; empty: all
 folds="1 2 3 4 5"      # test sessions
@@ -42,7 +42,7 @@ split_words checked "${run_opts}"
 chosen=(--paper_config "${paper_config}" --systems "${systems}" --models "${models}" --folds "${folds}"
     --seeds "${seeds}" --expdir "${expdir}")
 how=(--iemocap="${iemocap}" --ser_args="${ser_args}" --inference_args="${inference_args}" --run_opts="${run_opts}")
-cells() { python local/paper_cells.py "$1" "${chosen[@]}" "${@:2}"; }
+cells() { python paper/cells.py "$1" "${chosen[@]}" "${@:2}"; }
 
 if [ "${dry_run}" == true ]; then
     cells list
@@ -55,6 +55,6 @@ if [ "${report_only}" == false ]; then
     echo "logs of the cells: ${expdir}/paper/log/cell.<cell>.log; ./paper.sh --dry_run true shows how far they are"
     # Nothing but a process per cell: where its stages run is for cmd.sh to say. --gpu 1 leaves them the GPUs in sight.
     utils/launch.py --backend local --gpu 1 --max_jobs_run "${cells_at_once}" --name paper JOB=1:"${number}" \
-        "${expdir}/paper/log/cell.JOB.log" python local/paper_cells.py run --cell JOB "${chosen[@]}" "${how[@]}"
+        "${expdir}/paper/log/cell.JOB.log" python paper/cells.py run --cell JOB "${chosen[@]}" "${how[@]}"
 fi
-python local/paper_report.py "${chosen[@]}" --command "${called# }"
+python paper/report.py "${chosen[@]}" --command "${called# }"

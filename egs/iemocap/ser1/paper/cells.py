@@ -1,9 +1,9 @@
 """The paper's experiments, one cell per system and model, each a call of run.sh. Called by paper.sh.
 
-    python local/paper_cells.py list      every cell, fold and seed, and how far it is
-    python local/paper_cells.py count     how many cells
-    python local/paper_cells.py prepare   stages 1 and 2 of all
-    python local/paper_cells.py run --cell 3
+    python paper/cells.py list      every cell, fold and seed, and how far it is
+    python paper/cells.py count     how many cells
+    python paper/cells.py prepare   stages 1 and 2 of all
+    python paper/cells.py run --cell 3
 """
 
 import argparse
@@ -29,7 +29,7 @@ HYPOTHESES = Path(f"decode_{INFERENCE_TAG}", "test")  # in the directory of a fo
 
 @dataclass(frozen=True)
 class Cell:
-    """A system on a model. system, model: their sections of conf/paper.yaml."""
+    """A system on a model. system, model: their sections of paper/systems.yaml."""
 
     system_name: str
     model_name: str
@@ -65,7 +65,7 @@ class Cell:
 
 def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; --paper_config names the systems and models, see conf/paper.yaml")
+        raise UserError(f"{path}: no such file; --paper_config names the systems and models, see paper/systems.yaml")
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -118,7 +118,7 @@ def prepare(cells: list[Cell], args: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the cells depend on; the report takes the same."""
-    parser.add_argument("--paper_config", type=Path, default=Path("conf/paper.yaml"))
+    parser.add_argument("--paper_config", type=Path, default=Path("paper/systems.yaml"))
     parser.add_argument("--systems", default="", help="names of systems; empty: all")
     parser.add_argument("--models", default="", help="names of models; empty: all")
     parser.add_argument("--folds", default="1 2 3 4 5")

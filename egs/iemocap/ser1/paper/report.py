@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paper_cells import INFERENCE_TAG, Cell, add_arguments, cells_of, read_config, state
+from cells import INFERENCE_TAG, Cell, add_arguments, cells_of, read_config, state
 
 from whisper_er import config as configuration
 from whisper_er.atomic import write_text
