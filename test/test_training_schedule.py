@@ -8,12 +8,14 @@ from unittest import mock
 
 import pytest
 import torch
-from tiny_experiment import write_corpus
+from tiny_experiment import call, train_arguments, write_corpus
 
 from whisper_er import checkpoint
+from whisper_er.bin import train
 from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.dataset import read_utterances
 from whisper_er.errors import UserError
+from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer, make_optimizer
@@ -159,3 +161,10 @@ def test_the_defaults_of_optimisation_are_the_papers():
     config = dataclasses.asdict(TrainConfig())
     names = ("max_steps", "valid_interval", "patience", "n_best", "batch_size")
     assert [config[name] for name in names] == [24000, 480, 20, 10, 16] and config["optim"]["lr"] == 1e-5
+
+
+def test_validation_encodes_each_batch_once(corpus, tmp_path, monkeypatch):
+    calls, encode = [], Model.encode
+    monkeypatch.setattr(Model, "encode", lambda self, batch: calls.append(len(batch)) or encode(self, batch))
+    call(train, *train_arguments(corpus, tmp_path / "exp", "max_steps=2", "valid_interval=2", "valid_batch_size=2"))
+    assert len(calls) == 4 and calls[2:] == [2, 1]  # two steps, then the 3 validation utterances in two batches

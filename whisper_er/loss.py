@@ -5,16 +5,18 @@ from whisper_er.batch import IGNORE
 
 
 def serial_mtl_loss(
-    logits_BLV: torch.Tensor, target_BL: torch.Tensor, task_BL: torch.Tensor, num_tasks: int, normalize: bool = True
+    logits_NV: torch.Tensor, target_BL: torch.Tensor, task_BL: torch.Tensor, num_tasks: int, normalize: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy of a target that serialises K tasks (paper, eq. 6; eq. 5 with normalize=False).
 
-    Args: target_BL int64, IGNORE at prefix and padding; task_BL int64 in [0, K).
+    Args: logits_NV, of the N positions that are learned, row after row: the others need no product with the vocabulary;
+        target_BL int64, IGNORE at prefix and padding; task_BL int64 in [0, K).
     Returns: loss_B (nats, one per utterance: the caller divides by the utterances of the effective batch),
         nll_BK (nats, detached), count_BK (tokens). A task without tokens in an utterance adds 0 to it.
     """
     keep_BL = target_BL != IGNORE
-    nll_BL = F.cross_entropy(logits_BLV.transpose(1, 2).float(), target_BL, ignore_index=IGNORE, reduction="none")
+    nll_N = F.cross_entropy(logits_NV.float(), target_BL[keep_BL], reduction="none")
+    nll_BL = torch.zeros(target_BL.shape, device=nll_N.device).masked_scatter(keep_BL, nll_N)
     task_BLK = F.one_hot(task_BL, num_tasks) * keep_BL[..., None]
     nll_BK, count_BK = torch.einsum("bl,blk->bk", nll_BL, task_BLK.float()), task_BLK.sum(1)
     loss_B = (nll_BK / count_BK.clamp(min=1)).sum(1) if normalize else nll_BK.sum(1)

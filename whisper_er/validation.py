@@ -33,8 +33,10 @@ def validate(
     for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers):
         with autocast(device, config.dtype):
             batch = batch.to(device)
-            found |= {item.utt_id: item.values for item in model.predict(batch, DecodeConfig(beam_size=1))}
-            loss += float(model(batch).loss)
+            encoded = model.encode(batch)
+            predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
+            found |= {item.utt_id: item.values for item in predictions}
+            loss += float(model(batch, encoded).loss)
     model.train()
     scores = {
         task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])

@@ -38,19 +38,27 @@ class Prediction:
     score: float = 0.0
 
 
-class Model(torch.nn.Module):
-    """Batch in; loss or predictions out.
+Encoded = tuple[torch.Tensor, torch.Tensor]  # states (B, T, D), mask (B, T) that is True inside the utterance
 
+
+class Model(torch.nn.Module):
+    """Batch in; loss or predictions out. Who wants both encodes once and hands the result to both.
+
+    audio_encoder: waveforms and lengths -> Encoded.
     backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
     max_target: longest decoder input, prefix included.
     """
 
+    audio_encoder: torch.nn.Module
     backbone_config: PreTrainedConfig
     max_target: int
 
-    def forward(self, batch: Batch) -> Output:
+    def encode(self, batch: Batch) -> Encoded:
+        return self.audio_encoder(batch.wave_BS, batch.samples_B)
+
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         raise NotImplementedError
 
-    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         """Predictions in batch order."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.errors import UserError
-from whisper_er.models.base import Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.ssl_encoder import SslEncoder
 from whisper_er.task import Task
@@ -33,26 +33,26 @@ class EncoderClassifier(Model):
             {f"head_{task.name}": torch.nn.Linear(width, len(task.labels)) for task in tasks}
         )
 
-    def logits(self, batch: Batch) -> list[torch.Tensor]:
+    def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """One (B, C) per task."""
-        states_BTD, _ = self.audio_encoder(batch.wave_BS, batch.samples_B)
+        states_BTD, _ = encoded or self.encode(batch)
         real_B1 = self.audio_encoder.own_frames(batch.samples_B)[:, None]
         mask_BT = torch.arange(states_BTD.shape[1], device=states_BTD.device) < real_B1
         pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B1
         return [head(pooled_BD).float() for head in self.heads.values()]
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         nll_K = torch.stack(
             [
                 F.cross_entropy(logits_BC, label_B, ignore_index=IGNORE, reduction="sum")
-                for logits_BC, label_B in zip(self.logits(batch), batch.label_BK.T)
+                for logits_BC, label_B in zip(self.logits(batch, encoded), batch.label_BK.T)
             ]
         )
         return Output(nll_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
     @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
-        probabilities = [logits_BC.softmax(-1).tolist() for logits_BC in self.logits(batch)]
+    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
+        probabilities = [logits_BC.softmax(-1).tolist() for logits_BC in self.logits(batch, encoded)]
         predictions = []
         for b, utt_id in enumerate(batch.utt_ids):
             posteriors = {task.name: rows[b] for task, rows in zip(self.tasks, probabilities)}

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from transformers import WhisperModel
 
-from whisper_er.batch import Batch
+from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, ModelConfig
 from whisper_er.grammar import Grammar
 from whisper_er.logmel import PadRule
 from whisper_er.loss import serial_mtl_loss
-from whisper_er.models.base import Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.search import Found, beam_search
@@ -34,24 +34,20 @@ class WhisperER(Model):
         """(..., D) -> (..., V)."""
         return F.linear(hidden, self.decoder.embed_tokens.weight)
 
-    def forward(self, batch: Batch) -> Output:
-        states_BTD, mask_BT = self.audio_encoder(batch.wave_BS, batch.samples_B)
+    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
+        states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
         hidden_BLD, _ = decode(self.decoder, batch.input_BL, cross)
-        learned = len(self.tokenizer.prefix) - 1  # what the prefix's own tokens would predict is not learned
+        logits_NV = self.logits(hidden_BLD[batch.target_BL != IGNORE])
         loss_B, nll_BK, count_BK = serial_mtl_loss(
-            self.logits(hidden_BLD[:, learned:]),
-            batch.target_BL[:, learned:],
-            batch.task_BL[:, learned:],
-            len(self.tokenizer.tasks),
-            self.normalize_loss,
+            logits_NV, batch.target_BL, batch.task_BL, len(self.tokenizer.tasks), self.normalize_loss
         )
         return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
 
     @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         device = batch.wave_BS.device
-        states_BTD, mask_BT = self.audio_encoder(batch.wave_BS, batch.samples_B)
+        states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
         prefix_BL = torch.tensor([self.tokenizer.prefix], device=device).expand(len(batch), -1)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross)

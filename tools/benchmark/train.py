@@ -1,0 +1,90 @@
+"""Training: our step beside transformers' usual one on 30 s, and what the machine could do.
+
+    tools/venv/bin/python tools/benchmark/train.py --model base --utterances 160
+    tools/venv/bin/python tools/benchmark/train.py --model base --dtype bfloat16
+
+A step is forward, backward and AdamW on a batch. Ours: log-mel included, A+G+S targets, bucketed by length, padded by
+--pad. transformers': the same targets, features of 30 s ready made, attention by sdpa, its own loss. The systems take
+turns, so that other work on the machine slows all of them; the first step of each is not timed.
+"""
+
+import torch
+from limit import record, run_alone
+from workload import batches, hf_whisper, machine, options, our_whisper, report, seconds_of
+
+from whisper_er.batch import Batch
+from whisper_er.device import autocast
+
+
+class System:
+    """A model with its optimizer, and the time and FLOPs of its steps."""
+
+    def __init__(self, name: str, model: torch.nn.Module, args) -> None:
+        self.name, self.model, self.args = name, model.to(args.device).train(), args
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+        self.steps = self.utterances = self.flops = self.product_flops = 0
+        self.seconds = self.product_seconds = 0.0
+
+    def step(self, batch: Batch) -> None:
+        with autocast(torch.device(self.args.device), self.args.dtype):
+            loss = self.loss(batch.to(self.args.device))
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def time(self, batch: Batch) -> None:
+        if not self.steps:
+            self.step(batch)
+        flops, products = record(lambda: self.step(batch))
+        self.seconds += seconds_of(lambda: self.step(batch), self.args.device)
+        self.steps, self.utterances, self.flops = self.steps + 1, self.utterances + len(batch), self.flops + flops
+        if not self.args.skip_limit:
+            flops, seconds = run_alone(products, self.args.device)
+            self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
+
+    def row(self) -> list:
+        rate, limit = self.flops / self.seconds, "-"
+        if self.product_seconds:
+            limit = self.product_flops / self.product_seconds
+        return [self.name, self.utterances / self.seconds, self.seconds / self.steps, rate / 1e9,
+                limit if limit == "-" else limit / 1e9, limit if limit == "-" else rate / limit]
+
+
+class Ours(System):
+    def loss(self, batch: Batch) -> torch.Tensor:
+        return self.model(batch).loss / len(batch)
+
+
+class Transformers(System):
+    def loss(self, batch: Batch) -> torch.Tensor:
+        config = self.model.config
+        features = torch.randn(len(batch), config.num_mel_bins, 3000, device=batch.wave_BS.device)
+        return self.model(features, labels=batch.target_BL.clamp(max=config.vocab_size - 1),
+                          decoder_input_ids=batch.input_BL.clamp(max=config.vocab_size - 1)).loss
+
+
+def main() -> None:
+    parser = options(__doc__, utterances=160)
+    parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time; 0: none (%(default)s)")
+    parser.add_argument("--skip_limit", action="store_true", help="do not run the matrix products on their own")
+    args = parser.parse_args()
+    ours = Ours("ours", our_whisper(hf_whisper(args.model), args.pad), args)
+    peer = Transformers("transformers, 30 s", hf_whisper(args.model), args) if args.peer_batches else None
+    prepared = list(batches(ours.model.tokenizer, args.batch_size, args.utterances))
+    for number, batch in enumerate(prepared):
+        ours.time(batch)
+        if number % max(1, len(prepared) // max(1, args.peer_batches)) == 0 and peer and peer.steps < args.peer_batches:
+            peer.time(batch)
+    samples = sum(batch.wave_BS.numel() for batch in prepared)
+    padding = 1 - sum(int(batch.samples_B.sum()) for batch in prepared) / samples
+    rows = [["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], ours.row()]
+    if peer:
+        rows += [peer.row(), ["ours is faster by", rows[1][1] / peer.row()[1], *[""] * 4]]
+    print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
+          f"{100 * padding:.1f} % is padding")
+    report(rows, {"benchmark": "train", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
+                  "pad": args.pad, "padding": padding})
+
+
+if __name__ == "__main__":
+    main()
