@@ -93,7 +93,9 @@ def test_threads_and_gpus_are_set_for_the_command(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_what_the_command_started(tmp_path, number):
     grandchild = f"sleep 60 & echo $! >{tmp_path}/pid; wait"
-    process = subprocess.Popen(command(tmp_path / "a.log", "bash", "-c", grandchild))
+    # Tests that run in the background or under nohup hand down ignored signals, which the launcher leaves ignored.
+    process = subprocess.Popen(command(tmp_path / "a.log", "bash", "-c", grandchild),
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     pid = int(wait_for(tmp_path / "pid"))
     process.send_signal(number)
     assert process.wait(timeout=20) == 128 + number
