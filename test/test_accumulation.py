@@ -1,14 +1,14 @@
 """accum_grad forward passes of batch_size utterances make the update of one pass over all of them."""
 
-import dataclasses
-
+import numpy as np
 import pytest
 import torch
 from tiny_experiment import write_corpus
 
 from whisper_er.config import TrainConfig, load
-from whisper_er.dataset import read_utterances
+from whisper_er.dataset import Utterances, read_utterances
 from whisper_er.models.build import build_model
+from whisper_er.packed import PackedStrings
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer
 
@@ -26,7 +26,12 @@ def updates(
     config = load(TrainConfig, corpus / "train.yaml", [*no_dropout, *overrides])
     tokenizer = load_tokenizer(corpus / token_list)
     once = read_utterances(corpus / "train", tokenizer, "error")
-    utterances = once + [dataclasses.replace(utt, utt_id=f"{utt.utt_id}-again") for utt in once]
+    utterances = Utterances(
+        PackedStrings([*once.utt_ids, *(f"{utt_id}-again" for utt_id in once.utt_ids)]),
+        PackedStrings([*once.audio] * 2),
+        np.tile(once.num_samples_N, 2),
+        {task: PackedStrings([*column] * 2) for task, column in once.values.items()},
+    )
     torch.manual_seed(1)
     trainer = Trainer(build_model(config, tokenizer), tokenizer, config, tmp_path, torch.device("cpu"))
     trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.5)  # Adam would hide a factor on the gradient

@@ -5,7 +5,7 @@ import pytest
 
 from whisper_er.dataset import bucketed, by_length
 
-NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003).tolist()
+NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)
 
 
 def padding(batches: list[list[int]]) -> float:

@@ -137,7 +137,7 @@ def drop(name: str, *keys: str):
     return change
 
 
-@pytest.mark.parametrize(
+UNSOUND = pytest.mark.parametrize(
     ("change", "named"),
     [
         (lambda data: data.pop("utt2spk"), "utt2spk: no such file"),
@@ -151,11 +151,39 @@ def drop(name: str, *keys: str):
         (lambda data: data["wav.scp"].update(a=""), "wav.scp: 1 ids without a value"),
     ],
 )
+
+
+@UNSOUND
 def test_an_unsound_directory_is_one_line_that_names_the_file(tmp_path, change, named):
     data = tables(*"abcdefgh")
     change(data)
     kaldi.write_dir(tmp_path / "all", data)
     assert named in error_of("validate_data_dir", tmp_path / "all", "--tasks", "asr emotion")
+
+
+@UNSOUND
+def test_reading_by_columns_finds_the_same(tmp_path, change, named):
+    data = tables(*"abcdefgh")
+    change(data)
+    kaldi.write_dir(tmp_path / "all", data)
+    with pytest.raises(UserError, match=named):
+        kaldi.read_columns(tmp_path / "all", [], ["asr", "emotion"])
+
+
+def test_columns_are_in_the_order_of_the_ids_whatever_that_of_the_lines(tmp_path):
+    data = tables("a", "b", "ü")
+    kaldi.write_dir(tmp_path / "all", data)
+    (tmp_path / "all" / "text").write_text("ü three\nb\na one\n", encoding="utf-8")
+    utt_ids, columns = kaldi.read_columns(tmp_path / "all", ["text", "wav.scp", "utt2valence"], ["asr"])
+    assert list(utt_ids) == ["a", "b", "ü"]
+    assert {name: list(column) for name, column in columns.items()} == {
+        "text": ["one", "", "three"], "wav.scp": [data["wav.scp"][utt_id] for utt_id in utt_ids]}
+
+
+def test_columns_are_of_whole_files(tmp_path):
+    kaldi.write_dir(tmp_path / "all", with_segments())
+    with pytest.raises(UserError, match="run stage 1"):
+        kaldi.read_columns(tmp_path / "all", [])
 
 
 @pytest.mark.parametrize("bad", ["a/b", "-a", ".a"])

@@ -14,9 +14,11 @@ from whisper_er.audio import SAMPLE_RATE, load_audio
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.errors import UserError, first_few
 from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS
+from whisper_er.packed import PackedStrings
 from whisper_er.task import Task
 from whisper_er.tokenizer import UNLEARNED, Tokenizer
 
+LENGTHS = "utt2num_samples"
 POOL = 50  # batches of similar length are cut from a shuffled pool of this many
 
 
@@ -30,46 +32,78 @@ class Utterance:
     values: dict[str, str]
 
 
-def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True) -> list[Utterance]:
-    """All utterances of a dump directory, sorted by id; labels are checked against the token list.
+@dataclass(frozen=True)
+class Utterances(Sequence[Utterance]):
+    """Those of a dump directory, sorted by id, as columns that worker processes share.
+
+    audio: entries of wav.scp; num_samples_N: int64, at 16 kHz; values: task -> label or text of each, "" where there is
+    none.
+    """
+
+    utt_ids: PackedStrings
+    audio: PackedStrings
+    num_samples_N: np.ndarray
+    values: dict[str, PackedStrings]
+
+    def __len__(self) -> int:
+        return len(self.utt_ids)
+
+    def __getitem__(self, index: int) -> Utterance:
+        values = {task: column[index] for task, column in self.values.items()}
+        return Utterance(self.utt_ids[index], self.audio[index], int(self.num_samples_N[index]), values)
+
+
+def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True) -> Utterances:
+    """All utterances of a dump directory; labels are checked against the token list.
 
     long_audio: "error" or "truncate" for audio over 30 s. labelled=False reads no labels (decoding needs none).
     """
-    data = kaldi.read_dir(directory)
-    kaldi.validate(directory, data, [task.name for task in tokenizer.tasks] if labelled else [])
-    if "utt2num_samples" not in data:
-        raise UserError(f"{directory}/utt2num_samples: no such file; run stage 1, which checks the audio and counts")
-    if labelled:
-        check_labels(directory, data, tokenizer.tasks)
-    utterances = []
-    for utt_id in kaldi.utterances(data):
-        values = {task.name: data[task.table][utt_id] if labelled else "" for task in tokenizer.tasks}
-        try:
-            num_samples = int(data["utt2num_samples"][utt_id])
-        except ValueError as error:
-            raise UserError(f"{directory}/utt2num_samples: {utt_id}: {error}; run stage 1") from None
-        utterances.append(Utterance(utt_id, data["wav.scp"][utt_id], num_samples, values))
+    tasks = tokenizer.tasks if labelled else ()
+    utt_ids, columns = kaldi.read_columns(
+        directory, ["wav.scp", LENGTHS, *(task.table for task in tasks)], [task.name for task in tasks]
+    )
+    if LENGTHS not in columns:
+        raise UserError(f"{directory / LENGTHS}: no such file; run stage 1, which checks the audio and counts")
+    blank = PackedStrings([""] * len(utt_ids))
+    values = {task.name: columns.get(task.table, blank) for task in tokenizer.tasks}
+    for task in tasks:
+        check_labels(directory, utt_ids, values[task.name], task)
+    num_samples_N = parse_lengths(directory / LENGTHS, utt_ids, columns[LENGTHS])
+    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values)
     check_length(directory, utterances, long_audio)
     return utterances
 
 
-def check_labels(directory: Path, data: kaldi.DataDir, tasks: Sequence[Task]) -> None:
+def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> np.ndarray:
+    """int64 (N,)"""
+    num_samples_N = np.zeros(len(column), dtype=np.int64)
+    for index, value in enumerate(column):
+        try:
+            num_samples_N[index] = int(value)
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}: {utt_ids[index]}: {value!r} is no number of samples; run stage 1") from None
+    return num_samples_N
+
+
+def check_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> None:
     """UserError for a label that is outside its task's; text and what has no label pass."""
-    for task in tasks:
-        for utt_id, value in data.get(task.table, {}).items():
-            if task.kind != "text" and value:
-                try:
-                    task.index(value)
-                except UserError as error:
-                    raise UserError(f"{directory}: {utt_id}: {error}") from None
-
-
-def check_length(directory: Path, utterances: Sequence[Utterance], long_audio: str) -> None:
-    """Whisper's encoder reads 30 s: longer audio is an error, or is named and cut when it is loaded."""
-    long = {utt.utt_id: utt.num_samples / SAMPLE_RATE for utt in utterances if utt.num_samples > MAX_SAMPLES}
-    if not long:
+    if task.kind == "text":
         return
-    names = first_few(f"{utt_id} ({seconds:.1f} s)" for utt_id, seconds in long.items())
+    for value in sorted(set(column) - {""}):
+        try:
+            task.index(value)
+        except UserError as error:
+            first = next(utt_id for utt_id, other in zip(utt_ids, column) if other == value)
+            raise UserError(f"{directory}: {first}: {error}") from None
+
+
+def check_length(directory: Path, utterances: Utterances, long_audio: str) -> None:
+    """Whisper's encoder reads 30 s: longer audio is an error, or is named and cut when it is loaded."""
+    long = np.flatnonzero(utterances.num_samples_N > MAX_SAMPLES)
+    if not len(long):
+        return
+    seconds_N = utterances.num_samples_N / SAMPLE_RATE
+    names = first_few(f"{utterances.utt_ids[index]} ({seconds_N[index]:.1f} s)" for index in long)
     if long_audio == "error":
         raise UserError(
             f"{directory}: {len(long)} utterances are longer than the {MAX_SECONDS} s that Whisper reads: {names}; "
@@ -89,7 +123,7 @@ def collate(utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: i
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [
         [
-            IGNORE if task.kind == "text" or utt.values[task.name] == "" else task.index(utt.values[task.name])
+            IGNORE if task.kind == "text" or not utt.values[task.name] else task.index(utt.values[task.name])
             for task in tokenizer.tasks
         ]
         for utt in utterances
@@ -130,21 +164,24 @@ def stack(rows: Sequence, padding: float, dtype: torch.dtype) -> torch.Tensor:
     return result
 
 
-def bucketed(num_samples: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+def bucketed(num_samples_N: np.ndarray, batch_size: int, seed: int) -> list[list[int]]:
     """One epoch: every index once, in batches of similar length, in random order; the same for the same seed."""
     random = np.random.default_rng(seed)
-    order = random.permutation(len(num_samples))
+    order = random.permutation(len(num_samples_N))
     batches = []
     for start in range(0, len(order), POOL * batch_size):
-        pool = sorted(order[start : start + POOL * batch_size].tolist(), key=num_samples.__getitem__)
-        batches += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+        pool = order[start : start + POOL * batch_size]
+        batches += cut(pool[np.argsort(num_samples_N[pool], kind="stable")], batch_size)
     return [batches[index] for index in random.permutation(len(batches))]
 
 
-def by_length(num_samples: Sequence[int], batch_size: int) -> list[list[int]]:
+def by_length(num_samples_N: np.ndarray, batch_size: int) -> list[list[int]]:
     """Every index once, longest first: for validation and decoding, where order does not matter."""
-    order = sorted(range(len(num_samples)), key=lambda index: -num_samples[index])
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return cut(np.argsort(-num_samples_N, kind="stable"), batch_size)
+
+
+def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
+    return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
 
 
 class Batches(torch.utils.data.Dataset):
@@ -168,8 +205,10 @@ def load(
 ) -> Iterator[Batch]:
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one)."""
     batches = Batches(utterances, plan, tokenizer, max_target)
+    # Forked, workers share the columns and the plan; by any other method each would be sent a copy.
+    how = {"num_workers": num_workers, "multiprocessing_context": "fork"} if num_workers else {}
     # A UserError that crosses from a worker as an exception would arrive wrapped in its traceback.
-    for item in DataLoader(batches, batch_size=None, num_workers=num_workers):
+    for item in DataLoader(batches, batch_size=None, **how):
         if isinstance(item, UserError):
             raise item
         yield item

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -133,10 +134,13 @@ def shorten(value: Any) -> str:
 def digest(directory: Path) -> str:
     """sha256 over the names and contents of a directory's own files (tables, not the audio below it)."""
     total = hashlib.sha256()
-    for path in sorted(directory.rglob("[!.]*")):
-        if path.is_file() and path.suffix != ".wav":
-            total.update(f"{path.relative_to(directory)}\0".encode())
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+    paths = []
+    for above, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if name != kaldi.AUDIO and not name.startswith(".")]
+        paths += [Path(above, name) for name in names if not name.startswith(".")]
+    for path in sorted(paths):
+        total.update(f"{path.relative_to(directory)}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 

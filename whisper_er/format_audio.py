@@ -69,8 +69,8 @@ def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: in
             "or have them run with --allow_pipes true"
         )
     with kaldi.replace_dir(out_dir) as new:
-        (new / "wav").mkdir()
-        work = partial(_format_recording, wav_dir=new / "wav", final_dir=out_dir / "wav")
+        (new / kaldi.AUDIO).mkdir()
+        work = partial(_format_recording, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO)
         done = Formatted({}, {}, [])
         for part in _map(work, _recordings(data), nj):
             done.update(part)
@@ -84,11 +84,11 @@ def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: in
         tables |= {"wav.scp": done.wav_scp, "utt2num_samples": done.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
-        written = len(list((new / "wav").iterdir()))
+        written = len(list((new / kaldi.AUDIO).iterdir()))
     hours = sum(map(int, done.num_samples.values())) / SAMPLE_RATE / 3600
     print(
         f"{data_dir} -> {out_dir}: {len(done.wav_scp)} utterances, {hours:.2f} hours; "
-        f"{len(done.wav_scp) - written} kept as they are, {written} written to {out_dir / 'wav'}"
+        f"{len(done.wav_scp) - written} kept as they are, {written} written to {out_dir / kaldi.AUDIO}"
     )
 
 

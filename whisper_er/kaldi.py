@@ -9,15 +9,18 @@ empty transcript or, in `utt2<task>`, an utterance that has no label.
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from whisper_er.errors import UserError
+from whisper_er.packed import PackedStrings
 
 Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table
+Columns = dict[str, PackedStrings]  # file name -> values in the order of the ids
 
+AUDIO = "wav"  # a dump directory's folder of the audio that format_data wrote
 TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
 ID = re.compile(r"[^\s/.-][^\s/]*")  # ids become file names and words of a line
 ID_RULE = "an id holds no white space and no '/', and does not start with '.' or '-'"
@@ -57,8 +60,6 @@ def write_table(path: Path, table: Table) -> None:
 
 def read_dir(path: Path) -> DataDir:
     """Read all of wav.scp, segments, text and utt2* that exist."""
-    if not path.is_dir():
-        raise UserError(f"{path}: no such data directory")
     data = {name: read_table(path / name) for name in _table_names(path)}
     if not data:
         raise UserError(f"{path}: not a data directory: it has none of wav.scp, text, utt2*")
@@ -117,25 +118,59 @@ def validate(path: Path, data: DataDir, tasks: Sequence[str] = ()) -> None:
 
     Required are wav.scp and utt2spk, `text` for the task asr, `utt2<task>` for any other; the order of lines is free.
     """
-    for name in ("wav.scp", "utt2spk", *("text" if task == "asr" else f"utt2{task}" for task in tasks)):
-        if name not in data:
-            raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
-    utt_ids = utterances(data)
-    if not utt_ids:
-        raise UserError(f"{path}: the set is empty: it lists no utterance")
-    wanted = set(utt_ids)
+    _require(path, data, tasks)
     source = path / ("segments" if "segments" in data else "wav.scp")
+    utt_ids = _sorted_ids(path, data[source.name])
     for name, table in data.items():
-        file = path / name
-        _reject(file, [key for key in table if not ID.fullmatch(key)], f"bad ids; {ID_RULE}")
-        if name in ("wav.scp", "utt2spk"):
-            _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
-        if path / name == source or (name == "wav.scp" and "segments" in data):
-            continue
-        _reject(file, [key for key in utt_ids if key not in table], f"ids of {source} are missing; list every id")
-        _reject(file, [key for key in table if key not in wanted], f"ids are not in {source}; remove or add them")
+        recordings = name == "wav.scp" and "segments" in data
+        _validate_table(path / name, table, source, None if recordings else utt_ids)
     if "segments" in data:
         _validate_segments(source, data)
+
+
+def read_columns(path: Path, names: Collection[str], tasks: Sequence[str] = ()) -> tuple[PackedStrings, Columns]:
+    """The ids in C order, and the values of the tables `names`, as far as they exist, in the order of the ids.
+
+    For directories without segments. All tables are validated as `validate` does it, but one is held at a time: those
+    of a million utterances together take 2 GB.
+    """
+    present = sorted(_table_names(path), key="wav.scp".__ne__)  # it comes first: the others are checked against it
+    _require(path, present, tasks)
+    if "segments" in present:
+        raise UserError(f"{path / 'segments'}: allowed are whole files; run stage 1 (format_data), which cuts segments")
+    source, utt_ids, columns = path / "wav.scp", [], {}
+    for name in present:
+        table = read_table(path / name)
+        utt_ids = utt_ids or _sorted_ids(path, table)
+        _validate_table(path / name, table, source, utt_ids)
+        if name in names:
+            columns[name] = PackedStrings(table[utt_id] for utt_id in utt_ids)
+        del table  # before the next one is read
+    return PackedStrings(utt_ids), columns
+
+
+def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> None:
+    for name in ("wav.scp", "utt2spk", *("text" if task == "asr" else f"utt2{task}" for task in tasks)):
+        if name not in names:
+            raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
+
+
+def _sorted_ids(path: Path, table: Table) -> list[str]:
+    if not table:
+        raise UserError(f"{path}: the set is empty: it lists no utterance")
+    return sorted(table)
+
+
+def _validate_table(file: Path, table: Table, source: Path, utt_ids: list[str] | None) -> None:
+    """utt_ids: those of `source`, which the table must list as well; None where it has ids of its own."""
+    if file.name in ("wav.scp", "utt2spk"):
+        _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
+    if file == source or utt_ids is None or list(table) != utt_ids:
+        _reject(file, [key for key in table if not ID.fullmatch(key)], f"bad ids; {ID_RULE}")
+    if utt_ids is not None and list(table) != utt_ids:
+        wanted = set(utt_ids)
+        _reject(file, [key for key in utt_ids if key not in table], f"ids of {source} are missing; list every id")
+        _reject(file, [key for key in table if key not in wanted], f"ids are not in {source}; remove or add them")
 
 
 def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
@@ -181,6 +216,8 @@ def shared_speakers(a: DataDir, b: DataDir) -> set[str]:
 
 
 def _table_names(path: Path) -> list[str]:
+    if not path.is_dir():
+        raise UserError(f"{path}: no such data directory")
     return sorted(file.name for file in path.iterdir() if TABLE_NAME.fullmatch(file.name) and file.is_file())
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from whisper_er.atomic import write_text
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_state, save_state, save_weights
 from whisper_er.config import OptimConfig, TrainConfig
-from whisper_er.dataset import Utterance, bucketed, load
+from whisper_er.dataset import Utterances, bucketed, load
 from whisper_er.device import autocast
 from whisper_er.errors import UserError, first_few
 from whisper_er.experiment import BEST, STATE, UNTRAINED
@@ -51,7 +50,7 @@ class Trainer:
         )
         self.progress = Progress()
 
-    def run(self, train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
+    def run(self, train: Utterances, valid: Utterances) -> str:
         """Train until max_steps (0: not at all) or no improvement; returns why it ended."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
@@ -80,17 +79,16 @@ class Trainer:
         log.close()
         return self.progress.finished
 
-    def steps(self, train: Sequence[Utterance]):
+    def steps(self, train: Utterances):
         """The batches of each step and the number of utterances in them, from where training stands until it has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped.
         """
-        num_samples = [utt.num_samples for utt in train]
         small, positions = self.config.batch_size, self.model.max_target
         per_epoch = math.ceil(len(train) / (small * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
-            plan = bucketed(num_samples, small * self.config.accum_grad, self.seed(epoch))[done:]
+            plan = bucketed(train.num_samples_N, small * self.config.accum_grad, self.seed(epoch))[done:]
             parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
             flat = [part for step in parts for part in step]
             batches = load(train, flat, self.tokenizer, positions, self.config.num_workers)

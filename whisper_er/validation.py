@@ -7,7 +7,7 @@ import torch
 
 from whisper_er import metrics
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.dataset import Utterance, by_length, load
+from whisper_er.dataset import Utterances, by_length, load
 from whisper_er.device import autocast
 from whisper_er.models.base import Model
 from whisper_er.task import Task
@@ -24,10 +24,10 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    model: Model, utterances: Sequence[Utterance], tokenizer: Tokenizer, config: TrainConfig, device: torch.device
+    model: Model, utterances: Utterances, tokenizer: Tokenizer, config: TrainConfig, device: torch.device
 ) -> Validation:
     """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it."""
-    plan = by_length([utt.num_samples for utt in utterances], config.valid_batch_size)
+    plan = by_length(utterances.num_samples_N, config.valid_batch_size)
     loss, found = 0.0, {}
     model.eval()
     for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers):

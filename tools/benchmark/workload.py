@@ -92,7 +92,7 @@ def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **model_opti
 def batches(tokenizer: Tokenizer, batch_size: int, utterances: int) -> Iterator[Batch]:
     """The first batches of an epoch, bucketed by length: noise, and targets of a length that goes with it."""
     seconds = draw_seconds()
-    samples = [round(length * SAMPLE_RATE) for length in seconds]
+    samples = (seconds * SAMPLE_RATE).round().astype(int)
     random = np.random.default_rng(1)
     for indices in bucketed(samples, batch_size, seed=0)[: max(1, utterances // batch_size)]:
         waves = [random.standard_normal(samples[i], dtype=np.float32) * 0.1 for i in indices]

@@ -49,7 +49,7 @@ def main() -> None:
     utterances = read_utterances(
         args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
     )
-    plan = by_length([utt.num_samples for utt in utterances], config.batch_size)
+    plan = by_length(utterances.num_samples_N, config.batch_size)
     batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers)
     start = time.monotonic()
     predictions: list[Prediction] = []
@@ -58,7 +58,7 @@ def main() -> None:
             predictions += found
             bar.update(len(found))
     seconds = time.monotonic() - start
-    audio = sum(utt.num_samples for utt in utterances) / SAMPLE_RATE
+    audio = utterances.num_samples_N.sum() / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
 
     how = {"model": str(Path(os.path.realpath(args.exp_dir / args.model)).name), **asdict(config)}
@@ -70,9 +70,8 @@ def write_hypotheses(
     out_dir: Path, data_dir: Path, predictions: list[Prediction], recognizer: Recognizer, how: dict
 ) -> None:
     """A data directory of the predictions, their posteriors, and how they came about."""
-    reference = kaldi.read_dir(data_dir)
     with kaldi.replace_dir(out_dir) as directory:
-        kaldi.write_table(directory / "utt2spk", reference["utt2spk"])
+        kaldi.write_table(directory / "utt2spk", kaldi.read_table(data_dir / "utt2spk"))
         for task in recognizer.tokenizer.tasks:
             kaldi.write_table(directory / task.table, {item.utt_id: item.values[task.name] for item in predictions})
         with open(directory / POSTERIORS, "w", encoding="utf-8") as file:

@@ -57,7 +57,7 @@ def main() -> None:
     write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
-        if unlabelled := sum(not utt.values[task.name] for utt in train):
+        if unlabelled := train.values[task.name].num_empty():
             print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
     print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, {device}")
     print(f"training ended: {trainer.run(train, valid)}")
