@@ -40,7 +40,9 @@ def updates(
     for _ in range(2):
         micro_batches, size = next(steps)
         sizes.append([len(batch) for batch in micro_batches])
-        losses.append(trainer.step(micro_batches, size, Sums(len(tokenizer.tasks), 0)))
+        sums = Sums(0)
+        trainer.step(micro_batches, size, sums)
+        losses.append(sums.means([task.name for task in tokenizer.tasks])["loss"])
         weights.append(torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()]))
     full, rest = [batch_size] * accum_grad, [batch_size] * (6 // batch_size) + [6 % batch_size] * (6 % batch_size > 0)
     assert sorted(sizes, key=sum) == [rest, full]

@@ -23,7 +23,7 @@ def test_padded_to_30_s_the_encoder_is_that_of_transformers(bpe_tokens):
     waves = [sound(12345, 0), sound(480_000, 1)]
     states_BTD, mask_BT = audio_encoder(*stacked(waves))
     features = WhisperFeatureExtractor()(waves, sampling_rate=16000, return_tensors="pt").input_features
-    assert mask_BT.shape == (2, 1500) and mask_BT.all()
+    assert states_BTD.shape[:2] == (2, 1500) and mask_BT is None
     torch.testing.assert_close(states_BTD, audio_encoder.encoder(features).last_hidden_state, atol=1e-4, rtol=0)
 
 

@@ -18,8 +18,9 @@ LOGITS_V = torch.tensor([0.5, 0.25, 0.25]).log()
 def loss_of(target, task, num_tasks, normalize):
     target_BL, task_BL = torch.tensor(target), torch.tensor(task)
     logits_BLV = LOGITS_V.expand(*target_BL.shape, -1) + 7.0  # the softmax does not see a constant
-    logits_NV = logits_BLV[target_BL != IGNORE]
-    loss_B, nll_BK, count_BK = serial_mtl_loss(logits_NV, target_BL, task_BL, num_tasks, normalize)
+    learned_N = (target_BL.flatten() != IGNORE).nonzero()[:, 0]
+    logits_NV = logits_BLV.flatten(0, 1)[learned_N]
+    loss_B, nll_BK, count_BK = serial_mtl_loss(logits_NV, target_BL, task_BL, learned_N, num_tasks, normalize)
     return (loss_B / LN2).tolist(), (nll_BK / LN2).tolist(), count_BK.tolist()
 
 
@@ -50,9 +51,9 @@ def test_a_task_without_tokens_adds_nothing_and_does_not_disturb_its_neighbour_i
 
 def test_an_utterance_without_any_label_has_a_gradient_of_zero():
     logits = torch.randn(1, 2, 3, requires_grad=True)
-    target_BL = torch.full((1, 2), IGNORE)
-    logits_NV = logits[target_BL != IGNORE]
-    loss_B, _, _ = serial_mtl_loss(logits_NV, target_BL, torch.zeros(1, 2, dtype=torch.long), 2)
+    target_BL, none_N = torch.full((1, 2), IGNORE), torch.zeros(0, dtype=torch.long)
+    logits_NV = logits.flatten(0, 1)[none_N]
+    loss_B, _, _ = serial_mtl_loss(logits_NV, target_BL, torch.zeros(1, 2, dtype=torch.long), none_N, 2)
     loss_B.sum().backward()
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 

@@ -62,6 +62,7 @@ def contents(exp_dir: Path) -> dict[str, object]:
     found["metrics.jsonl"] = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
     for entry in found["metrics.jsonl"]:
         entry.pop("utterances_per_second", None)
+        entry.pop("waiting_for_data", None)
     found["state.pt"] = str(torch.load(exp_dir / "state.pt", weights_only=True)["progress"])
     return found
 

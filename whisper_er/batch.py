@@ -1,7 +1,8 @@
 """Batch: the one thing that data and models share."""
 
-import dataclasses
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -10,15 +11,17 @@ IGNORE = -100  # a position or a label that is not learned
 
 @dataclass
 class Batch:
-    """Utterances side by side. Axes: B utterances, S samples, L target tokens, K tasks.
+    """Utterances side by side. Axes: B utterances, S samples, L target tokens, K tasks, N learned positions.
 
     utt_ids:    B ids.
     wave_BS:    float32, 16 kHz mono in [-1, 1], zeros after the end.
-    samples_B:  int64, true lengths in samples.
+    samples_B:  int64, true lengths in samples; always on the CPU, since shapes and masks hang on it, and to read them
+                from a GPU is to wait for it.
     input_BL:   int64, what the decoder reads: prefix and target, shifted; any token at padding.
     target_BL:  int64, what it is to say next; IGNORE at prefix and padding.
     task_BL:    int64 in [0, K): the task that each target token belongs to; 0 where ignored.
     label_BK:   int64, index into the task's labels; IGNORE for text and where there is no label.
+    learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it.
     """
 
     utt_ids: list[str]
@@ -28,15 +31,26 @@ class Batch:
     target_BL: torch.Tensor
     task_BL: torch.Tensor
     label_BK: torch.Tensor
+    learned_N: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learned_N = (self.target_BL.flatten() != IGNORE).nonzero()[:, 0]
 
     def __len__(self) -> int:
         return len(self.utt_ids)
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device."""
-        moved = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), torch.Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        """The batch on another device, without waiting for it where the batch is pinned."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU fetches by itself; DataLoader calls this."""
+        return self.each(torch.Tensor.pin_memory)
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """A copy with every tensor but samples_B changed."""
+        changed = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor) and name != "samples_B":
+                setattr(changed, name, change(value))
+        return changed

@@ -201,14 +201,22 @@ class Batches(torch.utils.data.Dataset):
 
 
 def load(
-    utterances: Sequence[Utterance], plan: list[list[int]], tokenizer: Tokenizer, max_target: int, num_workers: int
+    utterances: Sequence[Utterance],
+    plan: list[list[int]],
+    tokenizer: Tokenizer,
+    max_target: int,
+    num_workers: int,
+    device: torch.device,
 ) -> Iterator[Batch]:
-    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one)."""
+    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one).
+
+    On the CPU, but pinned for a GPU to fetch if that is the device.
+    """
     batches = Batches(utterances, plan, tokenizer, max_target)
     # Forked, workers share the columns and the plan; by any other method each would be sent a copy.
     how = {"num_workers": num_workers, "multiprocessing_context": "fork"} if num_workers else {}
     # A UserError that crosses from a worker as an exception would arrive wrapped in its traceback.
-    for item in DataLoader(batches, batch_size=None, **how):
+    for item in DataLoader(batches, batch_size=None, pin_memory=device.type == "cuda", **how):
         if isinstance(item, UserError):
             raise item
         yield item

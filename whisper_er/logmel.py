@@ -70,7 +70,8 @@ class LogMel(torch.nn.Module):
 
     @torch.no_grad()
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns mel_BFN (float32; 0 after an utterance's end, as the convolutions want it) and frames_B (int64)."""
+        """samples_B on the CPU. Returns mel_BFN (float32; 0 after an utterance's end, as the convolutions want it) and
+        frames_B (int64, on the CPU)."""
         frames_B = self.pad.frames(samples_B)
         longest = int(frames_B.max())
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
@@ -87,8 +88,12 @@ class LogMel(torch.nn.Module):
             mel_BFN = (self.filters.T @ power_BPN).clamp(min=1e-10).log10()
         mel_BFN = torch.maximum(mel_BFN, mel_BFN.amax(dim=(1, 2), keepdim=True) - 8.0)
         mel_BFN = (mel_BFN[..., :longest] + 4.0) / 4.0
-        inside_BN = torch.arange(longest, device=wave_BS.device) < frames_B[:, None]
-        return mel_BFN * inside_BN[:, None], frames_B
+        return mel_BFN * inside(frames_B, longest, wave_BS.device)[:, None], frames_B
+
+
+def inside(length_B: torch.Tensor, longest: int, device: torch.device) -> torch.Tensor:
+    """bool (B, longest) on the device: True up to each length."""
+    return torch.arange(longest, device=device) < length_B.to(device, non_blocking=True)[:, None]
 
 
 def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugmentConfig) -> torch.Tensor:
@@ -96,11 +101,12 @@ def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugm
     if not (config.time_masks or config.freq_masks):
         return mel_BFN
     num_bins, longest = mel_BFN.shape[1:]
+    frames_B = frames_B.to(mel_BFN.device, non_blocking=True)
     mean_B11 = (mel_BFN.sum((1, 2)) / (frames_B * num_bins))[:, None, None]
     bins = torch.full_like(frames_B, num_bins)
     time_BN = random_bands(frames_B, (frames_B * config.time_width).floor(), longest, config.time_masks)
     freq_BF = random_bands(bins, bins.clamp(max=config.freq_width), num_bins, config.freq_masks)
-    inside_BN = torch.arange(longest, device=mel_BFN.device) < frames_B[:, None]
+    inside_BN = inside(frames_B, longest, mel_BFN.device)
     masked = (time_BN[:, None, :] | freq_BF[:, :, None]) & inside_BN[:, None, :]
     return torch.where(masked, mean_B11, mel_BFN)
 

@@ -1,6 +1,7 @@
 """What a training run reports: plain lines, metrics.jsonl and TensorBoard."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import torch
 
 from whisper_er.atomic import write_text
+from whisper_er.errors import UserError, first_few
 from whisper_er.models.base import Output
 
 
@@ -46,19 +48,38 @@ class TrainLog:
 
 
 class Sums:
-    """What is logged, summed since the last log line or validation."""
+    """What is logged, since the last log line or validation; until it is asked for nothing waits for the device."""
 
-    def __init__(self, num_tasks: int, first_step: int) -> None:
-        self.loss, self.utterances, self.start, self.first_step = 0.0, 0, time.monotonic(), first_step
-        self.nll_K, self.count_K = torch.zeros(num_tasks), torch.zeros(num_tasks)
+    def __init__(self, first_step: int) -> None:
+        self.first_step, self.start = first_step, time.monotonic()
+        self.waited = 0.0  # seconds in which training had no batch to work on
+        self.outputs: list[tuple[int, list[str], torch.Tensor]] = []  # step, utt_ids, loss and sums per task
 
-    def add(self, output: Output, utterances: int) -> None:
-        self.loss += float(output.loss.detach())
-        self.utterances += utterances
-        self.nll_K += output.nll_K.cpu()
-        self.count_K += output.count_K.cpu()
+    def add(self, step: int, output: Output, utt_ids: list[str]) -> None:
+        numbers = torch.cat([output.loss.detach()[None], output.nll_K, output.count_K])
+        self.outputs.append((step, utt_ids, numbers))
+
+    def check_finite(self) -> None:
+        """UserError that names the step and the utterances of the first loss that is NaN or infinite."""
+        if not self.outputs:
+            return
+        for (step, utt_ids, _), loss in zip(self.outputs, self.numbers()[:, 0].tolist()):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"step {step}: the loss is {loss} on {first_few(utt_ids)}: lower optim.lr or set optim.grad_clip, "
+                    "and look at these utterances"
+                )
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
         """loss: nats per utterance; loss_<task>: nats per token of the task."""
-        per_task = {f"loss_{name}": float(nll / max(n, 1)) for name, nll, n in zip(names, self.nll_K, self.count_K)}
-        return {"loss": self.loss / self.utterances, **per_task}
+        loss, *rest = self.numbers().sum(0).tolist()
+        nll_K, count_K = rest[: len(names)], rest[len(names) :]
+        per_task = {f"loss_{name}": nll / max(count, 1) for name, nll, count in zip(names, nll_K, count_K)}
+        return {"loss": loss / self.num_utterances(), **per_task}
+
+    def numbers(self) -> torch.Tensor:
+        """float64 (micro-batches, 1 + 2 K) on the CPU."""
+        return torch.stack([numbers for _, _, numbers in self.outputs]).cpu().double()
+
+    def num_utterances(self) -> int:
+        return sum(len(utt_ids) for _, utt_ids, _ in self.outputs)

@@ -3,8 +3,10 @@
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,13 +16,15 @@ from whisper_er.checkpoint import load_state, save_state, save_weights
 from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
 from whisper_er.device import autocast
-from whisper_er.errors import UserError, first_few
+from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.progress import progress_bar
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
 from whisper_er.validation import Validation, selecting_task, validate
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,23 +62,24 @@ class Trainer:
         log.say(resumed)
         if self.config.max_steps == 0 and not self.progress.finished:
             self.keep_untrained()
-        sums = Sums(len(self.task_names), self.progress.step)
+        sums = Sums(self.progress.step)
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
-        for micro_batches, size in self.steps(train):
-            loss = self.step(micro_batches, size, sums)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        for (micro_batches, size), waited in timed(self.steps(train)):
+            sums.waited += waited
+            self.step(micro_batches, size, sums)
             bar.update()
             step = self.progress.step
             if step % self.config.log_interval == 0:
                 self.report(log, sums)
-                sums = Sums(len(self.task_names), step)
+                sums = Sums(step)
             if step % self.config.valid_interval == 0 or step == self.config.max_steps:
+                sums.check_finite()
                 result = validate(self.model, valid, self.tokenizer, self.config, self.device)
                 self.after_validation(result, log)
                 if self.progress.finished:
                     break
-                sums = Sums(len(self.task_names), step)  # a resumed run starts here, and is to log the same
+                sums = Sums(step)  # a resumed run starts here, and is to log the same
         bar.close()
         log.close()
         return self.progress.finished
@@ -91,32 +96,27 @@ class Trainer:
             plan = bucketed(train.num_samples_N, small * self.config.accum_grad, self.seed(epoch))[done:]
             parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
             flat = [part for step in parts for part in step]
-            batches = load(train, flat, self.tokenizer, positions, self.config.num_workers)
+            batches = load(train, flat, self.tokenizer, positions, self.config.num_workers, self.device)
             for step, indices in zip(parts, plan):
                 yield [next(batches) for _ in step], len(indices)
 
-    def step(self, micro_batches: list[Batch], size: int, sums: Sums) -> float:
-        """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches."""
+    def step(self, micro_batches: list[Batch], size: int, sums: Sums) -> None:
+        """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches.
+
+        Nothing here may read a value from the device: a GPU still works on this step while the next one is prepared.
+        """
         torch.manual_seed(self.seed(self.progress.step))  # dropout and SpecAugment, without a state to save
         self.warm_up()
-        total = 0.0
         for batch in micro_batches:
             with autocast(self.device, self.config.dtype):
                 output = self.model(batch.to(self.device))
-            if not torch.isfinite(output.loss):
-                raise UserError(
-                    f"step {self.progress.step + 1}: the loss is {float(output.loss)} on {first_few(batch.utt_ids)}: "
-                    "lower optim.lr or set optim.grad_clip, and look at these utterances"
-                )
             (output.loss / size).backward()
-            total += float(output.loss.detach())
-            sums.add(output, len(batch))
+            sums.add(self.progress.step + 1, output, batch.utt_ids)
         if self.config.optim.grad_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
-        return total / size
 
     def seed(self, number: int) -> int:
         """A seed of its own for each epoch or step of each run."""
@@ -131,13 +131,15 @@ class Trainer:
 
     def report(self, log: TrainLog, sums: Sums) -> None:
         """The means since the last report, the learning rate, and how fast it goes."""
+        sums.check_finite()
         step, last, values = self.progress.step, self.config.max_steps, sums.means(self.task_names)
         seconds, lr = time.monotonic() - sums.start, self.optimizer.param_groups[0]["lr"]
         left = (last - step) * seconds / (step - sums.first_step)  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
-        rate = sums.utterances / seconds
-        log.say(f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, about {left / 60:.1f} min left")
-        log.record(step, "train", values, lr=lr, utterances_per_second=rate)
+        rate, waiting = sums.num_utterances() / seconds, sums.waited / seconds
+        log.say(f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, {waiting:.1%} of the time waiting for data, "
+                f"about {left / 60:.1f} min left")
+        log.record(step, "train", values, lr=lr, utterances_per_second=rate, waiting_for_data=waiting)
 
     def after_validation(self, result: Validation, log: TrainLog) -> None:
         """Keep the checkpoint if it is among the n best, lower the learning rate or stop if nothing improves, save."""
@@ -214,6 +216,14 @@ class Trainer:
         if path.is_file():
             self.list_best()
         return said
+
+
+def timed(items: Iterator[T]) -> Iterator[tuple[T, float]]:
+    """Each item with the seconds that it took to come."""
+    start = time.monotonic()
+    for item in items:
+        yield item, time.monotonic() - start
+        start = time.monotonic()
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:

@@ -28,21 +28,21 @@ def validate(
 ) -> Validation:
     """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it."""
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)
-    loss, found = 0.0, {}
+    losses, found = [], {}
     model.eval()
-    for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers):
+    for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers, device):
         with autocast(device, config.dtype):
             batch = batch.to(device)
             encoded = model.encode(batch)
             predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
             found |= {item.utt_id: item.values for item in predictions}
-            loss += float(model(batch, encoded).loss)
+            losses.append(model(batch, encoded).loss)
     model.train()
     scores = {
         task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])
         for task in tokenizer.tasks
     }
-    return Validation(loss / len(utterances), scores)
+    return Validation(float(torch.stack(losses).double().sum()) / len(utterances), scores)
 
 
 def accuracy(task: Task, pairs: list[tuple[str, str]]) -> float:

@@ -50,7 +50,9 @@ def main() -> None:
         args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
     )
     plan = by_length(utterances.num_samples_N, config.batch_size)
-    batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers)
+    batches = load(
+        utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers, recognizer.device
+    )
     start = time.monotonic()
     predictions: list[Prediction] = []
     with progress_bar(len(utterances), "utt") as bar:

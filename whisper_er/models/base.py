@@ -38,7 +38,8 @@ class Prediction:
     score: float = 0.0
 
 
-Encoded = tuple[torch.Tensor, torch.Tensor]  # states (B, T, D), mask (B, T) that is True inside the utterance
+# States (B, T, D), and a mask (B, T) that is True inside the utterance, None where nothing is padded.
+Encoded = tuple[torch.Tensor, torch.Tensor | None]
 
 
 class Model(torch.nn.Module):

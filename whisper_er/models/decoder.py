@@ -38,7 +38,7 @@ class Past:
         return Past([(key[index_R], value[index_R]) for key, value in self.layers])
 
 
-def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor) -> Cross:
+def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor | None) -> Cross:
     """Project the encoder's states for every layer."""
     layers = []
     for layer in decoder.layers:
@@ -46,7 +46,7 @@ def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, ma
         layers.append(
             (split_heads(attention, attention.k_proj(states_BTD)), split_heads(attention, attention.v_proj(states_BTD)))
         )
-    return Cross(layers, None if bool(mask_BT.all()) else mask_BT[:, None, None, :])
+    return Cross(layers, None if mask_BT is None else mask_BT[:, None, None, :])
 
 
 def decode(

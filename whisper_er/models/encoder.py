@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.config import SpecAugmentConfig
-from whisper_er.logmel import HOP, LogMel, PadRule, spec_augment
+from whisper_er.logmel import HOP, LogMel, PadRule, inside, spec_augment
 
 
 class AudioEncoder(torch.nn.Module):
@@ -21,8 +21,8 @@ class AudioEncoder(torch.nn.Module):
         encoder.embed_positions.requires_grad_(False)  # sinusoids, frozen in Whisper; from_pretrained thaws them
         self.config = encoder.config
 
-    def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns states_BTD and mask_BT (bool, True inside the utterance)."""
+    def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """samples_B on the CPU. Returns states_BTD and mask_BT (bool, True inside; None where nothing is padded)."""
         mel_BFN, frames_B = self.logmel(wave_BS, samples_B)
         if self.training:
             mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
@@ -40,20 +40,21 @@ def real_frames(samples_B: torch.Tensor) -> torch.Tensor:
 
 def encode(
     encoder: WhisperEncoder, mel_BFN: torch.Tensor, frames_B: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run the encoder on features that are 0 after each utterance's end, which is what a convolution's own padding is.
 
-    frames_B: int64, even, at most twice the encoder's positions. Returns states_BTD and mask_BT (bool).
+    frames_B: int64, on the CPU, even, at most twice the encoder's positions. Returns states_BTD and mask_BT (bool, or
+    None where nothing is padded).
     """
-    inside_BN = torch.arange(mel_BFN.shape[2], device=mel_BFN.device) < frames_B[:, None]
     # No mask in between: frames_B is even, so that conv2's last window within an utterance ends on its last frame.
     hidden_BDN = F.gelu(encoder.conv1(mel_BFN))
     hidden_BTD = F.gelu(encoder.conv2(hidden_BDN)).transpose(1, 2)
-    mask_BT = inside_BN[:, ::2]
     hidden_BTD = hidden_BTD + encoder.embed_positions.weight[: hidden_BTD.shape[1]]
     hidden_BTD = F.dropout(hidden_BTD, encoder.dropout, encoder.training)
     # No mask where nothing is padded: attention then takes its fast path.
-    attention_mask = None if bool(mask_BT.all()) else mask_BT[:, None, None, :]
+    padded = bool((frames_B < mel_BFN.shape[2]).any())
+    mask_BT = inside(frames_B // 2, hidden_BTD.shape[1], mel_BFN.device) if padded else None
+    mask_B11T = mask_BT[:, None, None, :] if padded else None
     for layer in encoder.layers:
-        hidden_BTD = layer(hidden_BTD, attention_mask)
+        hidden_BTD = layer(hidden_BTD, mask_B11T)
     return encoder.layer_norm(hidden_BTD), mask_BT

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.errors import UserError
+from whisper_er.logmel import inside
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.ssl_encoder import SslEncoder
@@ -36,9 +37,9 @@ class EncoderClassifier(Model):
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """One (B, C) per task."""
         states_BTD, _ = encoded or self.encode(batch)
-        real_B1 = self.audio_encoder.own_frames(batch.samples_B)[:, None]
-        mask_BT = torch.arange(states_BTD.shape[1], device=states_BTD.device) < real_B1
-        pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B1
+        real_B = self.audio_encoder.own_frames(batch.samples_B).to(states_BTD.device, non_blocking=True)
+        mask_BT = inside(real_B, states_BTD.shape[1], states_BTD.device)
+        pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B[:, None]
         return [head(pooled_BD).float() for head in self.heads.values()]
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:

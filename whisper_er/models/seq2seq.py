@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import WhisperModel
 
-from whisper_er.batch import IGNORE, Batch
+from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, ModelConfig
 from whisper_er.grammar import Grammar
 from whisper_er.logmel import PadRule
@@ -38,9 +38,9 @@ class WhisperER(Model):
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
         hidden_BLD, _ = decode(self.decoder, batch.input_BL, cross)
-        logits_NV = self.logits(hidden_BLD[batch.target_BL != IGNORE])
+        logits_NV = self.logits(hidden_BLD.flatten(0, 1)[batch.learned_N])
         loss_B, nll_BK, count_BK = serial_mtl_loss(
-            logits_NV, batch.target_BL, batch.task_BL, len(self.tokenizer.tasks), self.normalize_loss
+            logits_NV, batch.target_BL, batch.task_BL, batch.learned_N, len(self.tokenizer.tasks), self.normalize_loss
         )
         return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
 
@@ -66,7 +66,7 @@ class WhisperER(Model):
             self.logits(hidden_BLD[:, -1]),
             step,
             self.grammar_for(config).to(device),
-            self.max_tokens(batch.samples_B, config.maxlenratio),
+            self.max_tokens(batch.samples_B, config.maxlenratio).to(device),
             config.beam_size,
             config.length_penalty,
         )

@@ -25,6 +25,7 @@ class SslEncoder(torch.nn.Module):
 
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns states_BTD and mask_BT (bool, True inside the utterance)."""
+        samples_B = samples_B.to(wave_BS.device, non_blocking=True)
         if self.config.do_normalize:
             wave_BS = normalize(wave_BS, samples_B)
         missing = self.frames_to_samples(1) - wave_BS.shape[1]
