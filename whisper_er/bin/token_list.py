@@ -54,7 +54,9 @@ def main() -> None:
             base = from_whisper(args.whisper_model, args.lang)
         tokenizer = Tokenizer(base, tasks, args.token_type, args.lang)
         for check_set in args.check_sets:
-            check_labels(check_set, kaldi.read_dir(check_set), tasks)
+            utt_ids, columns = kaldi.read_columns(check_set, [task.table for task in tasks], names)
+            for task in tasks:
+                check_labels(check_set, utt_ids, columns[task.table], task)
         tokenizer.save(directory)
     for task, ids in zip(tasks, tokenizer.task_ids):
         print(f"{task.name} ({task.kind}): {' '.join(f'{t}={i}' for t, i in zip(task.tokens, ids)) or 'text'}")
