@@ -11,6 +11,7 @@ setup(
         "transformers>=5.0",
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
+        "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)
         "soundfile",  # audio files, alone or inside an ark
         "sentencepiece",
         "jiwer",
@@ -23,7 +24,7 @@ setup(
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
-        # kaldiio, scikit-learn and scipy: independent arks, scores, intervals and tests to check ours against
-        "test": ["pytest", "ruff", "kaldiio", "scikit-learn", "scipy"],
+        # scikit-learn and scipy: independent scores, intervals and tests to check ours against
+        "test": ["pytest", "ruff", "scikit-learn", "scipy"],
     },
 )

@@ -82,6 +82,28 @@ def test_channels_are_averaged(tmp_path):
     assert soundfile.info(data["wav.scp"]["a"]).subtype == "PCM_16"
 
 
+@pytest.mark.parametrize("audio_format", ["wav.ark", "flac.ark"])
+@pytest.mark.parametrize("nj", [1, 3])
+def test_an_ark_holds_the_samples_of_the_files(tmp_path, audio_format, nj):
+    random = np.random.default_rng(0)
+    entries, waves = {}, {}
+    for number in range(25):
+        waves[f"ü{number:02}"] = random.integers(-9000, 9000, 200 + number, dtype=np.int16)
+        entries[f"ü{number:02}"] = wav(tmp_path / f"{number}.wav", waves[f"ü{number:02}"])
+    source = write_data(tmp_path / "data", entries)
+    options = ["--nj", nj, "--audio_format", audio_format]
+    result = run_entry_point("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "0 kept as they are, 25 written" in result.stdout
+    arks = sorted((tmp_path / "dump" / "wav").iterdir())
+    assert all(path.suffix == ".ark" for path in arks) and len(arks) == (1 if nj == 1 else 13)  # 25 / 24, rounded up: 2
+    written = kaldi.read_table(tmp_path / "dump" / "wav.scp")
+    for utt_id, samples in waves.items():
+        np.testing.assert_array_equal(load_audio(written[utt_id], utt_id) * 32768, samples)
+    read = {utt_id: array for path in arks for utt_id, (_, array) in kaldiio.load_ark(str(path))}
+    assert {key: (array * 32768).tolist() for key, array in read.items()} == {key: wave.tolist() for key, wave in waves.items()}
+
+
 @pytest.mark.parametrize("nj", [1, 2])
 def test_segments_are_cut_at_their_samples(tmp_path, nj):
     ramp = np.arange(32000, dtype=np.int16)

@@ -185,17 +185,15 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset):
-    """The i-th list of indices as a Batch; what is wrong with the user's data comes back as a value, see `load`."""
+    """Utterances at a list of indices as a Batch; what is wrong with the user's data comes back as a value: as an
+    exception it would cross from a worker wrapped in its traceback."""
 
-    def __init__(self, utterances: Sequence[Utterance], plan: list[list[int]], tokenizer: Tokenizer, max_target: int):
-        self.utterances, self.plan, self.tokenizer, self.max_target = utterances, plan, tokenizer, max_target
+    def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int):
+        self.utterances, self.tokenizer, self.max_target = utterances, tokenizer, max_target
 
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, index: int) -> Batch | UserError:
+    def __getitem__(self, indices: list[int]) -> Batch | UserError:
         try:
-            return collate([self.utterances[i] for i in self.plan[index]], self.tokenizer, self.max_target)
+            return collate([self.utterances[index] for index in indices], self.tokenizer, self.max_target)
         except UserError as error:
             return error
 
@@ -212,11 +210,11 @@ def load(
 
     On the CPU, but pinned for a GPU to fetch if that is the device.
     """
-    batches = Batches(utterances, plan, tokenizer, max_target)
-    # Forked, workers share the columns and the plan; by any other method each would be sent a copy.
+    # Forked, workers share the columns; by any other method each would be sent a copy. The plan stays here: as the
+    # sampler it sends them the indices of one batch at a time.
     how = {"num_workers": num_workers, "multiprocessing_context": "fork"} if num_workers else {}
-    # A UserError that crosses from a worker as an exception would arrive wrapped in its traceback.
-    for item in DataLoader(batches, batch_size=None, pin_memory=device.type == "cuda", **how):
+    batches = Batches(utterances, tokenizer, max_target)
+    for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **how):
         if isinstance(item, UserError):
             raise item
         yield item

@@ -1,7 +1,8 @@
 """Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
 
 Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. What has
-another rate, several channels, segments or a command is written to <out_dir>/wav/<utterance>.wav (16-bit PCM).
+another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; into arks,
+everything is.
 """
 
 import io
@@ -20,6 +21,7 @@ import soundfile
 
 from whisper_er import kaldi
 from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples
+from whisper_er.audio_writer import AudioWriter
 from whisper_er.errors import UserError
 
 OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals
@@ -51,10 +53,12 @@ class Formatted:
         self.errors.extend(other.errors)
 
 
-def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: int = 1) -> None:
+def format_data(
+    data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: int = 1, audio_format: str = "wav"
+) -> None:
     """Write the dump directory out_dir, whole or not at all; UserError that names the utterances without usable audio.
 
-    nj: processes. With allow_pipes the commands in wav.scp are run, by bash.
+    nj: processes. With allow_pipes the commands in wav.scp are run, by bash. audio_format: see audio_writer.FORMATS.
     """
     if nj < 1:
         raise UserError(f"--nj {nj}: allowed is 1 or more")
@@ -70,7 +74,9 @@ def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: in
         )
     with kaldi.replace_dir(out_dir) as new:
         (new / kaldi.AUDIO).mkdir()
-        work = partial(_format_recording, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO)
+        work = partial(
+            _format_chunk, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO, audio_format=audio_format
+        )
         done = Formatted({}, {}, [])
         for part in _map(work, _recordings(data), nj):
             done.update(part)
@@ -84,11 +90,11 @@ def format_data(data_dir: Path, out_dir: Path, allow_pipes: bool = False, nj: in
         tables |= {"wav.scp": done.wav_scp, "utt2num_samples": done.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
-        written = len(list((new / kaldi.AUDIO).iterdir()))
+    kept = sum(entry == data["wav.scp"].get(utt_id) for utt_id, entry in done.wav_scp.items())
     hours = sum(map(int, done.num_samples.values())) / SAMPLE_RATE / 3600
     print(
         f"{data_dir} -> {out_dir}: {len(done.wav_scp)} utterances, {hours:.2f} hours; "
-        f"{len(done.wav_scp) - written} kept as they are, {written} written to {out_dir / kaldi.AUDIO}"
+        f"{kept} kept as they are, {len(done.wav_scp) - kept} written to {out_dir / kaldi.AUDIO}"
     )
 
 
@@ -104,17 +110,30 @@ def _recordings(data: kaldi.DataDir) -> list[Recording]:
 
 def _map(work: Callable, recordings: list[Recording], nj: int) -> Iterable[Formatted]:
     if nj == 1:
-        yield from map(work, recordings)
+        yield work(0, recordings)
         return
+    size = math.ceil(len(recordings) / (8 * nj))
+    chunks = [recordings[start : start + size] for start in range(0, len(recordings), size)]
     with ProcessPoolExecutor(nj) as pool:
-        yield from pool.map(work, recordings, chunksize=math.ceil(len(recordings) / (8 * nj)))
+        yield from pool.map(work, range(len(chunks)), chunks)
 
 
-def _format_recording(recording: Recording, wav_dir: Path, final_dir: Path) -> Formatted:
-    """Keep the entry, or write its utterances to wav_dir, which will be final_dir."""
+def _format_chunk(
+    number: int, recordings: list[Recording], wav_dir: Path, final_dir: Path, audio_format: str
+) -> Formatted:
+    """Recordings one after the other; what is written goes to wav_dir, which will be final_dir."""
+    done = Formatted({}, {}, [])
+    with AudioWriter(wav_dir, final_dir, audio_format, f"audio.{number + 1}") as writer:
+        for recording in recordings:
+            done.update(_format_recording(recording, writer))
+    return done
+
+
+def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
+    """Keep the entry, or write its utterances."""
     done = Formatted({}, {}, [])
     try:
-        if not recording.entry.endswith("|") and None in recording.segments.values():
+        if not writer.ark and not recording.entry.endswith("|") and None in recording.segments.values():
             info = audio_info(recording.entry, recording.name)
             if (info.sample_rate, info.channels) == (SAMPLE_RATE, 1):
                 return Formatted({recording.name: recording.entry}, {recording.name: str(info.num_samples)}, [])
@@ -126,8 +145,7 @@ def _format_recording(recording: Recording, wav_dir: Path, final_dir: Path) -> F
                 except UserError as error:
                     done.errors.append(str(error))
                     continue
-                soundfile.write(wav_dir / f"{utt_id}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-                done.wav_scp[utt_id] = str(final_dir / f"{utt_id}.wav")
+                done.wav_scp[utt_id] = writer.write(utt_id, samples)
                 done.num_samples[utt_id] = str(len(samples))
     except UserError as error:  # the recording itself: none of its utterances can be used
         done.errors.append(str(error))

@@ -49,9 +49,9 @@ def main() -> None:
     ours_per_second = rows[1][1]
     print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, beam {args.beam_size}, "
           f"{args.tokens} tokens, pad {args.pad}")
-    report([[*rows[0], "ours is faster by"], *([*row, ours_per_second / row[1]] for row in rows[1:])],
-           {"benchmark": "decode", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
-            "beam_size": args.beam_size, "tokens": args.tokens, "pad": args.pad})
+    report({"benchmark": "decode", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
+            "beam_size": args.beam_size, "tokens": args.tokens, "pad": args.pad},
+           systems=[[*rows[0], "ours is faster by"], *([*row, ours_per_second / row[1]] for row in rows[1:])])
 
 
 def transformers_generate(args, prepared) -> list:

@@ -26,9 +26,8 @@ ser_args="valid_interval=30 n_best=2 num_workers=0" # further changes to the con
 table_only=false       # only print the table of what has been scored
 ## end of options
 
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-cd "${top}/egs/TEMPLATE/ser1"
-. ./utils/parse_options.sh
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../../egs/TEMPLATE/ser1/utils/parse_options.sh
 parse_options "$@"
 
 cell() {  # cell CORPUS SYSTEM PAD
@@ -36,7 +35,7 @@ cell() {  # cell CORPUS SYSTEM PAD
     if [ "$2" == conventional ]; then
         options=(--whisper_model "${encoder_model}" --tasks emotion --ser_config conf/train_conventional.yaml)
     fi
-    "${top}/egs/$1/ser1/run.sh" --corpus_dir "${!1}" --expdir exp/padding --ser_tag "$2_${3// /}" \
+    "../../egs/$1/ser1/run.sh" --corpus_dir "${!1}" --expdir exp/padding --ser_tag "$2_${3// /}" \
         --folds "${!folds}" --ser_args "'model.pad=$3' max_steps=${!steps} ${ser_args}" "${options[@]}"
 }
 

@@ -82,8 +82,8 @@ def main() -> None:
         rows += [peer.row(), ["ours is faster by", rows[1][1] / peer.row()[1], *[""] * 4]]
     print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
           f"{100 * padding:.1f} % is padding")
-    report(rows, {"benchmark": "train", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
-                  "pad": args.pad, "padding": padding})
+    report({"benchmark": "train", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
+            "pad": args.pad, "padding": padding}, systems=rows)
 
 
 if __name__ == "__main__":

@@ -47,18 +47,22 @@ class Vocabulary:
     def find(self, token: str) -> int | None:
         return None
 
+    def encode(self, text: str) -> list[int]:
+        return list(map(int, text.split()))
+
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(map(str, ids))
 
 
-def options(description: str, utterances: int) -> argparse.ArgumentParser:
+def options(description: str, utterances: int | list[int]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base", help="tiny, base, small, medium, large-v3 (random weights of that "
                         "size), or a directory that transformers reads (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
                         help="bfloat16: products, by autocast; weights stay float32 (%(default)s)")
-    parser.add_argument("--utterances", type=int, default=utterances, help="how many are timed (%(default)s)")
+    several = {"nargs": "+"} if isinstance(utterances, list) else {}
+    parser.add_argument("--utterances", type=int, default=utterances, help="how many (%(default)s)", **several)
     parser.add_argument("--batch_size", type=int, default=16, help="%(default)s")
     parser.add_argument("--pad", default="none", help="our pad rule: none, +1, 30s ... (%(default)s)")
     return parser
@@ -115,9 +119,14 @@ def seconds_of(call: Callable[[], object], device: str) -> float:
     """Wall-clock time of one call, until the device has done its work."""
     start = time.perf_counter()
     call()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done its work."""
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def machine(device: str) -> str:
@@ -128,11 +137,13 @@ def machine(device: str) -> str:
     return f"{model}, {torch.get_num_threads()} threads"
 
 
-def report(rows: Sequence[Sequence[object]], facts: dict) -> None:
-    """Print a table, its first row the head, and last one line of JSON."""
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    for row in cells:
-        print("  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]))
-    rows_by_name = {str(row[0]): dict(zip(map(str, rows[0][1:]), row[1:])) for row in rows[1:]}
-    print(json.dumps(facts | {"torch": torch.__version__, "rows": rows_by_name}))
+def report(facts: dict, **tables: list[list]) -> None:
+    """Print tables, the first row of each its head, and last one line of JSON."""
+    for rows in tables.values():
+        cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        for row in cells:
+            print(row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:])), sep="  ")
+        print()
+    named = {name: [dict(zip(head, row)) for row in rows] for name, (head, *rows) in tables.items()}
+    print(json.dumps(facts | {"torch": torch.__version__} | named))

@@ -6,6 +6,7 @@ python -m whisper_er.bin.format_data --data_dir data/all --out_dir dump/all --nj
 import argparse
 from pathlib import Path
 
+from whisper_er.audio_writer import FORMATS
 from whisper_er.bin import run
 from whisper_er.format_audio import format_data
 
@@ -18,8 +19,11 @@ def main() -> None:
     parser.add_argument("--out_dir", type=Path, required=True, help="appears, or is replaced, whole")
     parser.add_argument("--allow_pipes", choices=("true", "false"), default="false", help="run wav.scp's `command |`")
     parser.add_argument("--nj", type=int, default=1, help="processes")
+    parser.add_argument(
+        "--audio_format", choices=FORMATS, default="wav", help="what is written; into an ark: everything (%(default)s)"
+    )
     args = parser.parse_args()
-    format_data(args.data_dir, args.out_dir, args.allow_pipes == "true", args.nj)
+    format_data(args.data_dir, args.out_dir, args.allow_pipes == "true", args.nj, args.audio_format)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ train_set=train        # set to train on
 valid_set=valid        # set that chooses the model
 test_sets="test"       # sets to decode and score
 valid_split=session    # with folds, what validates: session (the fold after the test fold) or random:<share>
+audio_format=wav       # how stage 1 writes audio: wav, flac, or everything into arks, wav.ark or flac.ark
 allow_pipes=false      # let wav.scp hold commands (they are run as you)
 allow_shared_speakers=false # let training, validation and test share speakers
 
@@ -133,12 +134,13 @@ stage_1() {  # data prep
 
     for set_name in "${raw_sets[@]}"; do
         run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
-        options="allow_pipes=${allow_pipes}"
+        options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
         up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
         "${train_cmd[@]}" --num_threads 1 --name format_data "${dumpdir}/log/${set_name}.log" \
             python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
-            --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}"
+            --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}" \
+            --audio_format "${audio_format}"
         mark "${dumpdir}/${set_name}/.made_with" "${options}"
     done
 

@@ -9,6 +9,8 @@ check_options() {
     [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
     [[ ${token_type} == whisper || ${token_type} == bpe || ${token_type} == none ]] \
         || usage_error "--token_type is '${token_type}'; it must be whisper, bpe or none"
+    [[ ${audio_format} =~ ^(wav|flac)(\.ark)?$ ]] \
+        || usage_error "--audio_format is '${audio_format}'; it must be wav, flac, wav.ark or flac.ark"
     [ -z "${encoder_model}" ] || [ -z "${whisper_model}" ] \
         || usage_error "--encoder_model and --whisper_model are both given; an experiment has one of them"
     [[ ${valid_split} == session || ${valid_split} =~ ^random:0?\.[0-9]+$ ]] \

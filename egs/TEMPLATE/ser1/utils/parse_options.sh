@@ -46,8 +46,9 @@ check_option_value() {  # check_option_value NAME DEFAULT VALUE
 
 parse_options() {
     # Locals start with po_: the options themselves are the script's variables and must not be shadowed.
-    local po_block po_names po_known po_name po_value po_near
-    po_block=$(sed -n '/^## options/,/^## end of options/p' "${BASH_SOURCE[1]}")
+    local po_block po_names po_known po_name po_value po_near po_script=${BASH_SOURCE[1]}
+    [ -f "${po_script}" ] || po_script=${po_script##*/}  # the script has gone to its own directory
+    po_block=$(sed -n '/^## options/,/^## end of options/p' "${po_script}")
     po_names=$(sed -n 's/^\([a-z][a-z0-9_]*\)=.*/\1/p' <<<"${po_block}")
     po_known=" ${po_names//$'\n'/ } "
     while [ $# -gt 0 ]; do

@@ -1,0 +1,160 @@
+"""Data: how long a dump directory takes to open and to give its first batch, in what memory, and how fast batches come.
+
+    tools/venv/bin/python tools/benchmark/data.py --utterances 10000 100000 1000000
+    tools/venv/bin/python tools/benchmark/data.py --utterances 10000 --steps 20 --model tiny
+
+Opening is what stage 3 does before its first step, in a process of its own for every size: digests and speakers for the
+experiment directory, tables read and validated, the plan of an epoch, the first batch. Memory is what the process and
+its workers hold together at their tenth batch, pages that they share counted once. All entries of wav.scp lie in arks of
+1000 utterances in all; a million would take 150 GB.
+Reading: batches of 16 of these 1000, as single files and as arks, in the processor's cache. --steps: training on them
+with --model, and the share of its time that waits for data.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from workload import TASKS, Vocabulary, draw_seconds, hf_whisper, machine, options, our_whisper, report, synchronize
+
+from whisper_er import kaldi
+from whisper_er.audio import SAMPLE_RATE
+from whisper_er.audio_writer import FORMATS, AudioWriter
+from whisper_er.config import TrainConfig
+from whisper_er.dataset import LENGTHS, bucketed, load, read_utterances
+from whisper_er.experiment import describe
+from whisper_er.tokenizer import Tokenizer
+from whisper_er.train_log import Sums
+from whisper_er.trainer import Trainer, timed
+
+RECORDED = 1000
+
+
+def main() -> None:
+    parser = options(__doc__, utterances=[10_000, 100_000])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="reading processes (%(default)s)")
+    parser.add_argument("--steps", type=int, default=0, help="of training with --model, on the smallest (%(default)s)")
+    args = parser.parse_args()
+    print(f"{machine(args.device)}; batch {args.batch_size}")
+    tables = {}
+    with TemporaryDirectory() as directory:
+        root = Path(directory)
+        entries = {audio_format: record(root / audio_format, audio_format) for audio_format in FORMATS}
+        tables["opening"] = [["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB",
+                              "with workers MB"]]
+        for number in args.utterances:
+            write_dump(root / str(number), number, entries["wav.ark"])
+            for workers in args.workers:
+                tables["opening"].append(
+                    [number, workers, *apart(opening, root / str(number), workers, args.batch_size)])
+        tables["reading"] = [["audio in", *(f"{workers} workers, utt/s" for workers in args.workers)]]
+        for audio_format in FORMATS:
+            dump = root / f"{audio_format}.dump"
+            write_dump(dump, RECORDED, entries[audio_format])
+            rates = [reading(dump, workers, args.batch_size) for workers in args.workers]
+            tables["reading"].append([audio_format, *rates])
+        if args.steps:
+            tables["training"] = [["workers", "utt/s", "waiting for data, %"]]
+            for workers in args.workers:
+                tables["training"].append([workers, *training(args, root / str(args.utterances[0]), workers)])
+    report({"benchmark": "data", "device": machine(args.device), "model": args.model, "dtype": args.dtype}, **tables)
+
+
+def record(directory: Path, audio_format: str) -> list[tuple[str, int]]:
+    """RECORDED utterances of noise: their entries of wav.scp and samples."""
+    directory.mkdir()
+    random, entries = np.random.default_rng(0), []
+    with AudioWriter(directory, directory, audio_format, "audio") as writer:
+        for index, seconds in enumerate(draw_seconds()[:RECORDED]):
+            samples = random.standard_normal(round(seconds * SAMPLE_RATE), dtype=np.float32) * 0.05
+            entries.append((writer.write(f"utt{index:04}", samples), len(samples)))
+    return entries
+
+
+def write_dump(directory: Path, number: int, entries: list[tuple[str, int]]) -> None:
+    """A dump directory of `number` utterances that go round the recorded ones, spoken by a thousand people."""
+    random = np.random.default_rng(1)
+    words = [" ".join(map(str, random.integers(0, 50000, max(1, samples // 5000)))) for _, samples in entries]
+    utt_ids = [f"utt{index:09}" for index in range(number)]
+    values = {
+        "wav.scp": [entry for entry, _ in entries], LENGTHS: [str(samples) for _, samples in entries], "text": words,
+        "utt2spk": [f"speaker{index:04}" for index in range(len(entries))],
+        **{task.table: task.labels for task in TASKS[1:]},
+    }  # fmt: skip
+    directory.mkdir()
+    for name, column in values.items():
+        kaldi.write_table(directory / name, {utt_id: column[i % len(column)] for i, utt_id in enumerate(utt_ids)})
+
+
+def apart(call: Callable, *args) -> list:
+    """Its result, from a fresh process: peak memory is a process's own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, *args).result()
+
+
+def opening(dump: Path, workers: int, batch_size: int) -> list[float]:
+    """Seconds of each part and of all, and MB: the process's own peak, and with workers at the tenth batch."""
+    started = time.perf_counter()
+    tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
+    describe(TrainConfig(), {"train_set": dump, "valid_set": dump})
+    utterances = read_utterances(dump, tokenizer, "truncate")
+    read = time.perf_counter()
+    plan = bucketed(utterances.num_samples_N, batch_size, seed=1)
+    planned = time.perf_counter()
+    batches = load(utterances, plan, tokenizer, 448, workers, torch.device("cpu"))
+    next(batches)
+    first = time.perf_counter()
+    for _ in range(9):
+        next(batches)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    together = held("self") + sum(held(str(child.pid)) for child in multiprocessing.active_children())
+    return [read - started, planned - read, first - planned, first - started, peak, together]
+
+
+def held(pid: str) -> float:
+    """MB of a process, a page that n processes share counted as 1/n."""
+    line = next(line for line in Path("/proc", pid, "smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1]) / 1000
+
+
+def reading(dump: Path, workers: int, batch_size: int) -> float:
+    """Utterances a second, from the start of the workers on, in the second of two rounds."""
+    tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
+    utterances = read_utterances(dump, tokenizer, "truncate")
+    for _ in range(2):
+        start = time.perf_counter()
+        for _ in load(utterances, bucketed(utterances.num_samples_N, batch_size, seed=1), tokenizer, 448, workers,
+                      torch.device("cpu")):
+            pass
+    return len(utterances) / (time.perf_counter() - start)
+
+
+def training(args, dump: Path, workers: int) -> list[float]:
+    """Utterances a second, and the percentage of the time in which no batch was ready; the first step is not counted."""
+    device = torch.device(args.device)
+    model = our_whisper(hf_whisper(args.model), args.pad).to(device).train()
+    config = TrainConfig(batch_size=args.batch_size, num_workers=workers, dtype=args.dtype)
+    with TemporaryDirectory() as exp_dir:
+        trainer = Trainer(model, model.tokenizer, config, Path(exp_dir), device)
+        steps = timed(trainer.steps(read_utterances(dump, model.tokenizer, "truncate")))
+        waited = number = 0
+        for index, ((micro_batches, size), seconds) in zip(range(args.steps + 1), steps):
+            trainer.step(micro_batches, size, Sums(0))
+            if not index:
+                synchronize(args.device)
+                start = time.perf_counter()
+                continue
+            waited, number = waited + seconds, number + size
+        synchronize(args.device)
+        taken = time.perf_counter() - start
+    return [number / taken, 100 * waited / taken]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Where stage 1 writes audio: a file per utterance, or Kaldi arks of many, which spare the file system millions."""
+
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import soundfile
+
+from whisper_er.audio import SAMPLE_RATE
+
+FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
+
+
+class AudioWriter:
+    """Write 16-bit audio into `directory`, which will be `final_dir` when all is written. A context manager.
+
+    name: of the ark, if the format has one; what runs at the same time has another.
+    """
+
+    def __init__(self, directory: Path, final_dir: Path, audio_format: str, name: str) -> None:
+        self.codec, _, ark = audio_format.partition(".")
+        self.directory, self.final_dir, self.ark_name = directory, final_dir, f"{name}.ark"
+        self.ark = open(directory / self.ark_name, "wb") if ark else None
+
+    def __enter__(self) -> "AudioWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.ark:
+            self.ark.close()
+
+    def write(self, utt_id: str, samples: np.ndarray) -> str:
+        """float32 (samples,) at SAMPLE_RATE; returns the entry of wav.scp."""
+        if not self.ark:
+            name = f"{utt_id}.{self.codec}"
+            soundfile.write(self.directory / name, samples, SAMPLE_RATE, subtype="PCM_16")
+            return str(self.final_dir / name)
+        start = self.ark.tell() + len(f"{utt_id} ".encode())
+        how = {"format": self.codec, "subtype": "PCM_16"}
+        kaldiio.save_ark(
+            self.ark, {utt_id: (samples, SAMPLE_RATE)}, write_function="soundfile", write_kwargs=how
+        )
+        return f"{self.final_dir / self.ark_name}:{start}"
