@@ -8,7 +8,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
-        "transformers>=5.0",
+        "transformers>=5.23",
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
         "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)

@@ -48,6 +48,7 @@ class OptimConfig:
     lr_factors: dict[str, float] = field(default_factory=dict)  # part of a parameter's name -> factor on lr
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     weight_decay: float = 0.01
+    first_moment: Literal["float32", "bfloat16"] = "float32"  # bfloat16: 2 bytes a parameter less
     grad_clip: float = 0.0  # largest norm of the whole gradient; 0: off
     warmup_steps: int = 0
     plateau_factor: float = 0.1
@@ -73,6 +74,7 @@ class TrainConfig:
     accum_grad: int = 1  # forward passes per step
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
+    activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio; 0: the training process reads
     log_interval: int = 20  # steps between log lines
     seed: int = 1

@@ -38,10 +38,11 @@ def read_table(path: Path) -> Table:
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
         if not line or line[0].isspace():
             raise UserError(f"{path}: line {number} has no id; each line is `id value`, without blank lines")
-        key, *value = line.split(maxsplit=1)
+        parts = line.split(maxsplit=1)
+        key = parts[0]
         if key in table:
             raise UserError(f"{path}: duplicate id {key!r} in line {number}; each id is listed once")
-        table[key] = value[0].rstrip() if value else ""
+        table[key] = parts[1].rstrip() if len(parts) > 1 else ""
     return table
 
 

@@ -1,6 +1,6 @@
 """Many strings in two arrays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -25,6 +25,13 @@ class PackedStrings(Sequence[str]):
     def __getitem__(self, index: int) -> str:
         index = range(len(self))[index]  # from the end too; IndexError outside
         return self.bytes_X[self.start_N1[index] : self.start_N1[index + 1]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        """All strings, several times as fast as one by one."""
+        together, start = self.bytes_X.tobytes(), 0
+        for end in self.start_N1[1:].tolist():
+            yield together[start:end].decode()
+            start = end
 
     def num_empty(self) -> int:
         """How many strings are empty."""

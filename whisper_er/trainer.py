@@ -13,12 +13,13 @@ import torch
 from whisper_er.atomic import write_text
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_state, save_state, save_weights
-from whisper_er.config import OptimConfig, TrainConfig
+from whisper_er.config import TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
 from whisper_er.device import autocast
 from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, STATE, UNTRAINED
 from whisper_er.models.base import Model
+from whisper_er.optimizer import make_optimizer
 from whisper_er.progress import progress_bar
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
@@ -224,25 +225,3 @@ def timed(items: Iterator[T]) -> Iterator[tuple[T, float]]:
     for item in items:
         yield item, time.monotonic() - start
         start = time.monotonic()
-
-
-def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, one group per entry of lr_factors that a parameter's name contains, and the rest."""
-    groups: dict[str, list[torch.nn.Parameter]] = {"": [], **{key: [] for key in config.lr_factors}}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[next((key for key in config.lr_factors if key in name), "")].append(parameter)
-    unused = [key for key in config.lr_factors if not groups[key]]
-    if unused:
-        raise UserError(f"optim.lr_factors: no parameter's name contains '{unused[0]}'")
-    factors = {"": 1.0, **config.lr_factors}
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": config.lr * factors[key], "full_lr": config.lr * factors[key]}
-            for key, parameters in groups.items()
-            if parameters
-        ],
-        betas=tuple(config.betas),
-        weight_decay=config.weight_decay,
-        fused=True,  # one pass over each tensor: the default on CPU makes several
-    )

@@ -4,11 +4,11 @@
     tools/venv/bin/python tools/benchmark/data.py --utterances 10000 --steps 20 --model tiny
 
 Opening is what stage 3 does before its first step, in a process of its own for every size: digests and speakers for the
-experiment directory, tables read and validated, the plan of an epoch, the first batch. Memory is what the process and
-its workers hold together at their tenth batch, pages that they share counted once. All entries of wav.scp lie in arks of
-1000 utterances in all; a million would take 150 GB.
-Reading: batches of 16 of these 1000, as single files and as arks, in the processor's cache. --steps: training on them
-with --model, and the share of its time that waits for data.
+experiment directory, the tables of the training set and of a validation set of a tenth of it read and validated, the
+plan of an epoch, the first batch. Memory is what the process and its workers hold together at their tenth batch, pages
+that they share counted once. All entries of wav.scp lie in an ark of 1000 utterances; of a million it would have 150 GB.
+Reading: batches of 16 of these 1000, as single files and in arks, after a round that brings them into memory. --steps:
+training with --model, and the share of its time that waits for data.
 """
 
 import multiprocessing
@@ -50,6 +50,7 @@ def main() -> None:
                               "with workers MB"]]
         for number in args.utterances:
             write_dump(root / str(number), number, entries["wav.ark"])
+            write_dump(root / f"{number}.valid", number // 10, entries["wav.ark"])
             for workers in args.workers:
                 tables["opening"].append(
                     [number, workers, *apart(opening, root / str(number), workers, args.batch_size)])
@@ -102,8 +103,9 @@ def opening(dump: Path, workers: int, batch_size: int) -> list[float]:
     """Seconds of each part and of all, and MB: the process's own peak, and with workers at the tenth batch."""
     started = time.perf_counter()
     tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
-    describe(TrainConfig(), {"train_set": dump, "valid_set": dump})
-    utterances = read_utterances(dump, tokenizer, "truncate")
+    valid = dump.with_suffix(".valid")
+    describe(TrainConfig(), {"train_set": dump, "valid_set": valid})
+    utterances, _ = read_utterances(dump, tokenizer, "truncate"), read_utterances(valid, tokenizer, "truncate")
     read = time.perf_counter()
     plan = bucketed(utterances.num_samples_N, batch_size, seed=1)
     planned = time.perf_counter()
@@ -136,7 +138,7 @@ def reading(dump: Path, workers: int, batch_size: int) -> float:
 
 
 def training(args, dump: Path, workers: int) -> list[float]:
-    """Utterances a second, and the percentage of the time in which no batch was ready; the first step is not counted."""
+    """Utterances a second, and the percentage of the time in which no batch was ready, from the second step on."""
     device = torch.device(args.device)
     model = our_whisper(hf_whisper(args.model), args.pad).to(device).train()
     config = TrainConfig(batch_size=args.batch_size, num_workers=workers, dtype=args.dtype)

@@ -44,6 +44,8 @@ def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer
 
 
 def assemble(config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer) -> Model:
+    if config.activation_checkpointing:
+        backbone.activation_checkpointing_enable({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
         return EncoderClassifier(SslEncoder(backbone), tokenizer.tasks)

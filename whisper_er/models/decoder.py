@@ -5,9 +5,11 @@ Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D w
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperDecoderLayer
 
 
@@ -61,9 +63,11 @@ def decode(
     assert not said or input_RL.shape[1] == 1
     positions = decoder.embed_positions.weight[said : said + input_RL.shape[1]]
     hidden = F.dropout(decoder.embed_tokens(input_RL) + positions, decoder.dropout, decoder.training)
-    now = []
+    run, now = decoder_layer, []
+    if decoder.gradient_checkpointing and decoder.training:
+        run = partial(checkpoint, decoder_layer, use_reentrant=False)
     for index, layer in enumerate(decoder.layers):
-        hidden, cache = decoder_layer(
+        hidden, cache = run(
             layer, hidden, past.layers[index] if said else None, cross.layers[index], cross.mask_B11T
         )
         now.append(cache)
