@@ -1,5 +1,6 @@
 """Weights as safetensors, written whole or not at all; the mean of several."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from safetensors.torch import save_file
 
 from whisper_er.atomic import replace
 from whisper_er.errors import UserError
+
+CHUNK = 2**22  # elements that are averaged at a time
 
 
 def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -48,15 +51,28 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The mean of the checkpoints, tensor by tensor, summed in float64 and returned in their own dtype.
+    """The mean of the checkpoints, summed in float64 and returned in their own dtype.
 
-    One tensor is held at a time besides the result, whatever the number of checkpoints.
+    A few rows of one tensor are held at a time besides the result, whatever the number and size of the checkpoints.
     """
-    files = [open_weights(path) for path in paths]
-    result = {}
-    for name in files[0].keys():
-        total = files[0].get_tensor(name).double()
-        for file in files[1:]:
-            total += file.get_tensor(name)
-        result[name] = (total / len(files)).to(files[0].get_tensor(name).dtype)
+    file = open_weights(paths[0])
+    shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    return {name: mean_tensor(paths, name, shape) for name, shape in shapes.items()}
+
+
+def mean_tensor(paths: Sequence[Path], name: str, shape: list[int]) -> torch.Tensor:
+    rows = max(1, CHUNK // math.prod(shape[1:]))
+    result = torch.empty(shape, dtype=read_rows(paths[0], name, slice(0, 1)).dtype)
+    for start in range(0, shape[0] if shape else 1, rows):
+        part = slice(start, start + rows)
+        total = sum(read_rows(path, name, part).double() for path in paths)
+        (result[part] if shape else result).copy_(total / len(paths))
     return result
+
+
+def read_rows(path: Path, name: str, rows: slice) -> torch.Tensor:
+    """Some rows of a tensor; all of one that has none. The file is opened for them alone: what was read from an open one
+    stays in memory."""
+    with open_weights(path) as file:
+        tensor = file.get_slice(name)
+        return tensor[rows] if tensor.get_shape() else file.get_tensor(name)

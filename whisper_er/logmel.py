@@ -65,7 +65,7 @@ class LogMel(torch.nn.Module):
             norm="slaney",
             mel_scale="slaney",
         )
-        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("filters", torch.tensor(filters, dtype=torch.float32), persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     @torch.no_grad()

@@ -6,7 +6,7 @@
 Opening is what stage 3 does before its first step, in a process of its own for every size: digests and speakers for the
 experiment directory, the tables of the training set and of a validation set of a tenth of it read and validated, the
 plan of an epoch, the first batch. Memory is what the process and its workers hold together at their tenth batch, pages
-that they share counted once. All entries of wav.scp lie in an ark of 1000 utterances; of a million it would have 150 GB.
+that they share counted once. All entries of wav.scp lie in an ark of 1000 utterances: one of a million has 150 GB.
 Reading: batches of 16 of these 1000, as single files and in arks, after a round that brings them into memory. --steps:
 training with --model, and the share of its time that waits for data.
 """

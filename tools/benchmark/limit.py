@@ -10,7 +10,12 @@ from collections.abc import Callable
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+
+ATTENTION = {  # which the counter knows on a GPU only
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}
 
 
 class Products(TorchDispatchMode):
@@ -31,7 +36,7 @@ class Products(TorchDispatchMode):
 
 def record(call: Callable[[], object]) -> tuple[int, Counter]:
     """FLOPs of a call, and its matrix products."""
-    with FlopCounterMode(display=False) as counter, Products() as products:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, Products() as products:
         call()
     return counter.get_total_flops(), products.shapes
 

@@ -38,16 +38,13 @@ class System:
         flops, products = record(lambda: self.step(batch))
         self.seconds += seconds_of(lambda: self.step(batch), self.args.device)
         self.steps, self.utterances, self.flops = self.steps + 1, self.utterances + len(batch), self.flops + flops
-        if not self.args.skip_limit:
-            flops, seconds = run_alone(products, self.args.device)
-            self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
+        flops, seconds = run_alone(products, self.args.device)
+        self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
 
     def row(self) -> list:
-        rate, limit = self.flops / self.seconds, "-"
-        if self.product_seconds:
-            limit = self.product_flops / self.product_seconds
-        return [self.name, self.utterances / self.seconds, self.seconds / self.steps, rate / 1e9,
-                limit if limit == "-" else limit / 1e9, limit if limit == "-" else rate / limit]
+        rate, limit = self.flops / self.seconds, self.product_flops / self.product_seconds
+        return [self.name, self.utterances / self.seconds, self.seconds / self.steps, rate / 1e9, limit / 1e9,
+                rate / limit]
 
 
 class Ours(System):
@@ -65,25 +62,35 @@ class Transformers(System):
 
 def main() -> None:
     parser = options(__doc__, utterances=160)
-    parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time; 0: none (%(default)s)")
-    parser.add_argument("--skip_limit", action="store_true", help="do not run the matrix products on their own")
+    parser.add_argument("--systems", default="ours transformers", help="which are timed (%(default)s)")
+    parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="our encoder's layers by torch.compile(dynamic=True)")
+    parser.add_argument("--activation_checkpointing", action="store_true", help="in our model")
     args = parser.parse_args()
-    ours = Ours("ours", our_whisper(hf_whisper(args.model), args.pad), args)
-    peer = Transformers("transformers, 30 s", hf_whisper(args.model), args) if args.peer_batches else None
-    prepared = list(batches(ours.model.tokenizer, args.batch_size, args.utterances))
+    systems = args.systems.split()
+    whisper = our_whisper(hf_whisper(args.model), args.pad, activation_checkpointing=args.activation_checkpointing)
+    prepared = list(batches(whisper.tokenizer, args.batch_size, args.utterances))
+    for layer in whisper.audio_encoder.encoder.layers if args.compile else ():
+        layer.compile(dynamic=True)
+    ours = Ours("ours", whisper, args) if "ours" in systems else None
+    peer = Transformers("transformers, 30 s", hf_whisper(args.model), args) if "transformers" in systems else None
+    every = max(1, len(prepared) // args.peer_batches)
     for number, batch in enumerate(prepared):
-        ours.time(batch)
-        if number % max(1, len(prepared) // max(1, args.peer_batches)) == 0 and peer and peer.steps < args.peer_batches:
+        if ours:
+            ours.time(batch)
+        if peer and number % every == 0 and peer.steps < args.peer_batches:
             peer.time(batch)
     samples = sum(batch.wave_BS.numel() for batch in prepared)
     padding = 1 - sum(int(batch.samples_B.sum()) for batch in prepared) / samples
-    rows = [["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], ours.row()]
-    if peer:
-        rows += [peer.row(), ["ours is faster by", rows[1][1] / peer.row()[1], *[""] * 4]]
+    rows = [system.row() for system in (ours, peer) if system]
+    if ours and peer:
+        rows.append(["ours is faster by", rows[0][1] / rows[1][1], *[""] * 4])
     print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
           f"{100 * padding:.1f} % is padding")
-    report({"benchmark": "train", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
-            "pad": args.pad, "padding": padding}, systems=rows)
+    facts = {"model": args.model, "device": machine(args.device), "dtype": args.dtype, "pad": args.pad}
+    facts |= {"padding": padding, "compile": args.compile, "activation_checkpointing": args.activation_checkpointing}
+    report({"benchmark": "train"} | facts,
+           systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], *rows])
 
 
 if __name__ == "__main__":

@@ -85,17 +85,20 @@ def hf_whisper(model: str) -> WhisperForConditionalGeneration:
     return WhisperForConditionalGeneration(WhisperConfig(**sizes, decoder_start_token_id=50258))
 
 
-def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **model_options) -> WhisperER:
+def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **train_options) -> WhisperER:
     """Whisper-ER around the same weights; the rows of the task tokens are drawn."""
     tokenizer = Tokenizer(Vocabulary(whisper.config.vocab_size), TASKS, "whisper", "en")
     whisper.model.resize_token_embeddings(tokenizer.size, mean_resizing=False)
-    config = TrainConfig(model=ModelConfig(pad=pad, **model_options))
+    config = TrainConfig(model=ModelConfig(pad=pad), **train_options)
     return assemble(config, whisper.model, tokenizer)
 
 
-def batches(tokenizer: Tokenizer, batch_size: int, utterances: int) -> Iterator[Batch]:
-    """The first batches of an epoch, bucketed by length: noise, and targets of a length that goes with it."""
-    seconds = draw_seconds()
+def batches(tokenizer: Tokenizer, batch_size: int, utterances: int, length: float = 0) -> Iterator[Batch]:
+    """The first batches of an epoch, bucketed by length: noise, and targets of a length that goes with it.
+
+    length: seconds of every utterance; 0: drawn.
+    """
+    seconds = np.full(batch_size, length) if length else draw_seconds()
     samples = (seconds * SAMPLE_RATE).round().astype(int)
     random = np.random.default_rng(1)
     for indices in bucketed(samples, batch_size, seed=0)[: max(1, utterances // batch_size)]:

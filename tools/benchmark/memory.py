@@ -1,0 +1,148 @@
+"""Memory: the peak of a training step under every way to lower it, and that of averaging checkpoints.
+
+    tools/venv/bin/python tools/benchmark/memory.py --model base --average 10
+    tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --computed_only
+    tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --device cuda --dtype bfloat16
+
+A step is on the batch with the longest of --utterances, or on utterances of --seconds each.
+Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
+not in it. Measured, in a process of its own: on a GPU torch's peak of what is allocated; on a CPU how much the process
+grew. Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of
+one.
+"""
+
+import multiprocessing
+import os
+import resource
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from workload import TASKS, Vocabulary, batches, hf_whisper, machine, options, our_whisper, report
+
+from whisper_er.audio import SAMPLE_RATE
+from whisper_er.batch import Batch
+from whisper_er.checkpoint import average, save_weights
+from whisper_er.config import OptimConfig
+from whisper_er.device import autocast
+from whisper_er.optimizer import make_optimizer
+from whisper_er.tokenizer import Tokenizer
+
+WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad
+    "as it is": (False, "float32", 1),
+    "first_moment: bfloat16": (False, "bfloat16", 1),
+    "activation_checkpointing": (True, "float32", 1),
+    "batch_size: 4, accum_grad: 4": (False, "float32", 4),
+    "all three": (True, "bfloat16", 4),
+}
+
+
+def main() -> None:
+    parser = options(__doc__, utterances=3400)
+    parser.add_argument("--seconds", type=float, default=0, help="length of every utterance; 0: drawn (%(default)s)")
+    parser.add_argument("--computed_only", action="store_true", help="measure nothing: what does not fit this machine")
+    parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
+    args = parser.parse_args()
+    seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
+    print(f"{machine(args.device)}; {args.model}, {args.dtype}, {args.batch_size} utterances of up to {seconds:.1f} s, "
+          f"pad {args.pad}; GB = 1e9 bytes")
+    rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
+    for title, way in WAYS.items():
+        parts = computed(args, *way)
+        measured = "-" if args.computed_only else apart(measure, args, *way)
+        ratio = "-" if args.computed_only else measured / parts[-1]
+        rows.append([title, *parts, measured, ratio])
+    tables = {"training": rows}
+    if args.average:
+        size, peak = apart(measure_average, args)
+        tables["averaging"] = [["checkpoints", "one model", "growth", "ratio"], [args.average, size, peak, peak / size]]
+    report({"benchmark": "memory", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
+            "pad": args.pad, "seconds": seconds, "unit": "GB"}, **tables)
+
+
+def longest_batch(args, size: int) -> Batch:
+    tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
+    drawn = batches(tokenizer, size, args.utterances, args.seconds)
+    return max(drawn, key=lambda batch: batch.wave_BS.shape[1])
+
+
+def apart(call, *args):
+    """Its result, from a fresh process: peak memory is a process's own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, *args).result()
+
+
+def prepare(args, checkpointing: bool, first_moment: str):
+    with torch.device(args.device):
+        model = our_whisper(hf_whisper(args.model), args.pad, activation_checkpointing=checkpointing)
+    model = model.train().requires_grad_()  # the tracker knows no frozen weights: 3 MB more
+    return model, make_optimizer(model, OptimConfig(first_moment=first_moment))
+
+
+def two_steps(model, optimizer, batch: Batch, passes: int, args, after=lambda: None) -> None:
+    """The second step is the one that has the optimizer's state from its start."""
+    for _ in range(2):
+        for _ in range(passes):
+            with autocast(torch.device(args.device), args.dtype):
+                loss = model(batch).loss
+            loss.backward()
+            after()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def computed(args, checkpointing: bool, first_moment: str, passes: int) -> list[float]:
+    """GB: weights, optimizer, the rest, all, at the peak."""
+    batch = longest_batch(args, args.batch_size // passes)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model, optimizer = prepare(args, checkpointing, first_moment)
+        batch = batch.each(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=args.device))
+    tracker = MemTracker()
+    tracker.track_external(model, optimizer)
+    with tracker:
+        two_steps(model, optimizer, batch, passes, args, tracker.reset_mod_stats)
+    (peak,) = tracker.get_tracker_snapshot("peak").values()
+    gigabytes = {str(kind).rpartition(".")[2]: size / 1e9 for kind, size in peak.items()}
+    weights, states, everything = gigabytes["PARAM"], gigabytes["OPT"], gigabytes["Total"]
+    return [weights, states, everything - weights - states, everything]
+
+
+def measure(args, checkpointing: bool, first_moment: str, passes: int) -> float:
+    """GB of growth."""
+    batch, before = longest_batch(args, args.batch_size // passes), resident()
+    model, optimizer = prepare(args, checkpointing, first_moment)
+    two_steps(model, optimizer, batch.to(torch.device(args.device)), passes, args)
+    if args.device != "cpu":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return peak_resident() - before
+
+
+def measure_average(args) -> tuple[float, float]:
+    """GB: a model, and the growth. One file under several names: what is read once is not kept."""
+    with TemporaryDirectory(dir=Path.cwd()) as directory:
+        paths = [Path(directory, f"{number}.safetensors") for number in range(args.average)]
+        apart(write_checkpoint, args.model, paths[0])
+        for path in paths[1:]:
+            os.link(paths[0], path)
+        before = resident()
+        save_weights(average(paths), Path(directory, "average.safetensors"))
+        return paths[0].stat().st_size / 1e9, peak_resident() - before
+
+
+def write_checkpoint(model: str, path: Path) -> None:
+    save_weights(our_whisper(hf_whisper(model), "none").state_dict(), path)
+
+
+def resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def peak_resident() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    main()
