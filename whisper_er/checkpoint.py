@@ -71,8 +71,7 @@ def mean_tensor(paths: Sequence[Path], name: str, shape: list[int]) -> torch.Ten
 
 
 def read_rows(path: Path, name: str, rows: slice) -> torch.Tensor:
-    """Some rows of a tensor; all of one that has none. The file is opened for them alone: what was read from an open one
-    stays in memory."""
+    """Some rows of a tensor; all of one that has none. An open file would keep in memory what was read from it."""
     with open_weights(path) as file:
         tensor = file.get_slice(name)
         return tensor[rows] if tensor.get_shape() else file.get_tensor(name)

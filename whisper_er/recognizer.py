@@ -42,6 +42,8 @@ class Recognizer:
 
     def __call__(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""
+        if config.dtype == "float32":
+            self.model.pack()
         for batch in batches:
             with autocast(self.device, config.dtype):
                 predictions = self.model.predict(batch.to(self.device), config)

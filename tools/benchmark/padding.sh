@@ -22,7 +22,7 @@ emodb_folds="1"        # test folds of EmoDB
 ravdess_folds="6"      # test folds of RAVDESS
 emodb_steps=120        # updates of 16 utterances
 ravdess_steps=160      # updates of 16 utterances
-ser_args="valid_interval=30 n_best=2 num_workers=0" # further changes to the configurations
+ser_args="valid_interval=30 n_best=1 num_workers=0" # further changes to the configurations
 table_only=false       # only print the table of what has been scored
 ## end of options
 

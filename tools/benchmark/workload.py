@@ -94,14 +94,17 @@ def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **train_opti
 
 
 def batches(tokenizer: Tokenizer, batch_size: int, utterances: int, length: float = 0) -> Iterator[Batch]:
-    """The first batches of an epoch, bucketed by length: noise, and targets of a length that goes with it.
+    """Batches of an epoch, as bucketed by length: noise, and targets of a length that goes with it.
 
+    As many as `utterances` fill, evenly spaced from the shortest to the longest, so that few have the mean of all.
     length: seconds of every utterance; 0: drawn.
     """
     seconds = np.full(batch_size, length) if length else draw_seconds()
     samples = (seconds * SAMPLE_RATE).round().astype(int)
     random = np.random.default_rng(1)
-    for indices in bucketed(samples, batch_size, seed=0)[: max(1, utterances // batch_size)]:
+    plan = sorted(bucketed(samples, batch_size, seed=0), key=lambda indices: samples[indices].max())
+    wanted = min(len(plan), max(1, utterances // batch_size))
+    for indices in (plan[round((index + 0.5) * len(plan) / wanted - 0.5)] for index in range(wanted)):
         waves = [random.standard_normal(samples[i], dtype=np.float32) * 0.1 for i in indices]
         texts = [random.integers(0, 50000, max(1, round(seconds[i] * TOKENS_PER_SECOND))).tolist() for i in indices]
         gender, emotion, end = tokenizer.task_ids[1], tokenizer.task_ids[2], tokenizer.end

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
+from whisper_er.models.packed_linear import pack_linears
 
 
 @dataclass
@@ -59,6 +60,10 @@ class Model(torch.nn.Module):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         raise NotImplementedError
+
+    def pack(self) -> None:
+        """Make predictions on a CPU in float32 faster; the model can then no longer be trained or saved."""
+        pack_linears(self)
 
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         """Predictions in batch order."""

@@ -15,6 +15,7 @@ from whisper_er.loss import serial_mtl_loss
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.encoder import AudioEncoder, real_frames
+from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.search import Found, beam_search
 from whisper_er.tokenizer import Tokenizer
 
@@ -29,10 +30,18 @@ class WhisperER(Model):
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, normalize_loss
         self.grammar = Grammar(tokenizer)
+        self.packed_output: PackedLinear | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., D) -> (..., V)."""
+        if self.packed_output is not None:
+            return self.packed_output(hidden)
         return F.linear(hidden, self.decoder.embed_tokens.weight)
+
+    def pack(self) -> None:
+        super().pack()
+        if self.packed_output is None and can_pack(self.decoder.embed_tokens.weight):
+            self.packed_output = PackedLinear(self.decoder.embed_tokens.weight)
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         states_BTD, mask_BT = encoded or self.encode(batch)

@@ -1,0 +1,59 @@
+"""On a GPU: the losses and predictions of the CPU, and no step that waits for the device."""
+
+import pytest
+import torch
+from tiny_experiment import write_corpus
+
+from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.dataset import by_length, read_utterances
+from whisper_er.dataset import load as load_batches
+from whisper_er.models.build import build_model
+from whisper_er.tokenizer import load_tokenizer
+from whisper_er.train_log import Sums
+from whisper_er.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+SYSTEMS = [("seq2seq", "token_list"), ("encoder_classifier", "label_list")]
+
+
+def prepare(root, kind: str, token_list: str, device: str):
+    corpus = root / "corpus"
+    if not corpus.exists():
+        write_corpus(corpus)
+    tokenizer = load_tokenizer(corpus / token_list)
+    config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", "model.specaug.time_masks=1"])
+    torch.manual_seed(1)
+    model = build_model(config, tokenizer).to(device)
+    utterances = read_utterances(corpus / "train", tokenizer, "error")
+    return Trainer(model, tokenizer, config, root, torch.device(device)), utterances
+
+
+@pytest.mark.parametrize("kind, token_list", SYSTEMS)
+def test_a_gpu_says_what_the_cpu_says(tmp_path, kind, token_list):
+    losses, predictions = [], []
+    for device in ("cpu", "cuda"):
+        trainer, utterances = prepare(tmp_path, kind, token_list, device)
+        model = trainer.model.eval()
+        plan = by_length(utterances.num_samples_N, 16)
+        (batch,) = load_batches(utterances, plan, trainer.tokenizer, model.max_target, 2, trainer.device)
+        batch = batch.to(trainer.device)
+        with torch.no_grad():
+            losses.append(float(model(batch).loss))
+        predictions.append(model.predict(batch, DecodeConfig()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for on_cpu, on_gpu in zip(*predictions):
+        assert (on_gpu.utt_id, on_gpu.values) == (on_cpu.utt_id, on_cpu.values)
+        assert on_gpu.score == pytest.approx(on_cpu.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind, token_list", SYSTEMS)
+def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list):
+    trainer, utterances = prepare(tmp_path, kind, token_list, "cuda")
+    steps = trainer.steps(utterances)
+    trainer.step(*next(steps), Sums(0))  # makes the optimizer's state
+    micro_batches, size = next(steps)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.step(micro_batches, size, Sums(0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
