@@ -45,7 +45,8 @@ def main() -> None:
     tables = {}
     with TemporaryDirectory() as directory:
         root = Path(directory)
-        entries = {audio_format: record(root / audio_format, audio_format) for audio_format in FORMATS}
+        recorded = min(RECORDED, max(args.utterances))
+        entries = {audio_format: record(root / audio_format, audio_format, recorded) for audio_format in FORMATS}
         tables["opening"] = [["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB",
                               "with workers MB"]]
         for number in args.utterances:
@@ -57,7 +58,7 @@ def main() -> None:
         tables["reading"] = [["audio in", *(f"{workers} workers, utt/s" for workers in args.workers)]]
         for audio_format in FORMATS:
             dump = root / f"{audio_format}.dump"
-            write_dump(dump, RECORDED, entries[audio_format])
+            write_dump(dump, recorded, entries[audio_format])
             rates = [reading(dump, workers, args.batch_size) for workers in args.workers]
             tables["reading"].append([audio_format, *rates])
         if args.steps:
@@ -67,12 +68,12 @@ def main() -> None:
     report({"benchmark": "data", "device": machine(args.device), "model": args.model, "dtype": args.dtype}, **tables)
 
 
-def record(directory: Path, audio_format: str) -> list[tuple[str, int]]:
-    """RECORDED utterances of noise: their entries of wav.scp and samples."""
+def record(directory: Path, audio_format: str, number: int) -> list[tuple[str, int]]:
+    """So many utterances of noise: their entries of wav.scp and samples."""
     directory.mkdir()
     random, entries = np.random.default_rng(0), []
     with AudioWriter(directory, directory, audio_format, "audio") as writer:
-        for index, seconds in enumerate(draw_seconds()[:RECORDED]):
+        for index, seconds in enumerate(draw_seconds()[:number]):
             samples = random.standard_normal(round(seconds * SAMPLE_RATE), dtype=np.float32) * 0.05
             entries.append((writer.write(f"utt{index:04}", samples), len(samples)))
     return entries

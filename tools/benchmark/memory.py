@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
-from workload import TASKS, Vocabulary, batches, hf_whisper, machine, options, our_whisper, report
+from transformers import WhisperForConditionalGeneration
+from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
 
 from whisper_er.audio import SAMPLE_RATE
 from whisper_er.batch import Batch
@@ -77,7 +78,8 @@ def apart(call, *args):
 
 def prepare(args, checkpointing: bool, first_moment: str):
     with torch.device(args.device):
-        model = our_whisper(hf_whisper(args.model), args.pad, activation_checkpointing=checkpointing)
+        whisper = WhisperForConditionalGeneration(hf_config(args.model))
+        model = our_whisper(whisper, args.pad, activation_checkpointing=checkpointing)
     model = model.train().requires_grad_()  # the tracker knows no frozen weights: 3 MB more
     return model, make_optimizer(model, OptimConfig(first_moment=first_moment))
 

@@ -29,6 +29,7 @@ table_only=false       # only print the table of what has been scored
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../../egs/TEMPLATE/ser1/utils/parse_options.sh
 parse_options "$@"
+. ../../egs/TEMPLATE/ser1/path.sh
 
 cell() {  # cell CORPUS SYSTEM PAD
     local folds=$1_folds steps=$1_steps options=(--whisper_model "${whisper_model}" --tasks "gender emotion")
@@ -49,3 +50,4 @@ if [ "${table_only}" == false ]; then
         done
     done
 fi
+python padding.py

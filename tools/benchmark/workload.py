@@ -74,15 +74,21 @@ def draw_seconds() -> np.ndarray:
     return np.random.default_rng(0).lognormal(math.log(MEDIAN), sigma, EPOCH).clip(SHORTEST, LONGEST)
 
 
+def hf_config(model: str) -> WhisperConfig:
+    if Path(model).is_dir():
+        return WhisperConfig.from_pretrained(model)
+    sizes = published_sizes(f"openai/whisper-{model}")
+    if sizes is None:
+        raise SystemExit(f"error: --model {model} is neither a size of Whisper nor a directory")
+    return WhisperConfig(**sizes, decoder_start_token_id=50258)
+
+
 def hf_whisper(model: str) -> WhisperForConditionalGeneration:
     """transformers' model in float32: from a directory, or of the true size with random weights."""
     torch.manual_seed(0)
     if Path(model).is_dir():
         return WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
-    sizes = published_sizes(f"openai/whisper-{model}")
-    if sizes is None:
-        raise SystemExit(f"error: --model {model} is neither a size of Whisper nor a directory")
-    return WhisperForConditionalGeneration(WhisperConfig(**sizes, decoder_start_token_id=50258))
+    return WhisperForConditionalGeneration(hf_config(model))
 
 
 def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **train_options) -> WhisperER:
