@@ -75,7 +75,7 @@ class TrainConfig:
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
-    num_workers: int = 2  # processes that read audio; 0: the training process reads
+    num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     log_interval: int = 20  # steps between log lines
     seed: int = 1
 

@@ -15,7 +15,7 @@ from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_state, save_state, save_weights
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
-from whisper_er.device import autocast
+from whisper_er.device import autocast, reading_processes
 from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, STATE, UNTRAINED
 from whisper_er.models.base import Model
@@ -97,7 +97,8 @@ class Trainer:
             plan = bucketed(train.num_samples_N, small * self.config.accum_grad, self.seed(epoch))[done:]
             parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
             flat = [part for step in parts for part in step]
-            batches = load(train, flat, self.tokenizer, positions, self.config.num_workers, self.device)
+            processes = reading_processes(self.config.num_workers, self.device)
+            batches = load(train, flat, self.tokenizer, positions, processes, self.device)
             for step, indices in zip(parts, plan):
                 yield [next(batches) for _ in step], len(indices)
 

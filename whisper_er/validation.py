@@ -8,7 +8,7 @@ import torch
 from whisper_er import metrics
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import Utterances, by_length, load
-from whisper_er.device import autocast
+from whisper_er.device import autocast, reading_processes
 from whisper_er.models.base import Model
 from whisper_er.task import Task
 from whisper_er.tokenizer import Tokenizer
@@ -30,7 +30,8 @@ def validate(
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)
     losses, found = [], {}
     model.eval()
-    for batch in load(utterances, plan, tokenizer, model.max_target, config.num_workers, device):
+    processes = reading_processes(config.num_workers, device)
+    for batch in load(utterances, plan, tokenizer, model.max_target, processes, device):
         with autocast(device, config.dtype):
             batch = batch.to(device)
             encoded = model.encode(batch)

@@ -28,6 +28,7 @@ from whisper_er.audio import SAMPLE_RATE
 from whisper_er.audio_writer import FORMATS, AudioWriter
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import LENGTHS, bucketed, load, read_utterances
+from whisper_er.device import reading_processes
 from whisper_er.experiment import describe
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums
@@ -62,9 +63,8 @@ def main() -> None:
             rates = [reading(dump, workers, args.batch_size) for workers in args.workers]
             tables["reading"].append([audio_format, *rates])
         if args.steps:
-            tables["training"] = [["workers", "utt/s", "waiting for data, %"]]
-            for workers in args.workers:
-                tables["training"].append([workers, *training(args, root / str(args.utterances[0]), workers)])
+            tables["training"] = [["processes", "utt/s", "waiting for data, %"],
+                                  training(args, root / str(args.utterances[0]))]
     report({"benchmark": "data", "device": machine(args.device), "model": args.model, "dtype": args.dtype}, **tables)
 
 
@@ -138,11 +138,12 @@ def reading(dump: Path, workers: int, batch_size: int) -> float:
     return len(utterances) / (time.perf_counter() - start)
 
 
-def training(args, dump: Path, workers: int) -> list[float]:
-    """Utterances a second, and the percentage of the time in which no batch was ready, from the second step on."""
+def training(args, dump: Path) -> list:
+    """Reading processes, utterances a second, and the percentage of the time in which no batch was ready, from the
+    second step on."""
     device = torch.device(args.device)
     model = our_whisper(hf_whisper(args.model), args.pad).to(device).train()
-    config = TrainConfig(batch_size=args.batch_size, num_workers=workers, dtype=args.dtype)
+    config = TrainConfig(batch_size=args.batch_size, num_workers=max(args.workers), dtype=args.dtype)
     with TemporaryDirectory() as exp_dir:
         trainer = Trainer(model, model.tokenizer, config, Path(exp_dir), device)
         steps = timed(trainer.steps(read_utterances(dump, model.tokenizer, "truncate")))
@@ -156,7 +157,7 @@ def training(args, dump: Path, workers: int) -> list[float]:
             waited, number = waited + seconds, number + size
         synchronize(args.device)
         taken = time.perf_counter() - start
-    return [number / taken, 100 * waited / taken]
+    return [reading_processes(config.num_workers, device), number / taken, 100 * waited / taken]
 
 
 if __name__ == "__main__":

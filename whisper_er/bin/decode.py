@@ -20,7 +20,7 @@ from whisper_er.audio import SAMPLE_RATE
 from whisper_er.bin import run
 from whisper_er.config import DecodeConfig
 from whisper_er.dataset import by_length, load, read_utterances
-from whisper_er.device import choose_device
+from whisper_er.device import choose_device, reading_processes
 from whisper_er.experiment import check_unseen
 from whisper_er.models.base import Prediction
 from whisper_er.parts import POSTERIORS, PROTOCOL
@@ -50,8 +50,9 @@ def main() -> None:
         args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
     )
     plan = by_length(utterances.num_samples_N, config.batch_size)
+    processes = reading_processes(config.num_workers, recognizer.device)
     batches = load(
-        utterances, plan, recognizer.tokenizer, recognizer.model.max_target, config.num_workers, recognizer.device
+        utterances, plan, recognizer.tokenizer, recognizer.model.max_target, processes, recognizer.device
     )
     start = time.monotonic()
     predictions: list[Prediction] = []
