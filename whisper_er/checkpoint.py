@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from whisper_er.atomic import replace
 from whisper_er.errors import UserError
 
-CHUNK = 2**22  # elements that are averaged at a time
+CHUNK = 2**20  # elements that are averaged at a time
 
 
 def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -55,19 +55,22 @@ def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
 
     A few rows of one tensor are held at a time besides the result, whatever the number and size of the checkpoints.
     """
-    file = open_weights(paths[0])
-    shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
-    return {name: mean_tensor(paths, name, shape) for name, shape in shapes.items()}
+    with open_weights(paths[0]) as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    # All of the result before anything is read: what is read in between would leave holes, a third of whisper-base.
+    result = {name: torch.empty(shape, dtype=read_rows(paths[0], name, slice(0, 1)).dtype)
+              for name, shape in shapes.items()}  # fmt: skip
+    for name, tensor in result.items():
+        fill_with_mean(tensor, paths, name)
+    return result
 
 
-def mean_tensor(paths: Sequence[Path], name: str, shape: list[int]) -> torch.Tensor:
-    rows = max(1, CHUNK // math.prod(shape[1:]))
-    result = torch.empty(shape, dtype=read_rows(paths[0], name, slice(0, 1)).dtype)
-    for start in range(0, shape[0] if shape else 1, rows):
+def fill_with_mean(tensor: torch.Tensor, paths: Sequence[Path], name: str) -> None:
+    rows = max(1, CHUNK // math.prod(tensor.shape[1:]))
+    for start in range(0, len(tensor) if tensor.dim() else 1, rows):
         part = slice(start, start + rows)
         total = sum(read_rows(path, name, part).double() for path in paths)
-        (result[part] if shape else result).copy_(total / len(paths))
-    return result
+        (tensor[part] if tensor.dim() else tensor).copy_(total / len(paths))
 
 
 def read_rows(path: Path, name: str, rows: slice) -> torch.Tensor:
