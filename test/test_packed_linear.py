@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
+from test_ssl_encoder import FAMILIES, SECONDS, VARIANTS, classifier, write_model
 from tiny_experiment import write_corpus
+from tiny_whisper import EMOTION, batch_of, write_utterances
 
 from whisper_er.config import DecodeConfig, TrainConfig, load
 from whisper_er.dataset import by_length, read_utterances
@@ -12,7 +14,7 @@ from whisper_er.dataset import load as load_batches
 from whisper_er.device import autocast
 from whisper_er.models.build import build_model
 from whisper_er.models.packed_linear import PackedLinear
-from whisper_er.tokenizer import load_tokenizer
+from whisper_er.tokenizer import NoText, Tokenizer, load_tokenizer
 
 
 @pytest.mark.parametrize("rows", [1, 4, 33])
@@ -28,6 +30,20 @@ def test_it_is_the_linear_layer(rows, with_bias):
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(packed(inputs), linear(inputs))
         assert torch.equal(with_gelu(inputs), torch.nn.functional.gelu(linear(inputs)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_encoders_say_what_they_said(tmp_path, family, variant):
+    write_model(tmp_path / "ssl", family, variant)
+    model, _ = classifier(tmp_path / "ssl")
+    utterances = write_utterances(tmp_path, SECONDS, [{"emotion": "sad"}] * len(SECONDS))
+    batch = batch_of(utterances, Tokenizer(NoText(), [EMOTION], "none", "en"))
+    before = model.predict(batch, DecodeConfig())
+    model.pack()
+    assert any(isinstance(module, PackedLinear) for module in model.modules())
+    for one, other in zip(before, model.predict(batch, DecodeConfig())):
+        assert other.posteriors["emotion"] == pytest.approx(one.posteriors["emotion"], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind, token_list", [("seq2seq", "token_list"), ("encoder_classifier", "label_list")])

@@ -8,6 +8,7 @@ products take 0.85 of their time. For training it is nothing: its weights change
 import torch
 import torch.nn.functional as F
 from transformers.activations import GELUActivation
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
 class PackedLinear(torch.nn.Module):
@@ -41,5 +42,5 @@ def pack_linears(module: torch.nn.Module) -> None:
             setattr(module, name, PackedLinear(child.weight, child.bias, gelu))
             if gelu:
                 module.activation_fn = torch.nn.Identity()
-        else:
+        elif not isinstance(child, WavLMAttention):  # it reads the weights of its layers by itself
             pack_linears(child)
