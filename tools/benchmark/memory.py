@@ -45,6 +45,7 @@ def main() -> None:
     parser = options(__doc__, utterances=3400)
     parser.add_argument("--seconds", type=float, default=0, help="length of every utterance; 0: drawn (%(default)s)")
     parser.add_argument("--computed_only", action="store_true", help="measure nothing: what does not fit this machine")
+    parser.add_argument("--measured_only", action="store_true", help="compute nothing: large-v3 takes over 20 minutes")
     parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
     args = parser.parse_args()
     seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
@@ -52,10 +53,10 @@ def main() -> None:
           f"pad {args.pad}; GB = 1e9 bytes")
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
     for title, way in WAYS.items():
-        parts = computed(args, *way)
+        parts = ["-"] * 4 if args.measured_only else computed(args, *way)
         measured = "-" if args.computed_only else apart(measure, args, *way)
-        ratio = "-" if args.computed_only else measured / parts[-1]
-        rows.append([title, *parts, measured, ratio])
+        both = not (args.measured_only or args.computed_only)
+        rows.append([title, *parts, measured, measured / parts[-1] if both else "-"])
     tables = {"training": rows}
     if args.average:
         size, peak = apart(measure_average, args)
