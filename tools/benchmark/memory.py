@@ -124,7 +124,7 @@ def measure(args, checkpointing: bool, first_moment: str, passes: int) -> float:
 
 
 def measure_average(args) -> tuple[float, float]:
-    """GB: a model, and the growth. One file under several names: what is read once is not kept."""
+    """GB: a model, and the growth. The checkpoints are one file under several names, to spare the disk."""
     with TemporaryDirectory(dir=Path.cwd()) as directory:
         paths = [Path(directory, f"{number}.safetensors") for number in range(args.average)]
         apart(write_checkpoint, args.model, paths[0])
