@@ -1,11 +1,13 @@
 """The decoder against transformers' own: in one pass, token by token with the cache, and with beams."""
 
+import copy
+
 import pytest
 import torch
 from tiny_whisper import SIZES
 from transformers import WhisperConfig, WhisperModel
 
-from whisper_er.models.decoder import cross_attention_inputs, decode
+from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 
 VOCABULARY, WIDTH, FRAMES = 30, SIZES["d_model"], [17, 9]
 SPECIAL = dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"], 0)
@@ -15,6 +17,10 @@ SPECIAL = dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id", "decode
 def decoder():
     torch.manual_seed(0)
     return WhisperModel(WhisperConfig(vocab_size=VOCABULARY, **SIZES, **SPECIAL)).decoder.eval()
+
+
+def own(decoder):
+    return use_own_layers(copy.deepcopy(decoder))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def expected(decoder, tokens_L: torch.Tensor, states_TD: torch.Tensor) -> torch.
 def test_one_pass_is_that_of_transformers_on_each_utterances_own_states(decoder, states):
     states_BTD, mask_BT = states
     tokens_BL = torch.randint(VOCABULARY, (2, 12))
-    hidden_BLD, _ = decode(decoder, tokens_BL, cross_attention_inputs(decoder, states_BTD, mask_BT))
+    hidden_BLD, _ = decode(own(decoder), tokens_BL, cross_attention_inputs(decoder, states_BTD, mask_BT))
     for hidden_LD, tokens_L, states_TD, frames in zip(hidden_BLD, tokens_BL, states_BTD, FRAMES):
         torch.testing.assert_close(hidden_LD, expected(decoder, tokens_L, states_TD[:frames]), atol=1e-5, rtol=0)
 
@@ -42,11 +48,11 @@ def test_one_pass_is_that_of_transformers_on_each_utterances_own_states(decoder,
 def test_token_by_token_with_the_cache_is_the_same_as_in_one_pass(decoder, states):
     tokens_BL = torch.randint(VOCABULARY, (2, 12))
     cross = cross_attention_inputs(decoder, *states)
-    whole_BLD, _ = decode(decoder, tokens_BL, cross)
-    hidden_BLD, past = decode(decoder, tokens_BL[:, :4], cross)
+    whole_BLD, _ = decode(own(decoder), tokens_BL, cross)
+    hidden_BLD, past = decode(own(decoder), tokens_BL[:, :4], cross)
     parts = [hidden_BLD]
     for position in range(4, 12):
-        hidden_B1D, past = decode(decoder, tokens_BL[:, position : position + 1], cross, past)
+        hidden_B1D, past = decode(own(decoder), tokens_BL[:, position : position + 1], cross, past)
         parts.append(hidden_B1D)
     torch.testing.assert_close(torch.cat(parts, 1), whole_BLD, atol=1e-5, rtol=0)
 
@@ -56,10 +62,10 @@ def test_beams_that_change_places_continue_from_the_rows_that_they_come_from(dec
     states_BTD, mask_BT = states
     cross = cross_attention_inputs(decoder, states_BTD, mask_BT)
     said_RL = torch.randint(VOCABULARY, (2, 3))
-    _, past = decode(decoder, said_RL, cross)
+    _, past = decode(own(decoder), said_RL, cross)
     for source_R in (torch.tensor([0, 0, 1, 1]), torch.tensor([1, 0, 3, 3]), torch.tensor([1, 1, 2, 3])):
         said_RL = torch.cat([said_RL[source_R], torch.randint(VOCABULARY, (4, 1))], 1)
-        hidden_R1D, past = decode(decoder, said_RL[:, -1:], cross, past.select(source_R))
+        hidden_R1D, past = decode(own(decoder), said_RL[:, -1:], cross, past.select(source_R))
     for row, utt in enumerate([0, 0, 1, 1]):
         whole_LD = expected(decoder, said_RL[row], states_BTD[utt, : FRAMES[utt]])
         torch.testing.assert_close(hidden_R1D[row, 0], whole_LD[-1], atol=1e-5, rtol=0)
@@ -70,5 +76,5 @@ def test_utterances_that_are_left_keep_their_own_encoder_states(decoder, states)
     states_BTD, mask_BT = states
     cross = cross_attention_inputs(decoder, states_BTD, mask_BT).select(torch.tensor([1]))
     tokens_1L = torch.randint(VOCABULARY, (1, 5))
-    hidden_1LD, _ = decode(decoder, tokens_1L, cross)
+    hidden_1LD, _ = decode(own(decoder), tokens_1L, cross)
     torch.testing.assert_close(hidden_1LD[0], expected(decoder, tokens_1L[0], states_BTD[1, :9]), atol=1e-5, rtol=0)

@@ -26,11 +26,15 @@ def root(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "copy", ignore=shutil.ignore_patterns("wav"))
 
 
+def files(root) -> dict:
+    return {path: path.read_bytes() for path in (root / "exp").rglob("*") if path.is_file() and path.name != ".lock"}
+
+
 def refusal(root, *overrides: str) -> str:
-    before = {path: path.read_bytes() for path in (root / "exp").rglob("*") if path.is_file()}
+    before = files(root)
     with pytest.raises(UserError) as caught:
         call(train, *train_arguments(root, root / "exp", "max_steps=2", *overrides))
-    assert {path: path.read_bytes() for path in (root / "exp").rglob("*") if path.is_file()} == before
+    assert files(root) == before
     assert str(root / "exp") in str(caught.value) and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -79,18 +83,18 @@ def test_the_directory_describes_itself(trained):
 def test_a_directory_that_was_claimed_only_in_part_is_claimed_anew(root):
     (root / "exp/data.yaml").unlink()
     (root / "exp/token_list/bpe.model").unlink()
-    (root / "exp/state.pt").unlink()
+    (root / "exp/state.safetensors").unlink()
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))
     assert (root / "exp/token_list/bpe.model").is_file() and (root / "exp/data.yaml").is_file()
 
 
 def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
-    state = root / "exp/state.pt"
+    state = root / "exp/state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
     (root / "exp/checkpoints/best.json").unlink()  # it says that training has ended
     with pytest.raises(UserError) as caught:
         call(train, *train_arguments(root, root / "exp", "max_steps=2"))
-    assert str(state) in str(caught.value) and "remove it to start anew" in str(caught.value)
+    assert str(state) in str(caught.value) and f"remove {state} to start anew" in str(caught.value)
     assert "\n" not in str(caught.value)
     state.unlink()
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))

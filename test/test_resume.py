@@ -14,15 +14,16 @@ import pytest
 import torch
 from tiny_experiment import call, train_and_average, train_arguments, write_corpus
 
-from whisper_er import atomic, checkpoint, device, trainer
+from whisper_er import atomic, checkpoint, device, trainer, training_state
 from whisper_er.bin import train
+from whisper_er.experiment import STATE
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
 # One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
 OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
              "optim.plateau_patience=0"]  # fmt: skip
-WRITES = [(checkpoint, "replace"), (atomic, "replace"), (trainer.TrainLog, "record"), (trainer.Trainer, "step"),
-          (trainer.Path, "unlink")]  # fmt: skip
+WRITES = [(checkpoint, "replace"), (training_state.os, "link"), (atomic, "replace"), (trainer.TrainLog, "record"),
+          (trainer.Trainer, "step"), (trainer.Path, "unlink")]  # fmt: skip
 
 
 class Stopped(Exception):
@@ -58,12 +59,15 @@ class StopAt:
 def contents(exp_dir: Path) -> dict[str, object]:
     """Everything in an experiment directory, but for its times, its command line and TensorBoard's files."""
     files = [path for path in sorted(exp_dir.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
-    found = {str(path.relative_to(exp_dir)): path.read_bytes() for path in files if path.name != "environment.json"}
+    timed = (".lock", "environment.json")
+    found = {str(path.relative_to(exp_dir)): path.read_bytes() for path in files if path.name not in timed}
     found["metrics.jsonl"] = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
     for entry in found["metrics.jsonl"]:
         entry.pop("utterances_per_second", None)
         entry.pop("waiting_for_data", None)
-    found["state.pt"] = str(torch.load(exp_dir / "state.pt", weights_only=True)["progress"])
+    state = training_state.read_state(exp_dir / STATE)
+    state.values["sums"] |= {"seconds": 0, "waited": 0}
+    found[STATE] = [state.values, *((name, state.tensor(name).tolist()) for name in state.names)]
     return found
 
 

@@ -19,3 +19,8 @@ def replace(temporary: Path, path: Path) -> None:
     os.umask(umask)
     os.chmod(temporary, 0o666 & ~umask)  # safetensors makes files for their owner only
     os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the new name, too, is to outlive a power cut
+    finally:
+        os.close(directory)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -39,6 +39,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.utt_ids)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Name -> tensor, for writing."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+
+    def silenced(self) -> "Batch":
+        """A copy of which nothing is learned: its loss and its gradient are 0."""
+        target_BL, label_BK = (torch.full_like(tensor, IGNORE) for tensor in (self.target_BL, self.label_BK))
+        return replace(self, target_BL=target_BL, label_BK=label_BK)
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device, without waiting for it where the batch is pinned."""
         return self.each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -50,7 +59,7 @@ class Batch:
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """A copy with every tensor but samples_B changed."""
         changed = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, torch.Tensor) and name != "samples_B":
+        for name, value in self.tensors().items():
+            if name != "samples_B":
                 setattr(changed, name, change(value))
         return changed

@@ -1,9 +1,9 @@
 """Weights as safetensors, written whole or not at all; the mean of several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,11 +15,23 @@ from whisper_er.errors import UserError
 CHUNK = 2**20  # elements that are averaged at a time
 
 
-def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Write tensors beside the file, flush them to disk, rename."""
+def save_weights(
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    metadata: dict[str, str] | None = None,
+    before_replacing: Callable[[], None] = lambda: None,
+) -> None:
+    """Write tensors beside the file, flush them to disk, rename. UserError where they cannot be written."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, temporary)
-    replace(temporary, path)
+    held = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
+    try:
+        save_file(held, temporary, metadata)
+        before_replacing()
+        replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error}; what was there before is still there") from None
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -33,21 +45,6 @@ def open_weights(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
-
-
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write the training state: tensors and plain values, nothing that would have to be unpickled."""
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    replace(temporary, path)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the broken bytes make it raise
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a training state ({reason}); remove it to start anew") from None
 
 
 def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -70,8 +70,9 @@ class TrainConfig:
     patience: int = 20  # validations without improvement before stopping
     n_best: int = 10  # checkpoints kept and averaged
     valid_task: str = ""  # whose accuracy selects; empty: emotion if it is among the tasks, else the first task
-    batch_size: int = 16  # utterances in one forward pass
+    batch_size: int = 16  # utterances in one forward pass, of all processes together
     accum_grad: int = 1  # forward passes per step
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds the model | a share of it
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work

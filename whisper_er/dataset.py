@@ -15,6 +15,7 @@ from whisper_er.batch import IGNORE, Batch
 from whisper_er.errors import UserError, first_few
 from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS
 from whisper_er.packed import PackedStrings
+from whisper_er.stop import outlive_signals
 from whisper_er.task import Task
 from whisper_er.tokenizer import UNLEARNED, Tokenizer
 
@@ -212,7 +213,9 @@ def load(
     """
     # Forked, workers share the columns; by any other method each would be sent a copy. The plan stays here: as the
     # sampler it sends them the indices of one batch at a time.
-    how = {"num_workers": num_workers, "multiprocessing_context": "fork"} if num_workers else {}
+    how = {}
+    if num_workers:
+        how = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
     batches = Batches(utterances, tokenizer, max_target)
     for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **how):
         if isinstance(item, UserError):

@@ -2,14 +2,20 @@ import os
 
 import torch
 
+from whisper_er import distributed
 from whisper_er.errors import UserError
 
 
 def choose_device(ngpu: int) -> torch.device:
-    """The CPU (ngpu=0) or the one GPU (ngpu=1)."""
-    if ngpu and not torch.cuda.is_available():
-        raise UserError("ngpu=1: torch sees no GPU on this machine; give ngpu=0 or run where there is one")
-    return torch.device("cuda" if ngpu else "cpu")
+    """The CPU (ngpu=0), or this process's own among the machine's GPUs."""
+    if ngpu == 0:
+        return torch.device("cpu")
+    if torch.cuda.device_count() < max(ngpu, distributed.local_world_size()):
+        raise UserError(f"ngpu={ngpu}: torch sees {torch.cuda.device_count()} GPUs on this machine; give as many, or "
+                        "run where there are more")
+    device = torch.device("cuda", distributed.local_rank())
+    torch.cuda.set_device(device)
+    return device
 
 
 def autocast(device: torch.device, dtype: str) -> torch.autocast:
@@ -20,10 +26,11 @@ def autocast(device: torch.device, dtype: str) -> torch.autocast:
 def reading_processes(wanted: int, device: torch.device) -> int:
     """As many of the processes that are wanted for reading audio as there are cores left, one thread each.
 
-    On a CPU the model's own threads take theirs first; a GPU leaves all but one.
+    On a CPU the model's own threads take theirs first; a GPU leaves all but one. The processes that train on this
+    machine share its cores.
     """
     taken = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(0, min(wanted, cores() - taken))
+    return max(0, min(wanted, cores() // distributed.local_world_size() - taken))
 
 
 def cores() -> int:

@@ -21,8 +21,8 @@ from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError, first_few
 
 # These may differ: the model does not depend on them.
-HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing")
-STATE = "state.pt"  # the training state
+HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing", "parallel")
+STATE = "state.safetensors"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 UNTRAINED = "untrained"  # what selected the model where max_steps is 0
 

@@ -29,8 +29,9 @@ class SmallAdamW(torch.optim.AdamW):
                 first = state["exp_avg"].float()
                 adamw(
                     [parameter], [parameter.grad], [first], [state["exp_avg_sq"]], [], [state["step"]],
-                    fused=True, amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
-                    weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
+                    fused=True, found_inf=getattr(self, "found_inf", None), amsgrad=False, maximize=False,
+                    beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], eps=group["eps"],
+                    weight_decay=group["weight_decay"],
                 )  # fmt: skip
                 # Anew in every step: load_state_dict gives moments the parameter's dtype.
                 state["exp_avg"] = first.bfloat16()

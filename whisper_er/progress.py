@@ -3,6 +3,8 @@ import sys
 
 from tqdm import tqdm
 
+from whisper_er import distributed
+
 
 def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
     """A bar with rate and time left where there is a terminal, nothing in a log.
@@ -12,4 +14,5 @@ def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
     """
     descriptor = os.environ.get("PROGRESS_FD")
     file = os.fdopen(os.dup(int(descriptor)), "w") if descriptor else sys.stderr
-    return tqdm(total=total, initial=initial, unit=unit, file=file, disable=not file.isatty(), dynamic_ncols=True)
+    shown = file.isatty() and distributed.is_main()
+    return tqdm(total=total, initial=initial, unit=unit, file=file, disable=not shown, dynamic_ncols=True)

@@ -1,30 +1,34 @@
 """What a training run reports: plain lines, metrics.jsonl and TensorBoard."""
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from whisper_er import distributed
 from whisper_er.atomic import write_text
-from whisper_er.errors import UserError, first_few
 from whisper_er.models.base import Output
 
 
 class TrainLog:
-    """Open at the step that training stands at: what was recorded after it is repeated, and so removed first."""
+    """Open at the step that training stands at: what was recorded after it is repeated, and so removed first.
+
+    The main process writes it; in the others nothing happens.
+    """
 
     def __init__(self, exp_dir: Path, step: int) -> None:
-        self.path = exp_dir / "metrics.jsonl"
+        self.path, self.writer = exp_dir / "metrics.jsonl", None
+        if not distributed.is_main():
+            return
         if self.path.is_file():
             lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             write_text(self.path, "".join(line for line in lines if json.loads(line)["step"] <= step))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # an extra of the package
-            self.writer = None
             self.say("tensorboard is not installed: its event files are not written (whisper_er[viz])")
         else:
             self.writer = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
@@ -34,6 +38,8 @@ class TrainLog:
 
     def record(self, step: int, kind: str, values: dict[str, float], **beside: float) -> None:
         """One line of metrics.jsonl, and a curve <kind>/<name> in TensorBoard for each value and what is `beside`."""
+        if not distributed.is_main():
+            return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, kind: values, **beside}) + "\n")
         values = values | beside
@@ -48,38 +54,50 @@ class TrainLog:
 
 
 class Sums:
-    """What is logged, since the last log line or validation; until it is asked for nothing waits for the device."""
+    """What is logged, since the last log line or validation; until it is asked for nothing waits for the device.
+
+    numbers: float64, of this process: utterances (in the main process all), loss, and per task nats and tokens; None
+    before the first step.
+    """
 
     def __init__(self, first_step: int) -> None:
         self.first_step, self.start = first_step, time.monotonic()
         self.waited = 0.0  # seconds in which training had no batch to work on
-        self.outputs: list[tuple[int, list[str], torch.Tensor]] = []  # step, utt_ids, loss and sums per task
+        self.utterances = 0  # of all processes, also in skipped steps: for the rate
+        self.numbers: torch.Tensor | None = None
 
-    def add(self, step: int, output: Output, utt_ids: list[str]) -> None:
-        numbers = torch.cat([output.loss.detach()[None], output.nll_K, output.count_K])
-        self.outputs.append((step, utt_ids, numbers))
-
-    def check_finite(self) -> None:
-        """UserError that names the step and the utterances of the first loss that is NaN or infinite."""
-        if not self.outputs:
-            return
-        for (step, utt_ids, _), loss in zip(self.outputs, self.numbers()[:, 0].tolist()):
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"step {step}: the loss is {loss} on {first_few(utt_ids)}: lower optim.lr or set optim.grad_clip, "
-                    "and look at these utterances"
-                )
+    def add(self, outputs: Sequence[Output], size: int, skipped: torch.Tensor) -> None:
+        """A step. size: utterances, of all processes; skipped: 1 if it counts for nothing, else 0, on the device."""
+        self.utterances += size
+        step = sum(torch.cat([output.loss.detach()[None], output.nll_K, output.count_K]).double() for output in outputs)
+        step = torch.cat([torch.full_like(step[:1], size if distributed.is_main() else 0), step])
+        step = torch.where(skipped > 0, 0.0, step)
+        self.numbers = step if self.numbers is None else self.numbers + step
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
-        """loss: nats per utterance; loss_<task>: nats per token of the task."""
-        loss, *rest = self.numbers().sum(0).tolist()
+        """loss: nats per utterance; loss_<task>: nats per token of the task. Every process has to ask."""
+        utterances, loss, *rest = self.total()
         nll_K, count_K = rest[: len(names)], rest[len(names) :]
         per_task = {f"loss_{name}": nll / max(count, 1) for name, nll, count in zip(names, nll_K, count_K)}
-        return {"loss": loss / self.num_utterances(), **per_task}
+        return {"loss": loss / max(utterances, 1), **per_task}
 
-    def numbers(self) -> torch.Tensor:
-        """float64 (micro-batches, 1 + 2 K) on the CPU."""
-        return torch.stack([numbers for _, _, numbers in self.outputs]).cpu().double()
+    def total(self) -> list[float]:
+        return distributed.all_sum(self.numbers.clone()).tolist()
 
-    def num_utterances(self) -> int:
-        return sum(len(utt_ids) for _, utt_ids, _ in self.outputs)
+    def state(self) -> dict[str, Any]:
+        """For `restored`, as plain values."""
+        numbers = None if self.numbers is None else self.total()
+        return {"first_step": self.first_step, "seconds": time.monotonic() - self.start, "waited": self.waited,
+                "utterances": self.utterances, "numbers": numbers}
+
+    @staticmethod
+    def restored(state: dict[str, Any], device: torch.device) -> "Sums":
+        """As they were when training stopped; the main process has what they all had."""
+        sums = Sums(state["first_step"])
+        sums.start -= state["seconds"]
+        sums.waited, sums.utterances = state["waited"], state["utterances"]
+        if state["numbers"] is not None and distributed.is_main():
+            sums.numbers = torch.tensor(state["numbers"], dtype=torch.float64, device=device)
+        elif state["numbers"] is not None:
+            sums.numbers = torch.zeros(len(state["numbers"]), dtype=torch.float64, device=device)
+        return sums

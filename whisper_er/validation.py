@@ -1,15 +1,16 @@
 """Loss and accuracy of a model on the validation set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from whisper_er import metrics
+from whisper_er import distributed, metrics
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import Utterances, by_length, load
 from whisper_er.device import autocast, reading_processes
 from whisper_er.models.base import Model
+from whisper_er.parallel import gathered
 from whisper_er.task import Task
 from whisper_er.tokenizer import Tokenizer
 
@@ -24,26 +25,42 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    model: Model, utterances: Utterances, tokenizer: Tokenizer, config: TrainConfig, device: torch.device
-) -> Validation:
-    """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it."""
-    plan = by_length(utterances.num_samples_N, config.valid_batch_size)
-    losses, found = [], {}
+    model: Model,
+    utterances: Utterances,
+    tokenizer: Tokenizer,
+    config: TrainConfig,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> Validation | None:
+    """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it.
+
+    Every process takes its part of the batches, and returns the result over all of them; None if `stop` says so to one.
+    """
+    plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
+    losses, found, stopped = [], {}, False
     model.eval()
     processes = reading_processes(config.num_workers, device)
-    for batch in load(utterances, plan, tokenizer, model.max_target, processes, device):
-        with autocast(device, config.dtype):
-            batch = batch.to(device)
-            encoded = model.encode(batch)
-            predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
-            found |= {item.utt_id: item.values for item in predictions}
-            losses.append(model(batch, encoded).loss)
+    with gathered(model):
+        for batch in load(utterances, plan, tokenizer, model.max_target, processes, device):
+            if stopped := stop():
+                break
+            with autocast(device, config.dtype):
+                batch = batch.to(device)
+                encoded = model.encode(batch)
+                predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
+                found |= {item.utt_id: item.values for item in predictions}
+                losses.append(model(batch, encoded).loss)
     model.train()
+    loss = float(torch.stack(losses).double().sum()) if losses else 0.0
+    parts = distributed.gather({"loss": loss, "found": found, "stopped": stopped})
+    if any(part["stopped"] for part in parts):
+        return None
+    found = {utt_id: values for part in parts for utt_id, values in part["found"].items()}
     scores = {
         task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])
         for task in tokenizer.tasks
     }
-    return Validation(float(torch.stack(losses).double().sum()) / len(utterances), scores)
+    return Validation(sum(part["loss"] for part in parts) / len(utterances), scores)
 
 
 def accuracy(task: Task, pairs: list[tuple[str, str]]) -> float:

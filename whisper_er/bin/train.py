@@ -3,21 +3,26 @@
     python -m whisper_er.bin.train --config conf/train.yaml --train_set dump/fold1/train --valid_set dump/fold1/valid \\
         --token_list data/token_list/bpe_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 max_steps=100 optim.lr=1e-4
 
-Started again with the same arguments it goes on where it was stopped.
+Started again with the same arguments it goes on where it was stopped. On several GPUs or machines torchrun starts it,
+and the processes share each batch:
+
+    torchrun --standalone --nproc-per-node 4 -m whisper_er.bin.train --ngpu 4 ...
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from whisper_er import config as configuration
-from whisper_er import experiment
+from whisper_er import distributed, experiment
 from whisper_er.atomic import write_text
 from whisper_er.bin import run
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import read_utterances
 from whisper_er.device import choose_device
+from whisper_er.lock import locked
 from whisper_er.models.build import build_model
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Trainer
@@ -32,7 +37,7 @@ def main() -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="written here")
     parser.add_argument("--whisper_model", default="", help="hub name or directory; overrides model.whisper_model")
     parser.add_argument("--encoder_model", default="", help="hub name or directory; overrides model.encoder_model")
-    parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine; 0: the CPU")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_args()
 
@@ -40,9 +45,17 @@ def main() -> None:
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     device = choose_device(args.ngpu)
+    distributed.start()
+    args.exp_dir.mkdir(parents=True, exist_ok=True)
+    with locked(args.exp_dir) if distributed.is_main() else nullcontext():
+        train(args, config, device)
+    distributed.finish()
+
+
+def train(args: argparse.Namespace, config: TrainConfig, device: torch.device) -> None:
     tokenizer = load_tokenizer(args.token_list)
-    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
-    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    train_set = read_utterances(args.train_set, tokenizer, config.model.long_audio)
+    valid_set = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
     description = experiment.describe(config, inputs)
     experiment.check_same(args.exp_dir, description)
@@ -52,15 +65,17 @@ def main() -> None:
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer).to(device)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
-    if not (args.exp_dir / experiment.STATE).is_file():
-        experiment.write_description(args.exp_dir, description, args.token_list)
-    write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
+    if distributed.is_main():
+        if not (args.exp_dir / experiment.STATE).is_file():
+            experiment.write_description(args.exp_dir, description, args.token_list)
+        write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
-        if unlabelled := train.values[task.name].num_empty():
-            print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
-    print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, {device}")
-    print(f"training ended: {trainer.run(train, valid)}")
+        if unlabelled := train_set.values[task.name].num_empty():
+            print(f"{task.name}: {unlabelled} of {len(train_set)} training utterances have no label or text")
+    print(f"{len(train_set)} training and {len(valid_set)} validation utterances, {trained / 1e6:.1f}M parameters, "
+          f"{distributed.world_size()} x {device.type}")
+    print(f"training ended: {trainer.run(train_set, valid_set)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The interface of a model: all that the trainer and the recognizer know."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedConfig
@@ -10,8 +12,7 @@ from whisper_er.config import DecodeConfig
 from whisper_er.models.packed_linear import pack_linears
 
 
-@dataclass
-class Output:
+class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a dataclass
     """What a forward pass returns. Axes: K tasks.
 
     loss:     nats, summed over the utterances of the batch; the trainer divides by those of the effective batch.
@@ -57,6 +58,10 @@ class Model(torch.nn.Module):
 
     def encode(self, batch: Batch) -> Encoded:
         return self.audio_encoder(batch.wave_BS, batch.samples_B)
+
+    def units(self) -> Iterator[torch.nn.Module]:
+        """The modules that are called one after the other, inner ones first: FSDP has one whole at a time."""
+        yield from self.audio_encoder.encoder.layers
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         raise NotImplementedError

@@ -5,11 +5,9 @@ Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D w
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperDecoderLayer
 
 
@@ -56,49 +54,56 @@ def decode(
 ) -> tuple[torch.Tensor, Past]:
     """Hidden states (R, L, D) after the last layer norm, and the cache with the new tokens appended.
 
-    R is a multiple of B; the rows of an utterance stand together. After the first call with a cache L must be 1.
+    decoder: one that has been through use_own_layers. R is a multiple of B; the rows of an utterance stand together.
+    After the first call with a cache L must be 1.
     """
     past = past or Past()
     said = past.layers[0][0].shape[2] if past.layers else 0
     assert not said or input_RL.shape[1] == 1
     positions = decoder.embed_positions.weight[said : said + input_RL.shape[1]]
     hidden = F.dropout(decoder.embed_tokens(input_RL) + positions, decoder.dropout, decoder.training)
-    run, now = decoder_layer, []
-    if decoder.gradient_checkpointing and decoder.training:
-        run = partial(checkpoint, decoder_layer, use_reentrant=False)
+    now = []
     for index, layer in enumerate(decoder.layers):
-        hidden, cache = run(
-            layer, hidden, past.layers[index] if said else None, cross.layers[index], cross.mask_B11T
-        )
+        hidden, cache = layer(hidden, past.layers[index] if said else None, cross.layers[index], cross.mask_B11T)
         now.append(cache)
     return decoder.layer_norm(hidden), Past(now)
 
 
-def decoder_layer(
-    layer: WhisperDecoderLayer,
-    hidden_RLD: torch.Tensor,
-    past: tuple[torch.Tensor, torch.Tensor] | None,
-    cross: tuple[torch.Tensor, torch.Tensor],
-    mask_B11T: torch.Tensor | None,
-) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
-    rows, length, width = hidden_RLD.shape
+class DecoderLayer(WhisperDecoderLayer):
+    """The weights of transformers' layer, which also computes it again for the gradient where that is asked for."""
 
-    attention, normed = layer.self_attn, layer.self_attn_layer_norm(hidden_RLD)
-    key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
-    if past is not None:
-        key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-    attended = attend(attention, normed, key, value, causal=past is None)
-    hidden_RLD = hidden_RLD + F.dropout(attended, layer.dropout, layer.training)
+    def forward(
+        self,
+        hidden_RLD: torch.Tensor,
+        past: tuple[torch.Tensor, torch.Tensor] | None,
+        cross: tuple[torch.Tensor, torch.Tensor],
+        mask_B11T: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
+        rows, length, width = hidden_RLD.shape
 
-    # The beams of an utterance query the same keys: they are laid out as further positions of one query.
-    normed = layer.encoder_attn_layer_norm(hidden_RLD).view(cross[0].shape[0], -1, width)
-    attended = attend(layer.encoder_attn, normed, *cross, mask=mask_B11T).view(rows, length, width)
-    hidden_RLD = hidden_RLD + F.dropout(attended, layer.dropout, layer.training)
+        attention, normed = self.self_attn, self.self_attn_layer_norm(hidden_RLD)
+        key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
+        attended = attend(attention, normed, key, value, causal=past is None)
+        hidden_RLD = hidden_RLD + F.dropout(attended, self.dropout, self.training)
 
-    inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_RLD)))
-    inner = layer.fc2(F.dropout(inner, layer.activation_dropout, layer.training))
-    return hidden_RLD + F.dropout(inner, layer.dropout, layer.training), (key, value)
+        # The beams of an utterance query the same keys: they are laid out as further positions of one query.
+        normed = self.encoder_attn_layer_norm(hidden_RLD).view(cross[0].shape[0], -1, width)
+        attended = attend(self.encoder_attn, normed, *cross, mask=mask_B11T).view(rows, length, width)
+        hidden_RLD = hidden_RLD + F.dropout(attended, self.dropout, self.training)
+
+        inner = self.activation_fn(self.fc1(self.final_layer_norm(hidden_RLD)))
+        inner = self.fc2(F.dropout(inner, self.activation_dropout, self.training))
+        return hidden_RLD + F.dropout(inner, self.dropout, self.training), (key, value)
+
+
+def use_own_layers(decoder: WhisperDecoder) -> WhisperDecoder:
+    """Have `decode` run on transformers' decoder: its layers become DecoderLayers, with the weights that they have."""
+    for layer in decoder.layers:
+        layer.__class__ = DecoderLayer
+    return decoder
 
 
 def attend(

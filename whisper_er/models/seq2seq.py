@@ -3,6 +3,8 @@
 Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from transformers import WhisperModel
@@ -13,7 +15,7 @@ from whisper_er.grammar import Grammar
 from whisper_er.logmel import PadRule
 from whisper_er.loss import serial_mtl_loss
 from whisper_er.models.base import Encoded, Model, Output, Prediction
-from whisper_er.models.decoder import cross_attention_inputs, decode
+from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.search import Found, beam_search
@@ -26,7 +28,7 @@ class WhisperER(Model):
     def __init__(self, whisper: WhisperModel, tokenizer: Tokenizer, config: ModelConfig, normalize_loss: bool) -> None:
         super().__init__()
         self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.pad), config.specaug)
-        self.decoder, self.backbone_config = whisper.decoder, whisper.config
+        self.decoder, self.backbone_config = use_own_layers(whisper.decoder), whisper.config
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, normalize_loss
         self.grammar = Grammar(tokenizer)
@@ -42,6 +44,13 @@ class WhisperER(Model):
         super().pack()
         if self.packed_output is None and can_pack(self.decoder.embed_tokens.weight):
             self.packed_output = PackedLinear(self.decoder.embed_tokens.weight)
+
+    def units(self) -> Iterator[torch.nn.Module]:
+        yield from super().units()
+        for layer in self.decoder.layers:
+            yield layer.encoder_attn.k_proj  # these two are called by cross_attention_inputs, outside of the layer
+            yield layer.encoder_attn.v_proj
+            yield layer
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         states_BTD, mask_BT = encoded or self.encode(batch)

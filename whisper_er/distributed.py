@@ -1,0 +1,79 @@
+"""The processes that train one model together, as torchrun starts them. A process that was not started by it is alone.
+
+Tensors on a CPU travel by gloo, those on GPUs by NCCL. Plain values travel as JSON: nothing is unpickled.
+"""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# Longer than the main process takes to write the state of a large model. A process that dies is noticed at once: this
+# is for one that hangs.
+TIMEOUT = timedelta(hours=1)
+
+
+def start() -> None:
+    """Join the others, if there are any. What other processes than the main one print is dropped; errors are not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")
+
+
+def finish() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """0 to world_size() - 1; 0 is the main process, which alone writes and logs."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """Among the processes on this machine: the number of the GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_world_size() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    return rank() == 0
+
+
+def all_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum over the processes, in place. A GPU queues it; nothing waits."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def gather(value: Any) -> list[Any]:
+    """A JSON value of every process, in the order of their ranks, on every process."""
+    if not dist.is_initialized():
+        return [value]
+    mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.long) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([len(mine)]))
+    longest = int(max(sizes))
+    texts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
+    dist.all_gather(texts, torch.nn.functional.pad(mine, (0, longest - len(mine))))
+    return [json.loads(bytes(text[: int(size)].numpy())) for text, size in zip(texts, sizes)]
+
+
+def from_main(value: Any) -> Any:
+    """The main process's JSON value, on every process."""
+    return gather(value)[0]

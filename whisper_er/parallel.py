@@ -1,0 +1,67 @@
+"""One model on several processes: DDP, where each holds all of it, or FSDP2, where each holds its share."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from whisper_er import distributed
+from whisper_er.models.base import Model
+
+
+def spread(model: Model, how: Literal["ddp", "fsdp"]) -> torch.nn.Module:
+    """What training calls instead of the model; gradients come out as the mean over the processes.
+
+    fsdp changes the model's own parameters into shares, so the optimizer is to be made after it.
+    """
+    if distributed.world_size() == 1:
+        return model
+    if how == "ddp":
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+    mesh = init_device_mesh(next(model.parameters()).device.type, (distributed.world_size(),))
+    for unit in [*model.units(), model]:
+        fully_shard(unit, mesh=mesh)
+    return model
+
+
+def without_exchange(module: torch.nn.Module) -> AbstractContextManager:
+    """For all micro-batches of a step but the last: DDP adds up gradients here, and exchanges them once."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """All of a tensor of which each process may hold a share. Every process has to call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gather_whole(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whole, on the CPU of the main process; nothing on the others, which have to call it as well."""
+    gathered_ones = ((name, whole(tensor)) for name, tensor in tensors.items())
+    return {name: tensor.detach().cpu() for name, tensor in gathered_ones if distributed.is_main()}
+
+
+def share_like(whole_tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """This process's share of a tensor that each of them has whole, divided as `like` is."""
+    if not isinstance(like, DTensor):
+        return whole_tensor
+    return distribute_tensor(whole_tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+@contextmanager
+def gathered(model: Model) -> Iterator[None]:
+    """Every process holds all weights: for validation, in which each goes through a number of steps of its own."""
+    units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for unit in units:
+        unit.unshard()
+        unit.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for unit in units:
+            unit.reshard()
+            unit.set_reshard_after_forward(unit is not model, recurse=False)  # the root's default

@@ -1,0 +1,42 @@
+"""Being asked to stop: a cluster's warning, a preemption, Ctrl-C."""
+
+import signal
+from types import FrameType
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and has saved where it stands. number: of the signal; step: that it stands at."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(f"stopped at step {step} by {signal.Signals(number).name}; started again, it goes on there")
+        self.number = number
+
+
+class StopSignals:
+    """While it is entered, TERM and Ctrl-C only leave a note here. A second one acts as it did before."""
+
+    def __init__(self) -> None:
+        self.number = 0  # of the signal; 0 while there was none
+        self.before: dict[int, object] = {}
+
+    def received(self) -> bool:
+        return self.number != 0
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(number, self.before[number])
+
+    def __enter__(self) -> "StopSignals":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def outlive_signals(_worker: int) -> None:
+    """For the processes that read audio: asked to stop with the others, they would leave training without batches."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

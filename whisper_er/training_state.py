@@ -1,0 +1,88 @@
+"""The training state on disk: tensors and plain values in one safetensors file with a digest, and the one before."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from whisper_er.checkpoint import open_weights, save_weights
+from whisper_er.errors import UserError
+
+
+@dataclass
+class TrainingState:
+    """What was saved. values: plain; names: of the tensors; tensor: reads one, so that few are held at a time."""
+
+    values: dict[str, Any]
+    names: list[str]
+    tensor: Callable[[str], torch.Tensor]
+
+
+def save_state(path: Path, tensors: Mapping[str, torch.Tensor], values: dict[str, Any]) -> None:
+    """Write the state; what `path` held before stays as `previous(path)`. At every moment one of them is whole."""
+    text = json.dumps(values)
+    held = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    digest = digest_of(text, held.keys(), held.__getitem__)
+
+    def keep_previous() -> None:
+        if path.exists():
+            link = path.with_name("previous.tmp")
+            link.unlink(missing_ok=True)
+            try:
+                os.link(path, link)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, link)
+            os.replace(link, previous(path))
+            link.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
+
+    save_weights(held, path, {"values": text, "sha256": digest}, before_replacing=keep_previous)
+
+
+def previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def usable_state(path: Path) -> tuple[Path, str]:
+    """The state to go on from, and what to say about it: the newest, or the one before where the newest is broken."""
+    reasons = []
+    for candidate in filter(Path.is_file, (path, previous(path))):
+        try:
+            check_state(candidate)
+        except UserError as error:
+            reasons.append(str(error))
+        else:
+            return candidate, f"{'; '.join(reasons)}; going on from the state before it" if reasons else ""
+    raise UserError(f"{' | '.join(reasons)}; remove {path} to start anew")
+
+
+def check_state(path: Path) -> None:
+    """UserError where the content is not what was written."""
+    state, metadata = read_state(path), open_weights(path).metadata()
+    if digest_of(metadata["values"], state.names, state.tensor) != metadata.get("sha256"):
+        raise UserError(f"{path}: its content does not match its digest")
+
+
+def read_state(path: Path) -> TrainingState:
+    """Open a state; its digest is not looked at."""
+    file = open_weights(path)
+    try:
+        values = json.loads((file.metadata() or {})["values"])
+    except (KeyError, ValueError):
+        raise UserError(f"{path}: is no training state") from None
+    return TrainingState(values, list(file.keys()), file.get_tensor)
+
+
+def digest_of(text: str, names: Iterable[str], tensor: Callable[[str], torch.Tensor]) -> str:
+    """sha256 over the plain values and every tensor with its name, type and shape."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(names):
+        value = tensor(name)
+        total.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
