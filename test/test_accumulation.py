@@ -34,7 +34,7 @@ def updates(
     )
     torch.manual_seed(1)
     trainer = Trainer(build_model(config, tokenizer), tokenizer, config, tmp_path, torch.device("cpu"))
-    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.5, fused=True)  # Adam would hide a factor on the gradient
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.5, fused=True)  # Adam would hide a factor
     steps = trainer.steps(utterances)
     weights, losses, sizes = [], [], []
     for _ in range(2):

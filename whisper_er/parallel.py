@@ -11,18 +11,26 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from whisper_er import distributed
+from whisper_er.errors import UserError
 from whisper_er.models.base import Model
 
 
 def spread(model: Model, how: Literal["ddp", "fsdp"]) -> torch.nn.Module:
-    """What training calls instead of the model; gradients come out as the mean over the processes.
+    """What training calls instead of the model; gradients come out as the mean over the processes. UserError for FSDP
+    with a model that it cannot train.
 
     fsdp changes the model's own parameters into shares, so the optimizer is to be made after it.
     """
     if distributed.world_size() == 1:
         return model
+    drops_layers = getattr(model.backbone_config, "layerdrop", 0) > 0  # of wav2vec 2.0: each process leaves out others
     if how == "ddp":
-        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            model, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=drops_layers
+        )
+    if drops_layers:
+        raise UserError("parallel=fsdp: this encoder leaves out layers at random (layerdrop), which FSDP cannot; "
+                        "set parallel=ddp")
     mesh = init_device_mesh(next(model.parameters()).device.type, (distributed.world_size(),))
     for unit in [*model.units(), model]:
         fully_shard(unit, mesh=mesh)
