@@ -1,6 +1,10 @@
 """Fixtures that several files share."""
 
+from unittest import mock
+
 import pytest
+from stopped_runs import OVERRIDES, contents
+from tiny_experiment import train_and_average, write_corpus
 from tiny_whisper import SENTENCES, write_whisper
 
 from whisper_er.tokenizer import TextTokens, from_whisper, train_sentencepiece
@@ -28,3 +32,22 @@ def whisper_tokens(whisper_directory):
 def base_tokens(request, whisper_tokens, bpe_tokens) -> tuple[str, TextTokens]:
     """Both kinds in turn, as (token_type, tokens)."""
     return request.param, whisper_tokens if request.param == "whisper" else bpe_tokens
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A tiny corpus, as tiny_experiment writes it. Not to be changed."""
+    return write_corpus(tmp_path_factory.mktemp("session") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def whole(corpus):
+    """What a run that nobody stopped leaves behind."""
+    return contents(train_and_average(corpus, corpus / "whole", *OVERRIDES))
+
+
+@pytest.fixture(scope="module")
+def no_git():
+    """Asking git for the revision takes longer than a training run here."""
+    with mock.patch("whisper_er.experiment.git_revision", return_value="unknown"):
+        yield

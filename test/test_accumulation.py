@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import write_corpus
 
 from whisper_er.config import TrainConfig, load
 from whisper_er.dataset import Utterances, read_utterances
@@ -11,11 +10,6 @@ from whisper_er.models.build import build_model
 from whisper_er.packed import PackedStrings
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("accumulation") / "corpus")
 
 
 def updates(

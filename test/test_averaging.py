@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from tiny_experiment import call, train_and_average, write_corpus
+from tiny_experiment import call, train_and_average
 
 from whisper_er import checkpoint
 from whisper_er.bin import average
 from whisper_er.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("averaging") / "corpus")
 
 
 def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.ndarray]]:

@@ -7,86 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
-from tiny_experiment import call, train_and_average, train_arguments, write_corpus
+from stopped_runs import OVERRIDES, StopAt, Stopped, contents
+from tiny_experiment import call, train_and_average, train_arguments
 
-from whisper_er import atomic, checkpoint, device, trainer, training_state
+from whisper_er import device
 from whisper_er.bin import train
-from whisper_er.experiment import STATE
 
-# 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
-# One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
-OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
-             "optim.plateau_patience=0"]  # fmt: skip
-WRITES = [(checkpoint, "replace"), (training_state.os, "link"), (atomic, "replace"), (trainer.TrainLog, "record"),
-          (trainer.Trainer, "step"), (trainer.Path, "unlink")]  # fmt: skip
-
-
-class Stopped(Exception):
-    pass
-
-
-class StopAt:
-    """Count the steps of a training run and everything that it writes or removes; raise before the n-th."""
-
-    def __init__(self, moment: int) -> None:
-        self.moment, self.count = moment, 0
-
-    def watch(self, do):
-        def watched(*args, **kwargs):
-            self.count += 1
-            if self.count == self.moment:
-                raise Stopped
-            return do(*args, **kwargs)
-
-        return watched
-
-    def __enter__(self):
-        self.patches = [mock.patch.object(owner, name, self.watch(getattr(owner, name))) for owner, name in WRITES]
-        for patch in self.patches:
-            patch.start()
-        return self
-
-    def __exit__(self, *_):
-        for patch in self.patches:
-            patch.stop()
-
-
-def contents(exp_dir: Path) -> dict[str, object]:
-    """Everything in an experiment directory, but for its times, its command line and TensorBoard's files."""
-    files = [path for path in sorted(exp_dir.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
-    timed = (".lock", "environment.json")
-    found = {str(path.relative_to(exp_dir)): path.read_bytes() for path in files if path.name not in timed}
-    found["metrics.jsonl"] = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
-    for entry in found["metrics.jsonl"]:
-        entry.pop("utterances_per_second", None)
-        entry.pop("waiting_for_data", None)
-    state = training_state.read_state(exp_dir / STATE)
-    state.values["sums"] |= {"seconds": 0, "waited": 0}
-    found[STATE] = [state.values, *((name, state.tensor(name).tolist()) for name in state.names)]
-    return found
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("resume") / "corpus")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_git():
-    """Asking git for the revision takes longer than a training run here."""
-    with mock.patch("whisper_er.experiment.git_revision", return_value="unknown"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(corpus):
-    """What a run that nobody stopped leaves behind."""
-    return contents(train_and_average(corpus, corpus / "whole", *OVERRIDES))
+pytestmark = pytest.mark.usefixtures("no_git")
 
 
 def test_the_same_seed_gives_bit_equal_files_and_another_seed_does_not(corpus, whole, tmp_path):

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from test_ssl_encoder import write_model
-from tiny_experiment import write_corpus
 
 from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.dataset import read_utterances
@@ -16,11 +15,6 @@ from whisper_er.train_log import Sums
 from whisper_er.trainer import Trainer
 
 SYSTEMS = {"seq2seq": "token_list", "encoder_classifier": "label_list", "ssl": "label_list"}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("memory") / "corpus")
 
 
 def trained(corpus, tmp_path, system: str, *overrides: str) -> tuple[torch.Tensor, list[int]]:

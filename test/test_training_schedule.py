@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tiny_experiment import call, train_arguments, write_corpus
+from tiny_experiment import call, train_arguments
 
 from whisper_er import checkpoint
 from whisper_er.bin import train
@@ -21,11 +21,6 @@ from whisper_er.optimizer import make_optimizer
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer
 from whisper_er.validation import Validation
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("schedule") / "corpus")
 
 
 def run(

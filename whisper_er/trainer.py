@@ -24,12 +24,12 @@ from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.optimizer import make_optimizer
-from whisper_er.parallel import gather_whole, share_like, spread, whole, without_exchange
+from whisper_er.parallel import gather_whole, spread, whole, without_exchange
 from whisper_er.progress import progress_bar
 from whisper_er.stop import Stopped, StopSignals
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
-from whisper_er.training_state import TrainingState, previous, read_state, save_state, usable_state
+from whisper_er.training_state import TrainingState, collect, previous, put_back, read_state, save_state, usable_state
 from whisper_er.validation import Validation, selecting_task, validate
 
 T = TypeVar("T")
@@ -237,13 +237,9 @@ class Trainer:
 
     def save_state(self) -> None:
         """All that a step changes, then what averaging reads. A run that is killed in between does the rest later."""
-        optimizer = self.optimizer.state_dict()
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, state in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        tensors = gather_whole(tensors)
+        tensors, groups = collect(self.model, self.optimizer)
         values = {
-            "optimizer": optimizer["param_groups"],
+            "optimizer": groups,
             "scheduler": self.scheduler.state_dict(),
             "progress": asdict(self.progress),
             "bad_steps": [self.judge.skipped, self.judge.in_a_row],
@@ -293,20 +289,8 @@ class Trainer:
         said = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
         return f"warning: {warning}; {said}" if warning else said
 
-    @torch.no_grad()
     def restore(self, state: TrainingState) -> None:
-        """Tensor by tensor: on several processes each keeps its share of what was saved whole, by whatever layout."""
-        for name, tensor in self.model.state_dict().items():
-            tensor.copy_(share_like(state.tensor(f"model.{name}"), tensor))
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name in state.names:
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                tensor = state.tensor(name)
-                like = weights[int(index)] if tensor.dim() else tensor  # the step count is one number
-                moments.setdefault(int(index), {})[key] = share_like(tensor, like)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": state.values["optimizer"]})
+        put_back(state, self.model, self.optimizer)
         self.scheduler.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])

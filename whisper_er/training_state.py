@@ -13,6 +13,7 @@ import torch
 
 from whisper_er.checkpoint import open_weights, save_weights
 from whisper_er.errors import UserError
+from whisper_er.parallel import gather_whole, share_like
 
 
 @dataclass
@@ -86,3 +87,28 @@ def digest_of(text: str, names: Iterable[str], tensor: Callable[[str], torch.Ten
         total.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
         total.update(value.reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
+
+
+def collect(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """The tensors of both, whole, in the main process (others have to call it too), and the optimizer's groups."""
+    state = optimizer.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, moments in state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    return gather_whole(tensors), state["param_groups"]
+
+
+@torch.no_grad()
+def put_back(state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Tensor by tensor: of several processes each keeps its share of what was saved whole, by whatever layout."""
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(share_like(state.tensor(f"model.{name}"), tensor))
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name in state.names:
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            tensor = state.tensor(name)
+            like = weights[int(index)] if tensor.dim() else tensor  # the step count is one number
+            moments.setdefault(int(index), {})[key] = share_like(tensor, like)
+    optimizer.load_state_dict({"state": moments, "param_groups": state.values["optimizer"]})

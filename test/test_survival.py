@@ -1,0 +1,310 @@
+"""What a cluster does to a training: kills, broken and full disks, vanished files, two runs at once."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from stopped_runs import OVERRIDES, StopAt, contents
+from stopped_runs import Stopped as StoppedByTest
+from tiny_experiment import call, change, train_and_average, train_arguments
+
+from whisper_er import kaldi, trainer
+from whisper_er.bin import train
+from whisper_er.checkpoint import load_weights, open_weights
+from whisper_er.errors import UserError
+from whisper_er.experiment import STATE
+from whisper_er.stop import Stopped
+from whisper_er.training_state import previous, read_state
+
+pytestmark = pytest.mark.usefixtures("no_git")
+KILLS = 30
+BAD = "train-03"
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "whisper_er.bin.train", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def test_after_a_kill_at_any_moment_and_a_restart_the_averaged_model_is_bit_equal(corpus, tmp_path):
+    program = [sys.executable, Path(__file__).with_name("killed_runs.py"), corpus, tmp_path, KILLS, *OVERRIDES]
+    longer = ["max_steps=40", "patience=100", "n_best=2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*map(str, program), *longer], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    struck = json.loads(done.stdout)
+    assert len(struck) == KILLS and 5 < sum(kill["had_a_state"] for kill in struck)
+    expected = final(tmp_path / "whole")
+    assert len(expected) == 5
+    for kill in struck:
+        assert final(tmp_path / kill["run"]) == expected, kill
+
+
+def final(exp_dir: Path) -> dict[str, bytes]:
+    """The averaged model, and what it was averaged from."""
+    files = [exp_dir / "ave.safetensors", *exp_dir.glob("*.ave_*"), *(exp_dir / "checkpoints").iterdir()]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def stopped_at(corpus: Path, exp_dir: Path, moment: int) -> None:
+    with StopAt(moment), pytest.raises(StoppedByTest):
+        call(train, *train_arguments(corpus, exp_dir, *OVERRIDES))
+
+
+BREAK = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "one bit of a weight": lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
+    "one digit of a plain value": lambda data: data.replace(b'\\"since_better\\": ', b'\\"since_better\\":1', 1),
+    "something else": lambda data: b"PK\x03\x04" * 100,
+}
+
+
+@pytest.mark.parametrize("how", BREAK)
+def test_a_broken_state_falls_back_to_the_one_before_and_says_so(corpus, whole, tmp_path, how, capsys):
+    stopped_at(corpus, tmp_path, 25)  # after the validation at step 8
+    state = tmp_path / STATE
+    assert read_state(state).values["progress"]["step"] == 8
+    assert read_state(previous(state)).values["progress"]["step"] == 4
+    broken = BREAK[how](state.read_bytes())
+    assert broken != state.read_bytes()
+    state.unlink()  # it is one file with another name of it
+    state.write_bytes(broken)
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+    said = capsys.readouterr().out
+    assert f"warning: {state}: " in said and "going on from the state before it; resumed from" in said
+    assert f"{previous(state).name} at step 4" in said
+
+
+def test_where_both_states_are_broken_nothing_is_started_anew_behind_the_user_s_back(corpus, tmp_path):
+    stopped_at(corpus, tmp_path, 25)
+    state = tmp_path / STATE
+    for path in (state, previous(state)):
+        path.write_bytes(b"no state")
+    with pytest.raises(UserError, match="remove .* to start anew") as caught:
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    assert str(state) in str(caught.value) and str(previous(state)) in str(caught.value)
+
+
+def test_asked_to_stop_it_saves_between_validations_and_goes_on_bit_equal(corpus, whole, tmp_path):
+    for step in (2, 5, 8):  # each is followed by two more, or by the validation that is due
+        do = trainer.Trainer.step
+
+        def step_and_signal(self, *args, step=step, do=do):
+            if self.progress.step == step - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return do(self, *args)
+
+        with mock.patch.object(trainer.Trainer, "step", step_and_signal), pytest.raises(Stopped) as caught:
+            call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+        assert caught.value.number == signal.SIGTERM
+        assert read_state(tmp_path / STATE).values["progress"]["step"] in (step, step + 2)
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+def test_asked_to_stop_while_it_validates_it_validates_when_it_goes_on(corpus, whole, tmp_path):
+    def validate_and_signal(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return do(*args)
+
+    do = trainer.validate
+    with mock.patch.object(trainer, "validate", validate_and_signal), pytest.raises(Stopped):
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    assert read_state(tmp_path / STATE).values["progress"] == {
+        "step": 4, "best": [], "since_better": 0, "validated": 0, "finished": ""
+    }  # fmt: skip
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+def test_terminated_the_program_exits_as_the_signal_would_have_it(corpus, whole, tmp_path):
+    arguments = train_arguments(corpus, tmp_path, *OVERRIDES, "max_steps=4000", "patience=4000")
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True, env=environment())
+    wait_for((tmp_path / STATE).is_file, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "by SIGTERM; started again, it goes on there" in output
+
+
+def test_two_runs_do_not_share_a_directory(corpus, tmp_path):
+    arguments = train_arguments(corpus, tmp_path, *OVERRIDES, "max_steps=4000", "patience=4000")
+    first = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True, env=environment())
+    wait_for((tmp_path / STATE).is_file, first)
+    second = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(), check=False)
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"error: {tmp_path}: another run works here: process {first.pid} on ")
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    third = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True, env=environment())
+    assert "resumed from" in "".join(third.stdout.readline() for _ in range(4))
+    third.kill()
+    third.communicate()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A directory on a file system of its own, 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs to mount a file system (root)")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_on_a_full_disk_it_ends_in_one_line_and_goes_on_when_there_is_room(corpus, whole, small_disk):
+    exp_dir = small_disk / "exp"
+    stopped_at(corpus, exp_dir, 25)
+    before = (exp_dir / STATE).read_bytes()
+    filler = small_disk / "filler"
+    with pytest.raises(OSError), open(filler, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1000))
+    with pytest.raises((UserError, OSError)) as caught:
+        call(train, *train_arguments(corpus, exp_dir, *OVERRIDES))
+    assert "No space left on device" in str(caught.value) and "\n" not in str(caught.value)
+    assert (exp_dir / STATE).read_bytes() == before
+    filler.unlink()
+    assert contents(train_and_average(corpus, exp_dir, *OVERRIDES)) == whole
+
+
+def test_a_state_that_does_not_fit_leaves_the_old_one_and_nothing_half_written(corpus, whole, tmp_path):
+    stopped_at(corpus, tmp_path, 25)
+    before = (tmp_path / STATE).read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Larger than a checkpoint, smaller than the state, which has three times as much.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+    try:
+        with pytest.raises(UserError, match="cannot be written: .*; what was there before is still there"):
+            call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert (tmp_path / STATE).read_bytes() == before
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+def test_a_directory_that_cannot_be_written_is_named(corpus, tmp_path):
+    (tmp_path / "file").write_text("")
+    for exp_dir, errno_of in ((Path("/proc/exp"), (errno.ENOENT, errno.EACCES)), (tmp_path / "file/exp",
+                                                                                   (errno.ENOTDIR,))):
+        with pytest.raises(OSError) as caught:
+            call(train, *train_arguments(corpus, exp_dir, *OVERRIDES))
+        assert caught.value.errno in errno_of and str(exp_dir) in str(caught.value)
+
+
+def test_a_file_that_vanishes_is_named_and_training_goes_on_when_it_is_back(corpus, whole, tmp_path):
+    root = shutil.copytree(corpus, tmp_path / "corpus", ignore=shutil.ignore_patterns("whole"))
+    for name in ("train", "valid"):
+        table = kaldi.read_table(root / name / "wav.scp")
+        change(root / name, "wav.scp", **{key: value.replace(str(corpus), str(root)) for key, value in table.items()})
+    longer = [*OVERRIDES, "max_steps=40", "patience=100"]
+    expected = train_and_average(root, tmp_path / "expected", *longer) / "ave.safetensors"
+    wav, away, do = root / f"wav/{BAD}.wav", tmp_path / "away.wav", trainer.Trainer.after_validation
+
+    def take_away(self, *args):
+        do(self, *args)
+        if self.progress.step == 8:
+            wav.rename(away)
+
+    arguments = train_arguments(root, tmp_path / "exp", *longer)
+    with mock.patch.object(trainer.Trainer, "after_validation", take_away), pytest.raises(UserError) as caught:
+        call(train, *arguments)
+    assert str(caught.value).startswith(f"{BAD}: {wav}: no such file")
+    away.rename(wav)
+    ours = train_and_average(root, tmp_path / "exp", *longer) / "ave.safetensors"
+    assert ours.read_bytes() == expected.read_bytes()
+
+
+class Spoiled:
+    """Makes the loss or the gradient of one utterance's batch NaN, from one step to another."""
+
+    def __init__(self, what: str, first: int, last: int, utterance: str = BAD) -> None:
+        self.what, self.steps, self.utterance, self.seen = what, range(first, last + 1), utterance, []
+
+    def __enter__(self):
+        do, spoiled = trainer.Trainer.step, self
+
+        def step(trainer_, batches, *args):
+            names = [utt_id for batch in batches for utt_id in batch.utt_ids]
+            number = trainer_.progress.step + 1
+            if number not in spoiled.steps or (spoiled.utterance and spoiled.utterance not in names):
+                return do(trainer_, batches, *args)
+            spoiled.seen.append((number, names, snapshot(trainer_)))
+            weight = next(trainer_.model.parameters())
+            handle = weight.register_hook(lambda gradient: gradient * torch.nan)
+            forward = trainer_.model.forward
+            if spoiled.what == "loss":
+                handle.remove()
+                trainer_.model.forward = lambda *a: (lambda out: out._replace(loss=out.loss * torch.nan))(forward(*a))
+            try:
+                result = do(trainer_, batches, *args)
+            finally:
+                handle.remove()
+                trainer_.model.forward = forward
+            assert all(torch.equal(a, b) for a, b in zip(spoiled.seen[-1][2], snapshot(trainer_), strict=True))
+            return result
+
+        self.patch = mock.patch.object(trainer.Trainer, "step", step)
+        self.patch.start()
+        return self
+
+    def __exit__(self, *_):
+        self.patch.stop()
+
+
+def snapshot(trainer_) -> list[torch.Tensor]:
+    """Weights and moments: what a skipped step must not touch."""
+    state = trainer_.optimizer.state_dict()["state"]
+    moments = [tensor.clone() for one in state.values() for tensor in one.values()]
+    return [*(weight.detach().clone() for weight in trainer_.model.parameters()), *moments]
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("moment_type", ["float32", "bfloat16"])
+def test_a_step_that_is_not_finite_changes_nothing_and_its_batch_is_saved(corpus, tmp_path, what, moment_type, capsys):
+    with Spoiled(what, 4, 10) as spoiled:  # once an epoch of three steps
+        train_and_average(corpus, tmp_path, *OVERRIDES, f"optim.first_moment={moment_type}")
+    assert len(spoiled.seen) >= 2
+    saved = sorted((tmp_path / "bad_steps").iterdir())
+    assert [path.name for path in saved] == [f"step{step:06d}.process0.0.safetensors" for step, _, _ in spoiled.seen]
+    for path, (_, names, _) in zip(saved, spoiled.seen):
+        assert json.loads(open_weights(path).metadata()["utt_ids"]) == names
+        assert load_weights(path)["wave_BS"].shape[0] == len(names)
+    said = capsys.readouterr().out
+    assert f"the {what} is not finite on " in said and f"{len(spoiled.seen)} steps skipped" in said
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        assert "NaN" not in line
+
+
+def test_a_few_such_steps_in_a_row_end_the_run_also_after_a_restart(corpus, tmp_path):
+    for _ in range(2):
+        with Spoiled("loss", 6, 10, utterance=""), pytest.raises(UserError, match="step 8: the loss .*; 3 steps in a"):
+            call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
+    train_and_average(corpus, tmp_path, *OVERRIDES)
+
+
+def test_a_learning_rate_out_of_all_bounds_ends_the_run(corpus, tmp_path):
+    with pytest.raises(UserError, match="in a row: lower optim.lr"):
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES, "optim.lr=1e38", "optim.warmup_steps=0"))
