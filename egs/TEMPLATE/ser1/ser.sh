@@ -15,10 +15,11 @@ skip_stages=""         # stages to leave out, such as "1 2"
 skip_export=true       # leave out stage 7 (a Hugging Face model directory)
 
 # Machine
-ngpu=0                 # GPUs for training: 0 or 1
+ngpu=0                 # GPUs for training, on each machine; 0: the CPU
+num_nodes=1            # machines for one training (cmd_backend=slurm)
 gpu_inference=false    # decode on a GPU
 nj=4                   # processes that format the audio
-inference_nj=1         # parts that a set is decoded in, at the same time
+inference_nj=1         # parts that each set is decoded in; on one machine so many at the same time
 
 # Directories
 datadir=data           # what local/data.sh writes, and token lists
@@ -63,7 +64,8 @@ cd "$(dirname "$0")"
 . ./utils/parse_options.sh
 . ./utils/check_options.sh
 . ./utils/up_to_date.sh
-. ./utils/decode_set.sh
+. ./utils/for_folds.sh
+. ./utils/decode_sets.sh
 called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
 check_options
@@ -83,7 +85,11 @@ read -r -a decode_cmd <<<"${decode_cmd}"
 read -r -a folds <<<"${folds}"
 read -r -a test_sets <<<"${test_sets}"
 parts=("")  # what follows the name of dump, token list and experiment: nothing, or /fold1 /fold2 ...
-[ ${#folds[@]} -eq 0 ] || parts=("${folds[@]/#//fold}")
+each=""     # the same for all folds of an array of jobs
+if [ ${#folds[@]} -gt 0 ]; then
+    parts=("${folds[@]/#//fold}")
+    each=/foldJOB
+fi
 
 sanitise() { local name=${1//[^A-Za-z0-9_.=-]/_}; echo "${name}"; }
 stem() { local name=${1##*/}; echo "${name%.yaml}"; }
@@ -110,7 +116,6 @@ seed_args=()
 read -r -a seeds <<<"${seeds}"
 
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first"; }
-have_sets() { local name; for name in "${@:2}"; do [ -d "$1/${name}" ] || return 1; done; }
 asked() { [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ] && [[ " ${skip_stages} " != *" $1 "* ]]; }
 check_config() {  # check_config OPTION KIND [key=value ...]
     [ -f "${!1}" ] || die "${!1} is missing: write it, or choose another file with --$1"
@@ -124,10 +129,11 @@ stage_1() {  # data prep
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
-    if ! have_sets "${datadir}" "${raw_sets[@]}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
-        say 1 "data prep: ${options} -> ${datadir}/"
-        datadir=${datadir} local/data.sh ${data_opts[@]+"${data_opts[@]}"}
-        have_sets "${datadir}" "${raw_sets[@]}" \
+    if ! have "${raw_sets[@]/#/${datadir}/}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
+        say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
+        "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
+            env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}
+        have "${raw_sets[@]/#/${datadir}/}" \
             || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
         mark "${datadir}/.made_with" "${options}"
     fi
@@ -137,8 +143,8 @@ stage_1() {  # data prep
         options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
         up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
-        "${train_cmd[@]}" --num_threads 1 --name format_data "${dumpdir}/log/${set_name}.log" \
-            python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
+        "${train_cmd[@]}" --num_threads "${nj}" --name format_data "${dumpdir}/log/${set_name}.log" \
+            env OMP_NUM_THREADS=1 python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
             --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}" \
             --audio_format "${audio_format}"
         mark "${dumpdir}/${set_name}/.made_with" "${options}"
@@ -151,7 +157,7 @@ stage_1() {  # data prep
     fi
     options="allow_shared_speakers=${allow_shared_speakers} valid_split=${valid_split}"
     for fold in "${folds[@]}"; do
-        have_sets "${dumpdir}/fold${fold}" train valid test \
+        have "${dumpdir}/fold${fold}"/{train,valid,test} \
             && up_to_date "${dumpdir}/fold${fold}/.made_with" "${options}" "${dumpdir}/all" || stale+=("${fold}")
     done
     [ ${#stale[@]} -gt 0 ] || return 0
@@ -162,7 +168,7 @@ stage_1() {  # data prep
 }
 
 stage_2() {  # token list
-    local part from to sets token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
+    local part to sets token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
     [ -z "${scales}" ] || token_opts+=(--scales "${scales}")
     if [ "${token_type}" == bpe ]; then
         token_opts+=(--bpe_size "${bpe_size}")
@@ -170,20 +176,17 @@ stage_2() {  # token list
         [ -n "${whisper_model}" ] || die "token_type=whisper needs --whisper_model (a hub name or a directory)"
         token_opts+=("${model_opts[@]}")
     fi
-    for part in "${parts[@]}"; do
-        from=${dumpdir}${part}/${train_set}
-        to=${token_lists}${part}
-        need "${from}" 1
-        sets=("${from}" "${dumpdir}${part}/${valid_set}" "${test_sets[@]/#/${dumpdir}${part}/}")
-        up_to_date "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" && continue
-        say 2 "token list: ${from} -> ${to}"
-        run_python token_list --train_set "${from}" "${token_opts[@]}" --out_dir "${to}" --check_sets "${sets[@]}"
-        mark "${to}/.made_with" "${token_opts[*]}"
-    done
+    for part in "${parts[@]}"; do need "${dumpdir}${part}/${train_set}" 1; done
+    sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/${dumpdir}${each}/}")
+    to=${token_lists}${each}
+    for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd "${token_lists}/log/token_list${each:+.JOB}.log" \
+        "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" -- \
+        python -m whisper_er.bin.token_list --train_set "${sets[0]}" "${token_opts[@]}" --out_dir "${to}" \
+        --check_sets "${sets[@]}"
 }
 
 stage_3() {  # training; it resumes by itself, or says that it has finished
-    local part job=() numbers
+    local part job=() trainer=(python)
     for part in "${parts[@]}"; do
         need "${dumpdir}${part}/${train_set}" 1
         need "${dumpdir}${part}/${valid_set}" 1
@@ -191,62 +194,55 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
         say 3 "training: ${dumpdir}${part}/${train_set} + ${token_lists}${part} -> ${exp}${part}" \
             "(log: ${exp}${part}/train.log)"
     done
-    part=""
-    if [ ${#folds[@]} -gt 0 ]; then
-        numbers=${folds[*]}
-        job=("JOB=${numbers// /,}")
-        part=/foldJOB
+    [ -z "${each}" ] || job=("$(job_list "${folds[@]}")")
+    if [ "${ngpu}" -gt 0 ] || [ "${num_nodes}" -gt 1 ]; then
+        # One process per GPU. A stop is passed on to them; to save the state of a large model may take minutes.
+        trainer=(torchrun --nproc-per-node "$((ngpu > 0 ? ngpu : 1))" --shutdown-timeout 600)
+        [ "${num_nodes}" -gt 1 ] || trainer+=(--standalone)
     fi
-    "${cuda_cmd[@]}" --gpu "${ngpu}" --name train ${job[@]+"${job[@]}"} "${exp}${part}/train.log" \
-        python -m whisper_er.bin.train --config "${ser_config}" --train_set "${dumpdir}${part}/${train_set}" \
-        --valid_set "${dumpdir}${part}/${valid_set}" --token_list "${token_lists}${part}" --exp_dir "${exp}${part}" \
+    "${cuda_cmd[@]}" --gpu "${ngpu}" --num_nodes "${num_nodes}" --resume --name training ${job[@]+"${job[@]}"} \
+        "${exp}${each}/train.log" "${trainer[@]}" \
+        -m whisper_er.bin.train --config "${ser_config}" --train_set "${dumpdir}${each}/${train_set}" \
+        --valid_set "${dumpdir}${each}/${valid_set}" --token_list "${token_lists}${each}" --exp_dir "${exp}${each}" \
         ${model_opts[@]+"${model_opts[@]}"} ${encoder_model:+--encoder_model "${encoder_model}"} --ngpu "${ngpu}" \
         ${train_args[@]+"${train_args[@]}"} ${seed_args[@]+"${seed_args[@]}"}
 }
 
 stage_4() {  # averaging
     local part
-    for part in "${parts[@]}"; do
-        need "${exp}${part}/checkpoints" 3
-        up_to_date "${exp}${part}/.averaged" average "${exp}${part}/checkpoints" \
-            && [ -e "${exp}${part}/ave.safetensors" ] && continue
-        say 4 "averaging: ${exp}${part}/checkpoints -> ${exp}${part}/ave.safetensors" \
-            "(log: ${exp}${part}/log/average.log)"
-        "${train_cmd[@]}" --name average "${exp}${part}/log/average.log" \
-            python -m whisper_er.bin.average --exp_dir "${exp}${part}"
-        mark "${exp}${part}/.averaged" average
-    done
+    for part in "${parts[@]}"; do need "${exp}${part}/checkpoints" 3; done
+    for_folds 4 "averaging: ${exp}${each}/checkpoints -> ${exp}${each}/ave.safetensors" train_cmd \
+        "${exp}${each}/log/average.log" "${exp}${each}/.averaged" average \
+        "${exp}${each}/checkpoints" "${exp}${each}/ave.safetensors" -- \
+        python -m whisper_er.bin.average --exp_dir "${exp}${each}"
 }
 
 stage_5() {  # decoding
-    local part set_name from to
+    local part set_name from to stale=() options="${decode_args[*]+${decode_args[*]}}"
     for part in "${parts[@]}"; do
         need "${exp}${part}/ave.safetensors" 4
         for set_name in "${test_sets[@]}"; do
             from=${dumpdir}${part}/${set_name}
             to=${exp}${part}/decode_${inference_tag}/${set_name}
             need "${from}" 1
-            up_to_date "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}" \
-                "${inference_config}" "${exp}${part}/ave.safetensors" "${from}" && continue
-            decode_set "${exp}${part}" "${from}" "${to}" "${exp}${part}/log/decode_${inference_tag}/${set_name}"
-            mark "${to}/.made_with" "${decode_args[*]+${decode_args[*]}}"
+            up_to_date "${to}/.made_with" "${options}" "${inference_config}" "${exp}${part}/ave.safetensors" "${from}" \
+                || stale+=("${exp}${part}" "${from}" "${to}")
         done
     done
+    [ ${#stale[@]} -eq 0 ] || decode_sets "${exp}/log/decode_${inference_tag}" "${options}" "${stale[@]}"
 }
 
 stage_6() {  # scoring
-    local part set_name ref hyp scored=()
-    for part in "${parts[@]}"; do
-        for set_name in "${test_sets[@]}"; do
-            ref=${dumpdir}${part}/${set_name}
-            hyp=${exp}${part}/decode_${inference_tag}/${set_name}
-            need "${hyp}" 5
-            up_to_date "${hyp}/score/.made_with" "${tasks} by ${score_by}" "${hyp}" "${ref}" && continue
-            say 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json"
-            run_python score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" --score_by "${score_by}" \
-                --exp_dir "${exp}${part}" --out "${hyp}/score/result.json"
-            mark "${hyp}/score/.made_with" "${tasks} by ${score_by}"
-        done
+    local part set_name ref hyp
+    for set_name in "${test_sets[@]}"; do
+        for part in "${parts[@]}"; do need "${exp}${part}/decode_${inference_tag}/${set_name}" 5; done
+        ref=${dumpdir}${each}/${set_name}
+        hyp=${exp}${each}/decode_${inference_tag}/${set_name}
+        for_folds 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json" train_cmd \
+            "${exp}${each}/log/decode_${inference_tag}/${set_name}.score.log" \
+            "${hyp}/score/.made_with" "${tasks} by ${score_by}" "${hyp}" "${ref}" -- \
+            python -m whisper_er.bin.score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" \
+            --score_by "${score_by}" --exp_dir "${exp}${each}" --out "${hyp}/score/result.json"
     done
     [ ${#seeds[@]} -gt 0 ] || gather "${exp}" ""
 }
@@ -265,13 +261,10 @@ gather() {  # gather EXP_DIR SEEDS: tables over the folds of this and earlier ca
 
 stage_7() {  # export
     local part
-    for part in "${parts[@]}"; do
-        need "${exp}${part}/ave.safetensors" 4
-        up_to_date "${exp}${part}/export/.made_with" export "${exp}${part}/ave.safetensors" && continue
-        say 7 "export: ${exp}${part}/ave.safetensors -> ${exp}${part}/export"
-        run_python export --exp_dir "${exp}${part}" --out_dir "${exp}${part}/export"
-        mark "${exp}${part}/export/.made_with" export
-    done
+    for part in "${parts[@]}"; do need "${exp}${part}/ave.safetensors" 4; done
+    for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${exp}${each}/export" train_cmd "${exp}${each}/log/export.log" \
+        "${exp}${each}/export/.made_with" export "${exp}${each}/ave.safetensors" -- \
+        python -m whisper_er.bin.export --exp_dir "${exp}${each}" --out_dir "${exp}${each}/export"
 }
 
 if [ "${skip_export}" == true ]; then

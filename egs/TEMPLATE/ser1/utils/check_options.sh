@@ -6,7 +6,6 @@ words() { [[ $1 =~ ^\ *$2(\ +$2)*\ *$ ]]; }  # words LIST PATTERN: one word or m
 
 check_options() {
     local name number='[1-9][0-9]*' set_name='[A-Za-z0-9_][A-Za-z0-9_.-]*'
-    [ "${ngpu}" -le 1 ] || usage_error "--ngpu is '${ngpu}'; it must be 0 or 1"
     [[ ${token_type} == whisper || ${token_type} == bpe || ${token_type} == none ]] \
         || usage_error "--token_type is '${token_type}'; it must be whisper, bpe or none"
     [[ ${audio_format} =~ ^(wav|flac)(\.ark)?$ ]] \
@@ -19,7 +18,7 @@ check_options() {
         || usage_error "--seeds is '${seeds}'; write numbers from 1 on, such as \"1 2 3\""
     [ -z "${score_by}" ] || words "${score_by}" '[a-z][a-z0-9_]*' \
         || usage_error "--score_by is '${score_by}'; write names such as \"style\""
-    for name in nj inference_nj bpe_size; do
+    for name in nj inference_nj num_nodes bpe_size; do
         [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
     done
     [[ ${stage} -ge 1 && ${stop_stage} -le 7 && ${stage} -le ${stop_stage} ]] \
@@ -37,8 +36,8 @@ check_options() {
     [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
         || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
     # The launcher replaces JOB in every word of a command by the job's number.
-    for name in dumpdir datadir expdir ser_config ser_args ser_tag inference_config inference_args inference_tag \
-        whisper_model encoder_model; do
+    for name in dumpdir datadir expdir train_set valid_set test_sets lang scales ser_config ser_args ser_tag \
+        inference_config inference_args inference_tag whisper_model encoder_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
         [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
     done
