@@ -1,6 +1,9 @@
 """Fixtures that several files share."""
 
+from collections.abc import Iterator
+
 import pytest
+import slurm_cluster
 from tiny_whisper import SENTENCES, write_whisper
 
 from whisper_er.tokenizer import TextTokens, from_whisper, train_sentencepiece
@@ -28,3 +31,12 @@ def whisper_tokens(whisper_directory):
 def base_tokens(request, whisper_tokens, bpe_tokens) -> tuple[str, TextTokens]:
     """Both kinds in turn, as (token_type, tokens)."""
     return request.param, whisper_tokens if request.param == "whisper" else bpe_tokens
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[dict[str, str]]:
+    """The environment in which sbatch reaches a private Slurm of two nodes."""
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with slurm_cluster.running() as env:
+        yield env
