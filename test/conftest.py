@@ -1,8 +1,10 @@
 """Fixtures that several files share."""
 
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
+import slurm_cluster
 from stopped_runs import OVERRIDES, contents
 from tiny_experiment import train_and_average, write_corpus
 from tiny_whisper import SENTENCES, write_whisper
@@ -51,3 +53,12 @@ def no_git():
     """Asking git for the revision takes longer than a training run here."""
     with mock.patch("whisper_er.experiment.git_revision", return_value="unknown"):
         yield
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[dict[str, str]]:
+    """The environment in which sbatch reaches a private Slurm of two nodes."""
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with slurm_cluster.running() as env:
+        yield env

@@ -294,8 +294,8 @@ def test_whisper_tokens_need_a_model_and_a_config_must_exist(recipe):
 
 
 def test_a_backend_that_is_not_there_is_refused(recipe):
-    done = recipe.run(*FOLDS, cmd_backend="slurm")
-    assert (done.returncode, done.stderr) == (2, "error: cmd.sh: cmd_backend is 'slurm'; only local is available\n")
+    done = recipe.run(*FOLDS, cmd_backend="pbs")
+    assert (done.returncode, done.stderr) == (2, "error: cmd.sh: cmd_backend is 'pbs'; allowed are local and slurm\n")
 
 
 def test_setup_makes_a_recipe_directory_once(tmp_path):
@@ -308,7 +308,8 @@ def test_setup_makes_a_recipe_directory_once(tmp_path):
     new = tmp_path / "egs/new/ser1"
     for name in ("ser.sh", "path.sh", "cmd.sh", "utils"):
         assert os.readlink(new / name) == f"../../TEMPLATE/ser1/{name}" and (new / name).exists()
-    assert (new / "conf").is_dir() and os.access(new / "run.sh", os.X_OK)
+    assert (new / "conf/decode.yaml").is_file() and os.access(new / "run.sh", os.X_OK)
+    assert (new / "conf/slurm.conf").samefile(template / "conf/slurm.conf")
     (new / "path.sh").unlink()
     (new / "path.sh").touch()
     done = subprocess.run([new / "local/data.sh", "--corpus_dir", "x"], cwd=new, check=False, capture_output=True,
@@ -318,10 +319,11 @@ def test_setup_makes_a_recipe_directory_once(tmp_path):
         assert subprocess.run([setup[0], target], cwd=tmp_path, check=False, capture_output=True).returncode == 1
 
 
-@pytest.mark.parametrize("corpus", ["mini_emo", "emodb", "ravdess"])
+@pytest.mark.parametrize("corpus", ["mini_emo", "emodb", "ravdess", "iemocap"])
 def test_the_recipes_link_to_the_template_and_pass_options_on(corpus):
     recipe = EGS / corpus / "ser1"
     for name in ("ser.sh", "path.sh", "cmd.sh", "utils"):
         assert os.readlink(recipe / name) == f"../../TEMPLATE/ser1/{name}"
+    assert os.readlink(recipe / "conf/slurm.conf") == "../../../TEMPLATE/ser1/conf/slurm.conf"
     done = subprocess.run([recipe / "run.sh", "--nj", "77", "--help"], check=False, capture_output=True, text=True)
     assert done.returncode == 0 and "[77]" in done.stdout

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a recipe directory for a new corpus:
 #   egs/TEMPLATE/ser1/setup.sh egs/<corpus>/ser1
-# What all recipes share is linked, what a corpus changes is copied: run.sh, local/data.sh, conf/.
+# What all recipes share is linked, what a corpus changes is copied: run.sh, local/data.sh, conf/*.yaml.
 set -euo pipefail
 
 if [ $# -ne 1 ] || [[ $1 == -* ]]; then
@@ -32,6 +32,7 @@ for name in ser.sh path.sh cmd.sh utils; do
 done
 cp -R "${template}/run.sh" "${template}/local" "${new}"
 if [ -d "${template}/conf" ]; then cp -R "${template}/conf" "${new}"; else mkdir "${new}/conf"; fi
+ln -sf ../../../TEMPLATE/ser1/conf/slurm.conf "${new}/conf/slurm.conf"  # the site's, not the corpus'
 mv "${new}" "${target}"
 trap - EXIT
 echo "${target}: now write local/data.sh, then set the tasks and the folds in run.sh"

@@ -3,127 +3,56 @@
 
     utils/launch.py --backend local exp/a/log/average.log python -m whisper_er.bin.average ...
     utils/launch.py --backend local --max_jobs_run 2 JOB=1:4 exp/a/log/decode.JOB.log python ... parts/JOB
-    utils/launch.py --backend local JOB=1,3,5 exp/a/foldJOB/log/train.log python ... --exp_dir exp/a/foldJOB
+    utils/launch.py --backend slurm --config conf/slurm.conf --gpu 1 --resume JOB=1,3,5 exp/a/foldJOB/train.log ...
 
 JOB is replaced by the job's number in the log's name and in the command; no shell looks at the arguments. A log is
 appended to, so what an interrupted run said stays readable. What was started ends with us, or with who started us.
 """
 
+from __future__ import annotations
+
 import argparse
-import contextlib
-import os
 import re
-import shlex
-import signal
-import socket
-import subprocess
 import sys
-import time
-from datetime import datetime
-from pathlib import Path
 
-TAIL_LINES = 15
-POLL_SECONDS = 0.02
-GRACE_SECONDS = 10  # between TERM and KILL
-
-received: list[int] = []  # signals that ask us to stop
-
-
-class Job:
-    """One command and its log."""
-
-    def __init__(self, log: str, argv: list[str]) -> None:
-        self.log, self.argv, self.process = Path(log), argv, None
-
-    def note(self, text: str) -> None:
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"# {text}\n")
-
-    def start(self, env: dict[str, str], terminal: tuple[int, ...]) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        host = f"host {socket.gethostname()}, start {datetime.now():%Y-%m-%d %H:%M:%S}"
-        self.note(f"{shlex.join(self.argv)}\n# {host}")
-        self.log_start = self.log.stat().st_size
-        with self.log.open("ab") as log:
-            try:  # in a session of its own: ending the job ends whatever it started as well
-                self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                                pass_fds=terminal, start_new_session=True)
-            except OSError as error:
-                log.write(f"error: cannot run {self.argv[0]}: {error.strerror}\n".encode())
-
-    def exit_code(self) -> int | None:
-        return 127 if self.process is None else self.process.poll()
-
-    def finish(self) -> None:
-        code = self.process.wait() if self.process else self.exit_code()
-        self.note(f"end {datetime.now():%Y-%m-%d %H:%M:%S}, exit code {code}")
-
-    def send(self, number: signal.Signals) -> None:
-        if self.process:
-            with contextlib.suppress(ProcessLookupError):  # already gone
-                os.killpg(self.process.pid, number)
-
-    def tail(self) -> str:
-        """The end of what the command said this time."""
-        lines = self.log.read_bytes()[self.log_start:].decode(errors="replace").splitlines()
-        return "\n".join(lines[-TAIL_LINES - 1 : -1])  # without our own last line
-
-
-def run_all(jobs: list[Job], at_once: int, env: dict[str, str]) -> list[Job]:
-    """The jobs that failed. After a failure no other is started; those that run may finish."""
-    waiting, running, failed, caller = list(jobs), [], [], os.getppid()
-    # A job that runs alone may show its progress on our terminal (whisper_er/progress.py); its output goes to the log.
-    terminal = (os.dup(sys.stderr.fileno()),) if min(at_once, len(jobs)) == 1 and sys.stderr.isatty() else ()
-    env = env | ({"PROGRESS_FD": str(terminal[0])} if terminal else {})
-    while running or (waiting and not failed):
-        while waiting and not failed and not received and len(running) < at_once:
-            running.append(waiting.pop(0))
-            running[-1].start(env, terminal)
-        if received or os.getppid() != caller:
-            stop(running)
-        for job in [job for job in running if job.exit_code() is not None]:
-            running.remove(job)
-            job.finish()
-            failed += [job] if job.exit_code() != 0 else []
-        time.sleep(POLL_SECONDS)
-    return failed
-
-
-def stop(running: list[Job]) -> None:
-    for job in running:
-        job.send(signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
-    while any(job.exit_code() is None for job in running) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    for job in running:
-        job.send(signal.SIGKILL)  # also what the command left behind
-        job.finish()
-    sys.exit(128 + (received or [signal.SIGTERM])[0])
+import launch_local
+import launch_slurm
+from job_log import Job
+from stop_request import StopRequest
 
 
 def parse_args() -> tuple[argparse.Namespace, list[Job]]:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", choices=["local"], required=True)
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs of one job; a job with 0 sees none")
+    parser.add_argument("--backend", choices=["local", "slurm"], required=True)
+    parser.add_argument("--config", help="of slurm, and needed by it: conf/slurm.conf, which says what requests mean")
+    parser.add_argument("--gpu", type=int, help="GPUs of one job, on each of its nodes; unset or 0: it sees none")
     parser.add_argument("--num_threads", type=int, help="threads of one job (OMP_NUM_THREADS); unset: as inherited")
     for name, what in (("--mem", "memory of one job, such as 4G"), ("--time", "time limit HH:MM:SS")):
         parser.add_argument(name, help=f"{what}: a request to a cluster's scheduler, nothing to the local backend")
-    parser.add_argument("--max_jobs_run", type=int, default=10**6, help="jobs at the same time; unset: all")
+    parser.add_argument("--max_jobs_run", type=int, help="jobs at the same time; unset: all")
+    parser.add_argument("--num_nodes", type=int, default=1,
+                        help="slurm: nodes of one job; the command runs on each, and torchrun in it finds the others")
+    parser.add_argument("--resume", action="store_true",
+                        help="slurm: the command goes on where TERM stopped it; queue it again at its time limit")
     parser.add_argument("--name", default="job", help="what messages call it")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[JOB=1:N | JOB=1,3,5] log command ...")
     args = parser.parse_args()
-    if min(args.num_threads or 1, args.max_jobs_run) < 1:
-        parser.error("--num_threads and --max_jobs_run must be at least 1")
+    if min(args.num_threads or 1, args.num_nodes, 1 if args.max_jobs_run is None else args.max_jobs_run) < 1:
+        parser.error("--num_threads, --num_nodes and --max_jobs_run must be at least 1")
+    if args.backend == "local" and args.num_nodes > 1:
+        parser.exit(2, f"error: --num_nodes {args.num_nodes}: the local backend has one node; use slurm (cmd.sh)\n")
+    if args.backend == "slurm" and not args.config:
+        parser.error("--backend slurm needs --config conf/slurm.conf")
     spec = args.rest.pop(0) if args.rest and args.rest[0].startswith("JOB=") else None
     if len(args.rest) < 2:
         parser.error("a log and a command are needed")
-    log, *argv = args.rest
+    args.log, *argv = args.rest
     if spec is None:
-        return args, [Job(log, argv)]
-    if not (numbers := job_numbers(spec)) or "JOB" not in log:
-        parser.error(f"{spec} {log}: write JOB=1:4 or JOB=1,3,5, each number once, and JOB in the log's name")
-    return args, [Job(log.replace("JOB", n), [word.replace("JOB", n) for word in argv]) for n in numbers]
+        return args, [Job(None, args.log, argv)]
+    if not (numbers := job_numbers(spec)) or "JOB" not in args.log:
+        parser.error(f"{spec} {args.log}: write JOB=1:4 or JOB=1,3,5, each number once, and JOB in the log's name")
+    return args, [Job(n, args.log.replace("JOB", n), [word.replace("JOB", n) for word in argv]) for n in numbers]
 
 
 def job_numbers(spec: str) -> list[str]:
@@ -136,16 +65,12 @@ def job_numbers(spec: str) -> list[str]:
 
 def main() -> int:
     args, jobs = parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
-            signal.signal(number, lambda number, _frame: received.append(number))
-    env = dict(os.environ)
-    env |= {"OMP_NUM_THREADS": str(args.num_threads)} if args.num_threads else {}
-    env |= {"CUDA_VISIBLE_DEVICES": ""} if args.gpu == 0 else {}
-    if not (failed := run_all(jobs, args.max_jobs_run, env)):
+    run = {"local": launch_local.run, "slurm": launch_slurm.run}[args.backend]
+    if not (failed := run(args, jobs, StopRequest())):
         return 0
-    print(failed[0].tail(), f"{args.name}: {len(failed)} of {len(jobs)} failed; log: {failed[0].log}", sep="\n",
-          file=sys.stderr)
+    job, why = failed[0]
+    print(job.tail(), f"{args.name}: {len(failed)} of {len(jobs)} failed; log: {job.log}{why and f' ({why})'}",
+          sep="\n", file=sys.stderr)
     return 1
 
 

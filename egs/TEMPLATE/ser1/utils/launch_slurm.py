@@ -1,0 +1,82 @@
+"""Jobs as one job, or one array of jobs, of Slurm."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import slurm_queue
+from job_log import Job
+from slurm_conf import SlurmConf
+from slurm_watch import Watch
+from stop_request import StopRequest
+
+
+def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tuple[Job, str]]:
+    """The jobs that failed, each with Slurm's state."""
+    conf = SlurmConf(args.config)
+    asked = {"name": args.name, "gpu": args.gpu, "num_threads": args.num_threads, "mem": args.mem, "time": args.time,
+             "num_nodes": args.num_nodes, "resume": "true" if args.resume else "false"}
+    asked = {"gpu": "0"} | conf.defaults | {name: str(value) for name, value in asked.items() if value is not None}
+    words = conf.words(asked)
+    place = ["--parsable", f"--output={output_pattern(args.log, jobs)}", "--open-mode=append"]
+    if jobs[0].number is not None:
+        throttle = f"%{args.max_jobs_run}" if args.max_jobs_run else ""
+        place.append(f"--array={','.join(job.number for job in jobs)}{throttle}")
+    for job in jobs:
+        job.open_log()
+    with work_directory(args.name, jobs) as work_dir:
+        plan = {"argv": {job.number or "job": job.argv for job in jobs}, "gpu": int(asked["gpu"]),
+                "num_nodes": int(asked["num_nodes"]), "resume": args.resume}
+        (work_dir / "jobs.json").write_text(json.dumps(plan))
+        job_id = submit(words, place, work_dir)
+        return Watch(args.name, job_id, jobs, work_dir, stop).failed()
+
+
+def output_pattern(log: str, jobs: list[Job]) -> str:
+    """The log's name as sbatch's --output wants it."""
+    path = os.path.join(os.getcwd().replace("%", "%%"), log.replace("%", "%%"))
+    if "\\" in path:
+        raise SystemExit(f"error: {log}: Slurm cannot write to a path with a backslash")
+    if jobs[0].number is None:
+        return path
+    if zero := [job.number for job in jobs if job.number != str(int(job.number))]:
+        raise SystemExit(f"error: JOB={zero[0]}: Slurm numbers jobs without leading zeros")
+    return path.replace("JOB", "%a")
+
+
+@contextlib.contextmanager
+def work_directory(name: str, jobs: list[Job]) -> Iterator[Path]:
+    """Beside the logs, since the nodes see those; only we may read it, since a command may hold secrets."""
+    parent = os.path.commonpath([job.log.parent.absolute() for job in jobs])
+    work_dir = tempfile.mkdtemp(prefix=f".launch.{re.sub(r'[^0-9A-Za-z_-]', '_', name)}.", dir=parent)
+    try:
+        yield Path(work_dir)
+    finally:
+        shutil.rmtree(work_dir)
+
+
+def submit(words: list[str], place: list[str], work_dir: Path) -> str:
+    """The number of the job."""
+    runner = Path(__file__).resolve().parent / "slurm_job.py"
+    script = f"#!/bin/sh\nexec python3 {shlex.quote(str(runner))} {shlex.quote(str(work_dir))}\n"
+    # From within a job of Slurm: what that one was given is not for ours.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
+    try:
+        done = slurm_queue.call(words + place, input=script, env=env)
+    except OSError as error:
+        raise SystemExit(f"error: cannot run {words[0]}: {error.strerror}") from None
+    said = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in done.stderr.splitlines()]
+    if done.returncode != 0:
+        raise SystemExit(f"error: {shlex.join(words)}: {'; '.join(said)}")
+    sys.stderr.write(done.stderr)
+    return done.stdout.strip().partition(";")[0]  # job or job;cluster
