@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,15 @@ def stop_after_first_validation(processes: int, arguments: list, exp_dir: Path) 
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0 and "SIGTERM; started again, it goes on there" in output
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_steps_that_are_not_finite_are_skipped_by_all_and_end_the_run(corpus, tmp_path, parallel):
+    overrides = [*OVERRIDES, f"parallel={parallel}", "optim.lr=1e38"]
+    output = torchrun(2, *train_arguments(corpus, tmp_path, *overrides), fails=True)
+    assert re.search(r"error: step \d+: the (loss|gradient) is not finite on train-.*; 3 steps in a row", output)
+    saved = [path.name for path in (tmp_path / "bad_steps").iterdir()]
+    assert len(saved) == 6 and len({name.split(".")[1] for name in saved}) == 2
 
 
 def test_what_is_wrong_with_one_process_s_data_ends_all_with_its_message(corpus, tmp_path):

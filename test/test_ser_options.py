@@ -16,7 +16,7 @@ from pathlib import Path
 name, args = sys.argv[2].rpartition(".")[2], sys.argv[3:]
 with open("calls.jsonl", "a") as calls:
     calls.write(json.dumps([name, *args]) + "\\n")
-if name == os.environ.get("FAIL"):
+if name == os.environ.get("FAIL") and os.environ.get("FAIL_IN", "") in " ".join(args):
     sys.exit(f"error: {{name}} failed")
 value = lambda option: args[args.index(option) + 1]
 def make(path):
@@ -33,6 +33,9 @@ elif name == "average":
     make(value("--exp_dir") + "/ave.safetensors")
 elif name == "score":
     make(value("--out"))
+elif name == "split_dir":
+    for part in range(int(value("--n"))):
+        make(f"{{value('--out_dir')}}/{{part + 1}}/utt2spk")
 elif "--out_dir" in args:
     make(value("--out_dir") + "/utt2spk")
 """
@@ -42,6 +45,7 @@ python -m local.data "$@"
 for name in ${SETS:-all}; do mkdir -p "${datadir}/${name}"; touch "${datadir}/${name}/utt2spk"; done
 """
 FOLDS = ("--folds", "1 3", "--token_type", "bpe")
+DECODE_TWO = 2 * ["split_dir"] + 2 * ["decode"] + 2 * ["combine_dirs"]
 
 
 class Recipe:
@@ -96,7 +100,7 @@ def option(call, name):
     (["--nj", "0"], "--nj is '0'; it must be at least 1"),
     (["--stage", "08"], "--stage is '08'"),
     (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
-    (["--ngpu", "2"], "--ngpu is '2'; it must be 0 or 1"),
+    (["--num_nodes", "0"], "--num_nodes is '0'; it must be at least 1"),
     (["--token_type", "char"], "must be whisper, bpe or none"),
     (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
     (["--stop_stage", "8"], "stages run from 1 to 7"),
@@ -158,7 +162,7 @@ def test_help_prints_every_option_with_comment_and_value(recipe):
 def test_the_stages_call_the_entry_points_in_order(recipe):
     calls = recipe.calls(*FOLDS)
     assert names(calls) == (["data", "validate_data_dir", "format_data", "make_folds"] + 2 * ["token_list"]
-                            + 2 * ["train"] + 2 * ["average"] + 2 * ["decode"] + 2 * ["score"] + ["results"])
+                            + 2 * ["train"] + 2 * ["average"] + DECODE_TWO + 2 * ["score"] + ["results"])
     exp = "exp/train_serialmtl_asr_gender_emotion"
     tokens = "data/token_list/bpe100_en_asr_gender_emotion"
     trains = [call for call in calls if call[0] == "train"]
@@ -209,21 +213,21 @@ def test_ready_sets_need_no_folds(recipe):
     assert ["check_speakers", "--train_set", "dump/tr", "--valid_set", "dump/dev", "--test_set", "dump/a", "dump/b",
             "--allow_shared_speakers", "false"] in calls
     assert option(calls[names(calls).index("train")], "--exp_dir") == "exp/x"
-    assert [option(call, "--out_dir") for call in calls if call[0] == "decode"] == [
+    assert [option(call, "--out_dir") for call in calls if call[0] == "combine_dirs"] == [
         "exp/x/decode_default/a", "exp/x/decode_default/b"]
 
 
 def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     recipe.calls(*FOLDS)
-    always = ["validate_data_dir", "train", "train", "results"]
+    always, decode_one = ["validate_data_dir", "train", "train", "results"], DECODE_TWO[::2]
     assert names(recipe.calls(*FOLDS)) == always
     assert names(recipe.calls("--folds", "1 2 3", "--token_type", "bpe")) == [
-        "validate_data_dir", "make_folds", "token_list", *3 * ["train"], "average", "decode", "score", "results"]
+        "validate_data_dir", "make_folds", "token_list", *3 * ["train"], "average", *decode_one, "score", "results"]
 
     (recipe.directory / "exp/train_serialmtl_asr_gender_emotion/fold1/checkpoints/2.safetensors").touch()
-    assert names(recipe.calls(*FOLDS)) == [*always[:3], "average", "decode", "score", "results"]
+    assert names(recipe.calls(*FOLDS)) == [*always[:3], "average", *decode_one, "score", "results"]
     (recipe.directory / "conf/decode.yaml").touch()
-    assert names(recipe.calls(*FOLDS)) == [*always[:3], "decode", "decode", "score", "score", "results"]
+    assert names(recipe.calls(*FOLDS)) == [*always[:3], *DECODE_TWO, "score", "score", "results"]
     assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == [always[0], "token_list", "token_list", *always[1:]]
     (recipe.directory / "data/all/text").touch()
     assert names(recipe.calls(*FOLDS, "--stop_stage", "1")) == ["validate_data_dir", "format_data", "make_folds"]
@@ -236,7 +240,7 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
 def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):
     done = recipe.run(*FOLDS, FAIL="train")
     assert done.returncode == 1
-    assert "error: train failed\ntrain: 1 of 2 failed; log: exp/" in done.stderr
+    assert "error: train failed\ntraining: 1 of 2 failed; log: exp/" in done.stderr
     recipe.calls(*FOLDS)
     (recipe.directory / "conf/decode.yaml").touch()
     assert recipe.run(*FOLDS, "--allow_pipes", "true", FAIL="format_data").returncode == 1
@@ -267,19 +271,41 @@ def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
     assert option(train, "--whisper_model") == "/m/tiny en/"
     tag = "train_serialmtl_tiny_en_max_steps=1_name=___x_____id___asr_gender_emotion"
     assert option(train, "--exp_dir") == f"exp/{tag}/fold1"
-    decode = calls[names(calls).index("decode")]
-    assert option(decode, "--out_dir") == f"exp/{tag}/fold1/decode_beam_size=1/test" and decode[-1] == "beam_size=1"
+    assert calls[names(calls).index("decode")][-1] == "beam_size=1"
+    combine = calls[names(calls).index("combine_dirs")]
+    assert option(combine, "--out_dir") == f"exp/{tag}/fold1/decode_beam_size=1/test"
 
 
-def test_decoding_in_parts_shares_the_threads_and_combines(recipe):
-    calls = recipe.calls("--folds", "1", "--token_type=bpe", "--ser_tag=t", "--inference_nj=2",
-                         "--inference_config", "conf/decode_b.yaml")
-    hyp, work = "exp/t/fold1/decode_b/test", "exp/t/fold1/log/decode_b/test"
-    decodes = sorted(call for call in calls if call[0] == "decode")
-    assert [option(call, "--data_dir") for call in decodes] == [f"{work}/parts/data/1", f"{work}/parts/data/2"]
-    assert ["combine_dirs", "--out_dir", hyp, f"{work}/parts/hyp/1", f"{work}/parts/hyp/2"] in calls
-    assert not (recipe.directory / work / "parts").exists()
-    assert (recipe.directory / work / "decode.2.log").exists()
+def test_sets_of_all_folds_are_decoded_in_parts_as_one_array_and_combined(recipe):
+    calls = recipe.calls(*FOLDS, "--ser_tag=t", "--inference_nj=2", "--inference_config", "conf/decode_b.yaml")
+    work = "exp/t/log/decode_b"
+    decodes = sorted((call for call in calls if call[0] == "decode"), key=lambda call: option(call, "--data_dir"))
+    assert [option(call, "--data_dir") for call in decodes] == [f"{work}/jobs/{n}/data" for n in (1, 2, 3, 4)]
+    for n, fold in ((1, 1), (3, 3)):
+        hyps = [f"{work}/jobs/{n}/hyp", f"{work}/jobs/{n + 1}/hyp"]
+        assert ["combine_dirs", "--out_dir", f"exp/t/fold{fold}/decode_b/test", *hyps] in calls
+    assert not (recipe.directory / work / "jobs").exists()
+    assert (recipe.directory / work / "decode.4.log").exists()
+
+
+def test_one_set_that_cannot_be_decoded_costs_the_others_nothing(recipe):
+    done = recipe.run(*FOLDS, "--ser_tag=t", FAIL="decode", FAIL_IN="jobs/2/")
+    assert done.returncode == 1 and "decoding: 1 of 2 failed; log: exp/t/log/decode_default/decode.2.log" in done.stderr
+    again = recipe.calls(*FOLDS, "--ser_tag=t")
+    assert [option(call, "--out_dir") for call in again if call[0] == "combine_dirs"] == [
+        "exp/t/fold3/decode_default/test"]
+
+
+def test_several_gpus_and_machines_are_torchrun_s(recipe):
+    done = recipe.run(*FOLDS, "--ngpu", "2", "--num_nodes", "2")
+    assert done.returncode == 2 and "--num_nodes 2: the local backend has one node; use slurm (cmd.sh)" in done.stderr
+    torchrun = recipe.directory / "bin/torchrun"
+    torchrun.write_text('#!/usr/bin/env bash\necho "$@" >>torchrun_calls\n')
+    torchrun.chmod(0o755)
+    recipe.run(*FOLDS, "--ngpu", "2", "--stage", "3", "--stop_stage", "3")
+    for fold, call in zip((1, 3), (recipe.directory / "torchrun_calls").read_text().splitlines(), strict=True):
+        assert call.startswith("--nproc-per-node 2 --shutdown-timeout 600 --standalone -m whisper_er.bin.train ")
+        assert f"/fold{fold} --ngpu 2" in call
 
 
 def test_stage_7_and_skipped_stages(recipe):

@@ -23,6 +23,7 @@ def start() -> None:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
+    torch.set_num_threads(max(1, torch.get_num_threads() // local_world_size()))  # they share the machine's cores
     if not is_main():
         sys.stdout = open(os.devnull, "w")
 

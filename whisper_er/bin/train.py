@@ -46,16 +46,9 @@ def main() -> None:
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     device = choose_device(args.ngpu)
     distributed.start()
-    args.exp_dir.mkdir(parents=True, exist_ok=True)
-    with locked(args.exp_dir) if distributed.is_main() else nullcontext():
-        train(args, config, device)
-    distributed.finish()
-
-
-def train(args: argparse.Namespace, config: TrainConfig, device: torch.device) -> None:
     tokenizer = load_tokenizer(args.token_list)
-    train_set = read_utterances(args.train_set, tokenizer, config.model.long_audio)
-    valid_set = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
+    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
     description = experiment.describe(config, inputs)
     experiment.check_same(args.exp_dir, description)
@@ -65,17 +58,20 @@ def train(args: argparse.Namespace, config: TrainConfig, device: torch.device) -
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer).to(device)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
-    if distributed.is_main():
-        if not (args.exp_dir / experiment.STATE).is_file():
-            experiment.write_description(args.exp_dir, description, args.token_list)
-        write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
-        if unlabelled := train_set.values[task.name].num_empty():
-            print(f"{task.name}: {unlabelled} of {len(train_set)} training utterances have no label or text")
-    print(f"{len(train_set)} training and {len(valid_set)} validation utterances, {trained / 1e6:.1f}M parameters, "
+        if unlabelled := train.values[task.name].num_empty():
+            print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
+    print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, "
           f"{distributed.world_size()} x {device.type}")
-    print(f"training ended: {trainer.run(train_set, valid_set)}")
+    args.exp_dir.mkdir(parents=True, exist_ok=True)
+    with locked(args.exp_dir) if distributed.is_main() else nullcontext():
+        if distributed.is_main():
+            if not (args.exp_dir / experiment.STATE).is_file():
+                experiment.write_description(args.exp_dir, description, args.token_list)
+            write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
+        print(f"training ended: {trainer.run(train, valid)}")
+    distributed.finish()
 
 
 if __name__ == "__main__":
