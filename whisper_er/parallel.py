@@ -1,5 +1,6 @@
 """One model on several processes: DDP, where each holds all of it, or FSDP2, where each holds its share."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -25,12 +26,15 @@ def spread(model: Model, how: Literal["ddp", "fsdp"]) -> torch.nn.Module:
         return model
     drops_layers = getattr(model.backbone_config, "layerdrop", 0) > 0  # of wav2vec 2.0: each process leaves out others
     if how == "ddp":
-        return DistributedDataParallel(
-            model, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=drops_layers
-        )
+        with warnings.catch_warnings():  # torch 2.13 has another name for broadcast_buffers, unknown to older ones
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                model, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=drops_layers
+            )
     if drops_layers:
         raise UserError("parallel=fsdp: this encoder leaves out layers at random (layerdrop), which FSDP cannot; "
                         "set parallel=ddp")
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # on which nothing works in place
     mesh = init_device_mesh(next(model.parameters()).device.type, (distributed.world_size(),))
     for unit in [*model.units(), model]:
         fully_shard(unit, mesh=mesh)

@@ -9,6 +9,7 @@ from whisper_er import distributed, metrics
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import Utterances, by_length, load
 from whisper_er.device import autocast, reading_processes
+from whisper_er.errors import UserError, first_few
 from whisper_er.models.base import Model
 from whisper_er.parallel import gathered
 from whisper_er.task import Task
@@ -47,9 +48,12 @@ def validate(
             with autocast(device, config.dtype):
                 batch = batch.to(device)
                 encoded = model.encode(batch)
+                losses.append(model(batch, encoded).loss)
+                if not losses[-1].isfinite():  # nothing could be decoded either
+                    raise UserError(f"validation: the loss is not finite on {first_few(batch.utt_ids)}: the weights are "
+                                    "out of bounds; lower optim.lr or set optim.grad_clip")
                 predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
                 found |= {item.utt_id: item.values for item in predictions}
-                losses.append(model(batch, encoded).loss)
     model.train()
     loss = float(torch.stack(losses).double().sum()) if losses else 0.0
     parts = distributed.gather({"loss": loss, "found": found, "stopped": stopped})
