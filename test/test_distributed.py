@@ -32,8 +32,9 @@ TOLERANCE = 2e-5
 def start(processes: int, *arguments: object) -> subprocess.Popen:
     command = ["torchrun", "--standalone", "--nproc-per-node", processes, "-m", "whisper_er.bin.train", *arguments]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path})  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
+                            start_new_session=True)  # fmt: skip
 
 
 def torchrun(processes: int, *arguments: object, fails: bool = False) -> str:
@@ -133,13 +134,13 @@ def test_a_run_goes_on_in_another_layout(corpus, alone, tmp_path, layouts):
 
 
 def stop_after_first_validation(processes: int, arguments: list, exp_dir: Path) -> None:
-    """TERM to torchrun: all processes stop after the same step, and the state is saved there."""
+    """TERM to all, as a scheduler sends it: they stop after the same step, and the state is saved there."""
     process = start(processes, *arguments, "num_workers=0")
     deadline = time.monotonic() + 60
     while not (exp_dir / STATE).is_file():
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0 and "SIGTERM; started again, it goes on there" in output
 

@@ -13,7 +13,10 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """While it is entered, TERM and Ctrl-C only leave a note here. A second one acts as it did before."""
+    """While it is entered, TERM and Ctrl-C only leave a note here; a second Ctrl-C ends the program at once.
+
+    A second TERM does not: a scheduler sends it to every process, and torchrun passes its own on to them once more.
+    """
 
     def __init__(self) -> None:
         self.number = 0  # of the signal; 0 while there was none
@@ -24,7 +27,7 @@ class StopSignals:
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(number, self.before[number])
+        signal.signal(signal.SIGINT, self.before[signal.SIGINT])
 
     def __enter__(self) -> "StopSignals":
         for number in (signal.SIGTERM, signal.SIGINT):
