@@ -1,5 +1,6 @@
 """ser.sh, run for real in a recipe directory whose `python` only notes how it was called and makes empty outputs."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -278,7 +279,7 @@ def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
 
 def test_sets_of_all_folds_are_decoded_in_parts_as_one_array_and_combined(recipe):
     calls = recipe.calls(*FOLDS, "--ser_tag=t", "--inference_nj=2", "--inference_config", "conf/decode_b.yaml")
-    work = "exp/t/log/decode_b"
+    work = "exp/t/log/decode_b/folds_1_3"
     decodes = sorted((call for call in calls if call[0] == "decode"), key=lambda call: option(call, "--data_dir"))
     assert [option(call, "--data_dir") for call in decodes] == [f"{work}/jobs/{n}/data" for n in (1, 2, 3, 4)]
     for n, fold in ((1, 1), (3, 3)):
@@ -290,10 +291,22 @@ def test_sets_of_all_folds_are_decoded_in_parts_as_one_array_and_combined(recipe
 
 def test_one_set_that_cannot_be_decoded_costs_the_others_nothing(recipe):
     done = recipe.run(*FOLDS, "--ser_tag=t", FAIL="decode", FAIL_IN="jobs/2/")
-    assert done.returncode == 1 and "decoding: 1 of 2 failed; log: exp/t/log/decode_default/decode.2.log" in done.stderr
+    log = "exp/t/log/decode_default/folds_1_3/decode.2.log"
+    assert done.returncode == 1 and f"decoding: 1 of 2 failed; log: {log}" in done.stderr
     again = recipe.calls(*FOLDS, "--ser_tag=t")
     assert [option(call, "--out_dir") for call in again if call[0] == "combine_dirs"] == [
         "exp/t/fold3/decode_default/test"]
+
+
+def test_two_runs_do_not_share_a_fold(recipe):
+    recipe.calls(*FOLDS, "--ser_tag=t")
+    with open(recipe.directory / "exp/t/fold3/.run.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5")
+        assert (done.returncode, done.stderr) == (
+            1, "error: exp/t/fold3: another run.sh works here; wait for it, or stop it\n")
+        assert recipe.run("--folds", "1", "--token_type=bpe", "--ser_tag=t", "--stage", "5").returncode == 0
+    assert recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5").returncode == 0
 
 
 def test_several_gpus_and_machines_are_torchrun_s(recipe):

@@ -66,6 +66,7 @@ cd "$(dirname "$0")"
 . ./utils/up_to_date.sh
 . ./utils/for_folds.sh
 . ./utils/decode_sets.sh
+. ./utils/lock_folds.sh
 called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
 check_options
@@ -229,7 +230,9 @@ stage_5() {  # decoding
                 || stale+=("${exp}${part}" "${from}" "${to}")
         done
     done
-    [ ${#stale[@]} -eq 0 ] || decode_sets "${exp}/log/decode_${inference_tag}" "${options}" "${stale[@]}"
+    # By the folds, since other folds may be decoded by another run at the same time.
+    [ ${#stale[@]} -eq 0 ] || decode_sets "${exp}/log/decode_${inference_tag}${each:+/folds_$(sanitise "${folds[*]}")}" \
+        "${options}" "${stale[@]}"
 }
 
 stage_6() {  # scoring
@@ -278,12 +281,14 @@ experiment=${exp}
 for n in 1 2 3 4 5 6 7; do
     asked "${n}" || continue
     if [ "${n}" -le 2 ] || [ ${#seeds[@]} -eq 0 ]; then
+        [ "${n}" -le 2 ] || lock_folds
         "stage_${n}"
         continue
     fi
     for seed in "${seeds[@]}"; do
         exp=${experiment}/seed${seed}
         seed_args=("seed=${seed}")
+        lock_folds
         "stage_${n}"
     done
     [ "${n}" -ne 6 ] || gather "${experiment}" "${seeds[*]}"
