@@ -27,6 +27,7 @@ import pathlib, signal, sys, time
 state = pathlib.Path(sys.argv[1])
 done = state.exists()
 def save(*_):
+    time.sleep(float(sys.argv[2]))
     state.write_text("half")
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
@@ -75,7 +76,7 @@ def slow(slurm, tmp_path_factory):
     jobs = {
         "timeout": start(slurm, *limit, "--name", "train", here / "timeout.log", "sleep", 200),
         "resume": start(slurm, *limit, "--resume", here / "resume.log", sys.executable, "-c", RESUMABLE, here / "state",
-                        conf=conf),
+                        0, conf=conf),
     }
     yield here, jobs
     for process in jobs.values():
@@ -200,6 +201,19 @@ def test_all_nodes_end_when_one_fails(slurm, tmp_path):
     done = launch(slurm, "--num_nodes", 2, tmp_path / "a.log", "sh", "-c", "exit $((PET_NODE_RANK * 3))")
     assert done.returncode == 1
     assert ": FAILED, exit code 3)" in done.stderr
+
+
+def test_a_node_that_has_stopped_leaves_the_others_time_to_save_their_state(slurm, tmp_path):
+    script = f'exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK $((3 - PET_NODE_RANK * 3))'
+    process = start(slurm, "--resume", "--num_nodes", 2, tmp_path / "a.log", "sh", "-c", script, sys.executable,
+                    RESUMABLE)
+    while wait_for(tmp_path / "a.log").count("begins\n") < 2:
+        time.sleep(0.1)
+    job = job_id(tmp_path / "a.log")
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], env=slurm, check=True)  # as before the time limit
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert (tmp_path / "a.log").read_text().count("goes on\n") == 2
 
 
 def test_a_preempted_job_is_waited_for_until_it_has_run_again(slurm, tmp_path):

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 PATH+=:/usr/sbin
-dir=$(cd "$1" && pwd)
+dir=$(cd "${1:?STATE_DIR is missing}" && pwd)
 export SLURM_CONF=${dir}/slurm.conf
 
 # A pid file may be stale and its number another's: only a process that was given our directory is ours.

@@ -94,7 +94,7 @@ def queue_again(restarts: int) -> bool:
     if restarts >= MAX_RESTARTS:
         say(f"error: restarted {restarts} times and still not finished: does it go on where it was stopped?\n")
         return False
-    say("# stopped before the time limit; it is queued again\n")
+    say("# stopped before the time limit, to be queued again\n")
     return subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0
 
 
