@@ -203,17 +203,20 @@ def test_all_nodes_end_when_one_fails(slurm, tmp_path):
     assert ": FAILED, exit code 3)" in done.stderr
 
 
-def test_a_node_that_has_stopped_leaves_the_others_time_to_save_their_state(slurm, tmp_path):
-    script = f'exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK $((3 - PET_NODE_RANK * 3))'
-    process = start(slurm, "--resume", "--num_nodes", 2, tmp_path / "a.log", "sh", "-c", script, sys.executable,
-                    RESUMABLE)
-    while wait_for(tmp_path / "a.log").count("begins\n") < 2:
+def test_nodes_are_stopped_together_and_leave_each_other_time_to_save(slurm, tmp_path):
+    # The first node takes 3 seconds to save, the second none. Job 1 is not to be touched by what happens to job 2.
+    script = (f'[ JOB = 2 ] || exec sleep 8; exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK '
+              '$((3 - PET_NODE_RANK * 3))')
+    process = start(slurm, "--resume", "--num_nodes", 2, "JOB=1:2", tmp_path / "JOB.log", "sh", "-c", script,
+                    sys.executable, RESUMABLE)
+    log = tmp_path / "2.log"
+    while wait_for(log).count("begins\n") < 2:
         time.sleep(0.1)
-    job = job_id(tmp_path / "a.log")
-    subprocess.run(["scancel", "--batch", "--signal=USR1", job], env=slurm, check=True)  # as before the time limit
+    subprocess.run(["scancel", "--batch", "--signal=USR1", f"{job_id(log)}_2"], env=slurm, check=True)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    assert (tmp_path / "a.log").read_text().count("goes on\n") == 2
+    assert log.read_text().count("goes on\n") == 2
+    assert "restart" not in (tmp_path / "1.log").read_text()
 
 
 def test_a_preempted_job_is_waited_for_until_it_has_run_again(slurm, tmp_path):

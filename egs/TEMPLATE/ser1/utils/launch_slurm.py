@@ -44,14 +44,13 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
 
 def output_pattern(log: str, jobs: list[Job]) -> str:
     """The log's name as sbatch's --output wants it."""
-    path = os.path.join(os.getcwd().replace("%", "%%"), log.replace("%", "%%"))
+    if zero := [job.number for job in jobs if job.number and job.number != str(int(job.number))]:
+        raise SystemExit(f"error: JOB={zero[0]}: Slurm numbers jobs without leading zeros")
+    directory, name = os.getcwd().replace("%", "%%"), log.replace("%", "%%")
+    path = os.path.join(directory, name if jobs[0].number is None else name.replace("JOB", "%a"))
     if "\\" in path:
         raise SystemExit(f"error: {log}: Slurm cannot write to a path with a backslash")
-    if jobs[0].number is None:
-        return path
-    if zero := [job.number for job in jobs if job.number != str(int(job.number))]:
-        raise SystemExit(f"error: JOB={zero[0]}: Slurm numbers jobs without leading zeros")
-    return path.replace("JOB", "%a")
+    return path
 
 
 @contextlib.contextmanager
