@@ -155,8 +155,9 @@ def test_a_job_whose_runner_is_killed_is_noticed(slurm, tmp_path):
 
 def test_what_slurm_refuses_is_one_line_and_leaves_nothing(slurm, tmp_path):
     for options, conf, reason in [(("--gpu", 9), CONF, "Requested node configuration is not available"),
+                                  (("JOB=1:5000",), CONF, "Invalid job array specification"),
                                   ((), conf_with(tmp_path, "option gpu=0 --partition=none"), "invalid partition")]:
-        done = launch(slurm, *options, tmp_path / "logs/a.log", "true", conf=conf)
+        done = launch(slurm, *options, tmp_path / "logs/JOB.log", "true", conf=conf)
         assert done.returncode == 1
         assert done.stderr.startswith("error: sbatch ") and reason in done.stderr and done.stderr.count("\n") == 1
         assert not os.listdir(tmp_path / "logs")
@@ -197,7 +198,7 @@ def test_torchrun_finds_the_other_node(slurm, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_all_nodes_end_when_one_fails(slurm, tmp_path):
+def test_a_job_fails_when_one_of_its_nodes_does(slurm, tmp_path):
     done = launch(slurm, "--num_nodes", 2, tmp_path / "a.log", "sh", "-c", "exit $((PET_NODE_RANK * 3))")
     assert done.returncode == 1
     assert ": FAILED, exit code 3)" in done.stderr
