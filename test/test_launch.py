@@ -103,6 +103,27 @@ def test_a_signal_ends_what_the_command_started(tmp_path, number):
     assert "# end " in (tmp_path / "a.log").read_text()
 
 
+def test_a_second_ctrl_c_does_not_wait_for_the_command(tmp_path):
+    stubborn = f"trap 'touch {tmp_path}/asked' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.05; done"
+    process = subprocess.Popen(command(tmp_path / "a.log", "bash", "-c", stubborn),
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    pid = int(wait_for(tmp_path / "pid"))
+    process.send_signal(signal.SIGINT)
+    while not (tmp_path / "asked").exists():
+        time.sleep(0.02)
+    assert is_alive(pid)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 128 + signal.SIGINT
+    assert not is_alive(pid)
+
+
+def test_one_machine_has_one_node_and_resuming_changes_nothing(tmp_path):
+    done = launch("--num_nodes", 2, tmp_path / "a.log", "true")
+    assert done.returncode == 2
+    assert done.stderr == "error: --num_nodes 2: the local backend has one node; use slurm (cmd.sh)\n"
+    assert launch("--resume", tmp_path / "a.log", "true").returncode == 0
+
+
 def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
     script = ["bash", "-c", '"$@"; true', "bash",
               *command(tmp_path / "a.log", "bash", "-c", f"echo $$ >{tmp_path}/pid; sleep 60")]
@@ -120,6 +141,7 @@ def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
     ("--gpus", 1, "log", "true"), ("--max_jobs_run", -1, "log", "true"), ("--num_threads", -2, "log", "true"),
     ("JOB=1:2", "log", "true"), ("JOB=3:1", "JOB.log", "true"), ("JOB=1,1", "JOB.log", "true"),
     ("JOB=a", "JOB.log", "true"), ("log",), (),
+    ("--num_nodes", 0, "log", "true"), ("--backend", "slurm", "log", "true"),
 ])
 def test_a_call_that_makes_no_sense_is_refused(args):
     assert launch(*args).returncode == 2

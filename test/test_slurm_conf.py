@@ -37,6 +37,7 @@ def test_an_exact_value_goes_before_any_other_and_words_are_quoted_as_in_a_shell
     ("options gpu=* x", "options: a line is 'command WORDS'"), ("command", "command: a line is"),
     ("command srun", "there is another 'command' above"), ("option gpus=1 x", "gpus=1: write NAME=VALUE"),
     ("option gpu --gres=gpu:1", "gpu: write NAME=VALUE"), ("default gpu=two", "gpu=two: a default is one value"),
+    ("default num_nodes=2", "num_nodes=2: write NAME=VALUE, where NAME is one of gpu, num_threads, mem, time"),
     ("default mem=4 G", "mem=4 G: a default is one value"), ("option mem=* 'x", "No closing quotation"),
 ])
 def test_a_bad_line_is_named(tmp_path, line, said):

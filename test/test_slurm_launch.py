@@ -27,6 +27,7 @@ import pathlib, signal, sys, time
 state = pathlib.Path(sys.argv[1])
 done = state.exists()
 def save(*_):
+    time.sleep(float(sys.argv[2]))
     state.write_text("half")
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
@@ -75,7 +76,7 @@ def slow(slurm, tmp_path_factory):
     jobs = {
         "timeout": start(slurm, *limit, "--name", "train", here / "timeout.log", "sleep", 200),
         "resume": start(slurm, *limit, "--resume", here / "resume.log", sys.executable, "-c", RESUMABLE, here / "state",
-                        conf=conf),
+                        0, conf=conf),
     }
     yield here, jobs
     for process in jobs.values():
@@ -154,8 +155,9 @@ def test_a_job_whose_runner_is_killed_is_noticed(slurm, tmp_path):
 
 def test_what_slurm_refuses_is_one_line_and_leaves_nothing(slurm, tmp_path):
     for options, conf, reason in [(("--gpu", 9), CONF, "Requested node configuration is not available"),
+                                  (("JOB=1:5000",), CONF, "Invalid job array specification"),
                                   ((), conf_with(tmp_path, "option gpu=0 --partition=none"), "invalid partition")]:
-        done = launch(slurm, *options, tmp_path / "logs/a.log", "true", conf=conf)
+        done = launch(slurm, *options, tmp_path / "logs/JOB.log", "true", conf=conf)
         assert done.returncode == 1
         assert done.stderr.startswith("error: sbatch ") and reason in done.stderr and done.stderr.count("\n") == 1
         assert not os.listdir(tmp_path / "logs")
@@ -196,10 +198,26 @@ def test_torchrun_finds_the_other_node(slurm, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_all_nodes_end_when_one_fails(slurm, tmp_path):
+def test_a_job_fails_when_one_of_its_nodes_does(slurm, tmp_path):
     done = launch(slurm, "--num_nodes", 2, tmp_path / "a.log", "sh", "-c", "exit $((PET_NODE_RANK * 3))")
     assert done.returncode == 1
     assert ": FAILED, exit code 3)" in done.stderr
+
+
+def test_nodes_are_stopped_together_and_leave_each_other_time_to_save(slurm, tmp_path):
+    # The first node takes 3 seconds to save, the second none. Job 1 is not to be touched by what happens to job 2.
+    script = (f'[ JOB = 2 ] || exec sleep 8; exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK '
+              '$((3 - PET_NODE_RANK * 3))')
+    process = start(slurm, "--resume", "--num_nodes", 2, "JOB=1:2", tmp_path / "JOB.log", "sh", "-c", script,
+                    sys.executable, RESUMABLE)
+    log = tmp_path / "2.log"
+    while wait_for(log).count("begins\n") < 2:
+        time.sleep(0.1)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", f"{job_id(log)}_2"], env=slurm, check=True)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert log.read_text().count("goes on\n") == 2
+    assert "restart" not in (tmp_path / "1.log").read_text()
 
 
 def test_a_preempted_job_is_waited_for_until_it_has_run_again(slurm, tmp_path):

@@ -60,7 +60,7 @@ def watch(monkeypatch, tmp_path):
         slurm = FakeSlurm(*answers)
         monkeypatch.setattr(slurm_queue, "call", slurm)
         jobs = [Job(number, f"{number}.log", []) for number in numbers]
-        found = slurm_watch.Watch("train", "7", jobs, tmp_path, FakeStop(stop)).failed()
+        found = slurm_watch.Watch("train", "7", jobs, tmp_path, FakeStop(stop)).wait()
         return [(job.number, why) for job, why in found], slurm.calls
 
     return failed

@@ -13,7 +13,7 @@ for program in munged slurmctld slurmd; do
     command -v "${program}" >/dev/null || { echo "error: ${program} is missing: apt-get install slurm-wlm munge" >&2
         exit 1; }
 done
-mkdir -p "$1"/{munge,state,spool}
+mkdir -p "${1:?STATE_DIR is missing}"/{munge,state,spool}
 dir=$(cd "$1" && pwd)
 export SLURM_CONF=${dir}/slurm.conf
 host=$(hostname -s)

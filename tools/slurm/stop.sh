@@ -4,7 +4,7 @@
 set -euo pipefail
 
 PATH+=:/usr/sbin
-dir=$(cd "$1" && pwd)
+dir=$(cd "${1:?STATE_DIR is missing}" && pwd)
 export SLURM_CONF=${dir}/slurm.conf
 
 # A pid file may be stale and its number another's: only a process that was given our directory is ours.
@@ -21,7 +21,8 @@ has_jobs() { [ -n "$(squeue -h 2>/dev/null)" ]; }
 squeue -h -o %A 2>/dev/null | sort -u | xargs -r scancel || true
 wait_while has_jobs
 for pid_file in "${dir}"/slurmd.*.pid "${dir}"/slurmctld.pid "${dir}"/munged.pid; do
-    pid=$(cat "${pid_file}" 2>/dev/null) && is_ours "${pid}" || continue
+    pid=$(cat "${pid_file}" 2>/dev/null) || continue
+    is_ours "${pid}" || continue
     kill "${pid}"
     wait_while is_ours "${pid}"
 done

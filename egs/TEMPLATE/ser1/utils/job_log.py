@@ -23,7 +23,7 @@ class Job:
 
     def tail(self) -> str:
         """The end of what the command said in its last run, without our own notes."""
-        text = self.log.read_bytes()[self.log_start:].decode(errors="replace") if self.log.exists() else ""
+        text = self.log.read_bytes()[self.log_start:].decode(errors="replace") if self.log.is_file() else ""
         lines = []
         for line in text.splitlines():
             if line.startswith("# host "):

@@ -69,8 +69,8 @@ def main() -> int:
     if not (failed := run(args, jobs, StopRequest())):
         return 0
     job, why = failed[0]
-    print(job.tail(), f"{args.name}: {len(failed)} of {len(jobs)} failed; log: {job.log}{why and f' ({why})'}",
-          sep="\n", file=sys.stderr)
+    summary = f"{args.name}: {len(failed)} of {len(jobs)} failed; log: {job.log}{why and f' ({why})'}"
+    print(*filter(None, (job.tail(), summary)), sep="\n", file=sys.stderr)
     return 1
 
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
     place = ["--parsable", f"--output={output_pattern(args.log, jobs)}", "--open-mode=append"]
     if jobs[0].number is not None:
         throttle = f"%{args.max_jobs_run}" if args.max_jobs_run else ""
-        place.append(f"--array={','.join(job.number for job in jobs)}{throttle}")
+        place.append(f"--array={array([int(job.number) for job in jobs])}{throttle}")
     for job in jobs:
         job.open_log()
     with work_directory(args.name, jobs) as work_dir:
@@ -39,19 +39,24 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
                 "num_nodes": int(asked["num_nodes"]), "resume": args.resume}
         (work_dir / "jobs.json").write_text(json.dumps(plan))
         job_id = submit(words, place, work_dir)
-        return Watch(args.name, job_id, jobs, work_dir, stop).failed()
+        return Watch(args.name, job_id, jobs, work_dir, stop).wait()
 
 
 def output_pattern(log: str, jobs: list[Job]) -> str:
     """The log's name as sbatch's --output wants it."""
-    path = os.path.join(os.getcwd().replace("%", "%%"), log.replace("%", "%%"))
+    if zero := [job.number for job in jobs if job.number and job.number != str(int(job.number))]:
+        raise SystemExit(f"error: JOB={zero[0]}: Slurm numbers jobs without leading zeros")
+    directory, name = os.getcwd().replace("%", "%%"), log.replace("%", "%%")
+    path = os.path.join(directory, name if jobs[0].number is None else name.replace("JOB", "%a"))
     if "\\" in path:
         raise SystemExit(f"error: {log}: Slurm cannot write to a path with a backslash")
-    if jobs[0].number is None:
-        return path
-    if zero := [job.number for job in jobs if job.number != str(int(job.number))]:
-        raise SystemExit(f"error: JOB={zero[0]}: Slurm numbers jobs without leading zeros")
-    return path.replace("JOB", "%a")
+    return path
+
+
+def array(numbers: list[int]) -> str:
+    """1-4 or 1,3,5: sbatch refuses a list of a thousand as too long."""
+    first, last = numbers[0], numbers[-1]
+    return f"{first}-{last}" if numbers == list(range(first, last + 1)) else ",".join(map(str, numbers))
 
 
 @contextlib.contextmanager

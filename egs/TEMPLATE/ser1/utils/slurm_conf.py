@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 OPTIONS = ("gpu", "num_threads", "mem", "time", "num_nodes", "resume", "name")
-COUNTS = ("gpu", "num_threads", "num_nodes")
+DEFAULTS = ("gpu", "num_threads", "mem", "time")  # what a caller may leave open
+COUNTS = ("gpu", "num_threads")
 
 
 class SlurmConf:
@@ -39,8 +40,9 @@ class SlurmConf:
             self.command = words
         elif kind in ("option", "default") and words:
             name, equals, value = words[0].partition("=")
-            if not equals or name not in OPTIONS:
-                raise ValueError(f"{words[0]}: write NAME=VALUE, where NAME is one of {', '.join(OPTIONS)}")
+            allowed = OPTIONS if kind == "option" else DEFAULTS
+            if not equals or name not in allowed:
+                raise ValueError(f"{words[0]}: write NAME=VALUE, where NAME is one of {', '.join(allowed)}")
             if kind == "option":
                 self.options[name, value] = words[1:]
             elif len(words) > 1 or (name in COUNTS and not value.isdecimal()):

@@ -52,26 +52,31 @@ def run_command(argv: list[str], gpu: int, num_nodes: int, resume: bool) -> tupl
         env |= torchrun_options(num_nodes)
         argv = srun(num_nodes, cores) + ["env", *map("=".join, no_gpu.items()), *argv]
     env |= no_gpu
-    warnings = []
+    process, warned = None, False
+
+    def stop() -> None:
+        if num_nodes > 1:  # the steps of the job; srun itself would take TERM as an order to kill them
+            subprocess.run(["scancel", "--signal=TERM", job_name()], check=False)
+        else:
+            with contextlib.suppress(ProcessLookupError):  # just ended
+                os.killpg(process.pid, signal.SIGTERM)
+
+    def warn(_number, _frame) -> None:
+        nonlocal warned
+        warned = resume
+        if warned and process:
+            stop()
+
+    signal.signal(signal.SIGUSR1, warn)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     try:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=env, start_new_session=True)
     except OSError as error:
         say(f"error: cannot run {argv[0]}: {error.strerror}\n")
         return 127, False
-
-    def warn(_number, _frame) -> None:
-        if not resume:
-            return
-        warnings.append(True)
-        if num_nodes > 1:  # the steps of the job; srun itself would take TERM as an order to kill them
-            subprocess.run(["scancel", "--signal=TERM", os.environ["SLURM_JOB_ID"]], check=False)
-        else:
-            with contextlib.suppress(ProcessLookupError):  # just ended
-                os.killpg(process.pid, signal.SIGTERM)
-
-    signal.signal(signal.SIGUSR1, warn)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    return process.wait(), bool(warnings)
+    if warned:  # while it was started
+        stop()
+    return process.wait(), warned
 
 
 def torchrun_options(num_nodes: int) -> dict[str, str]:
@@ -94,11 +99,12 @@ def queue_again(restarts: int) -> bool:
     if restarts >= MAX_RESTARTS:
         say(f"error: restarted {restarts} times and still not finished: does it go on where it was stopped?\n")
         return False
-    say("# stopped before the time limit; it is queued again\n")
-    return subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0
+    say("# stopped before the time limit, to be queued again\n")
+    return subprocess.run(["scontrol", "requeue", job_name()], check=False).returncode == 0
 
 
 def job_name() -> str:
+    """With the task's number: the SLURM_JOB_ID of an array's last task is that of the whole array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 

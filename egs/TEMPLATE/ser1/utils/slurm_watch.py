@@ -29,8 +29,8 @@ class Watch:
         self.waits_since: dict[str, float] = {}  # by reason
         self.silent = False  # Slurm does not answer
 
-    def failed(self) -> list[tuple[Job, str]]:
-        """Wait for all; after a failure those that wait are cancelled, those that run may finish."""
+    def wait(self) -> list[tuple[Job, str]]:
+        """For all; those that failed. After a failure the pending ones are cancelled, those that run may finish."""
         failed, pause, ask_at = [], FIRST_ASK_SECONDS, time.monotonic() + FIRST_ASK_SECONDS
         while self.open:
             if self.stop:
