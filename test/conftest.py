@@ -11,6 +11,14 @@ from tiny_whisper import SENTENCES, write_whisper
 
 from whisper_er.tokenizer import TextTokens, from_whisper, train_sentencepiece
 
+# Files run side by side (test/run.sh); those that take more than a minute begin, so that none of them is left at the end.
+LONG = ("test_slurm_recipe.py", "test_iemocap_paper.py", "test_slurm_launch.py", "test_distributed.py",
+        "test_survival.py", "test_ser_options.py")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def whisper_directory(tmp_path_factory):

@@ -65,6 +65,11 @@ def test_a_failure_shows_the_end_of_its_log_and_starts_no_further_job(tmp_path):
     assert (tmp_path / "1.log").exists() and not (tmp_path / "3.log").exists()
 
 
+def test_an_error_that_stands_further_up_is_shown_as_well(tmp_path):
+    done = launch(tmp_path / "a.log", sys.executable, "-c", "print('error: no labels'); print('at\\n' * 50); exit(1)")
+    assert done.stderr.splitlines()[0] == "error: no labels" and len(done.stderr.splitlines()) == 17
+
+
 def test_a_command_that_is_not_there_is_named(tmp_path):
     done = launch(tmp_path / "a.log", "no_such_command")
     assert done.returncode == 1

@@ -22,7 +22,8 @@ class Job:
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
 
     def tail(self) -> str:
-        """The end of what the command said in its last run, without our own notes."""
+        """The end of what the command said in its last run, without our own notes. Its last `error: ` line is in it:
+        torchrun puts a page of its own behind that."""
         text = self.log.read_bytes()[self.log_start:].decode(errors="replace") if self.log.is_file() else ""
         lines = []
         for line in text.splitlines():
@@ -30,7 +31,8 @@ class Job:
                 lines.clear()
             elif not line.startswith("# end "):
                 lines.append(line)
-        return "\n".join(lines[-TAIL_LINES:])
+        errors = [line for line in lines[:-TAIL_LINES] if line.startswith("error: ")]
+        return "\n".join([*errors[-1:], *lines[-TAIL_LINES:]])
 
 
 def start_note(argv: list[str], more: str = "") -> str:
