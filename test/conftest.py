@@ -11,7 +11,7 @@ from tiny_whisper import SENTENCES, write_whisper
 
 from whisper_er.tokenizer import TextTokens, from_whisper, train_sentencepiece
 
-# Files run side by side (test/run.sh); those that take more than a minute begin, so that none of them is left at the end.
+# Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
 LONG = ("test_slurm_recipe.py", "test_iemocap_paper.py", "test_slurm_launch.py", "test_distributed.py",
         "test_survival.py", "test_ser_options.py")  # fmt: skip
 
