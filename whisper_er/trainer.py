@@ -1,19 +1,17 @@
 """Training: one linear loop. A step is one optimizer update on batch_size x accum_grad utterances."""
 
-import json
 import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import torch
 
-from whisper_er import distributed
-from whisper_er.atomic import write_text
+from whisper_er import distributed, kept
 from whisper_er.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import save_weights
@@ -21,7 +19,7 @@ from whisper_er.config import TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
 from whisper_er.device import autocast, reading_processes
 from whisper_er.errors import UserError
-from whisper_er.experiment import BEST, STATE, UNTRAINED
+from whisper_er.experiment import STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.optimizer import make_optimizer
 from whisper_er.parallel import gather_whole, spread, whole, without_exchange
@@ -29,7 +27,7 @@ from whisper_er.progress import progress_bar
 from whisper_er.stop import Stopped, StopSignals
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
-from whisper_er.training_state import TrainingState, collect, previous, put_back, read_state, save_state, usable_state
+from whisper_er.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
 from whisper_er.validation import Validation, selecting_task, validate
 
 T = TypeVar("T")
@@ -58,6 +56,9 @@ class Trainer:
         self.selecting = selecting_task(tokenizer.tasks, config.valid_task)
         if self.selecting not in self.task_names:
             raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
+        if distributed.world_size() > config.batch_size:
+            raise UserError(f"batch_size: {config.batch_size} utterances cannot be shared by "
+                            f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour")
         self.parallel = spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -224,16 +225,10 @@ class Trainer:
         self.save_checkpoint(self.progress.best[0])
         self.save_state()
 
-    def checkpoint(self, entry: dict) -> Path:
-        return self.exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
-
-    def all_checkpoints(self) -> set[Path]:
-        return set((self.exp_dir / "checkpoints").glob("step*.safetensors"))
-
     def save_checkpoint(self, entry: dict) -> None:
         weights = gather_whole(self.model.state_dict())
         if distributed.is_main():
-            save_weights(weights, self.checkpoint(entry))
+            save_weights(weights, kept.checkpoint(self.exp_dir, entry))
 
     def save_state(self) -> None:
         """All that a step changes, then what averaging reads. A run that is killed in between does the rest later."""
@@ -247,34 +242,25 @@ class Trainer:
         }
         if distributed.is_main():
             save_state(self.exp_dir / STATE, tensors, values)
-            self.tidy()
+            self.list_best()
 
-    def tidy(self) -> None:
-        """List the best checkpoints for averaging, and remove those that no state lists: the one before this may yet
-        be gone back to. A run that has ended needs it no more."""
-        kept = {self.checkpoint(entry) for entry in self.progress.best}
-        before = previous(self.exp_dir / STATE)
-        if self.progress.finished:
-            before.unlink(missing_ok=True)
-        with suppress(UserError):  # there is none, or it is broken: nobody can go back to it
-            kept |= {self.checkpoint(entry) for entry in read_state(before).values["progress"]["best"]}
-        for stray in self.all_checkpoints() - kept:
-            stray.unlink()
-        best = {
-            "metric": f"valid_{self.selecting}_accuracy" if self.config.max_steps else UNTRAINED,
-            "n_best": self.config.n_best,
-            "finished": self.progress.finished,
-            "best": self.progress.best,
-        }
-        write_text(self.exp_dir / BEST, json.dumps(best, indent=1) + "\n")
+    def list_best(self) -> None:
+        metric = f"valid_{self.selecting}_accuracy" if self.config.max_steps else UNTRAINED
+        kept.list_best(
+            self.exp_dir,
+            {
+                "metric": metric,
+                "n_best": self.config.n_best,
+                "finished": self.progress.finished,
+                "best": self.progress.best,
+            },
+        )
 
     def resume(self) -> str:
         """Go on from the saved state if there is one; returns what to say. Checkpoints after it are removed."""
         path = self.exp_dir / STATE
         if distributed.is_main():
-            started = path.is_file()
-            for stray in [*self.exp_dir.rglob("*.tmp"), *(() if started else self.all_checkpoints())]:
-                stray.unlink()  # of a run that was killed
+            kept.clear_half_written(self.exp_dir)
         if not distributed.from_main(path.is_file()):
             return "starting at step 0"
         usable = usable_state(path) if distributed.is_main() else (None, None)
@@ -284,7 +270,7 @@ class Trainer:
         if distributed.is_main():
             if warning:
                 os.replace(self.exp_dir / name, path)
-            self.tidy()
+            self.list_best()
         ended = f", {self.progress.finished}" if self.progress.finished else ""
         said = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
         return f"warning: {warning}; {said}" if warning else said

@@ -54,6 +54,7 @@ def main() -> None:
     experiment.check_same(args.exp_dir, description)
     if ended := experiment.ended(args.exp_dir):
         print(f"training ended before: {ended}")
+        distributed.finish()
         return
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer).to(device)
