@@ -103,6 +103,16 @@ def test_processes_share_the_batch_and_end_with_the_same_checkpoints(corpus, alo
     assert_same(tmp_path, alone(*system))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_gpus_end_with_the_checkpoints_of_the_cpu(corpus, alone, tmp_path, parallel):
+    gpus = min(2, torch.cuda.device_count())
+    arguments = train_arguments(corpus, tmp_path, "--ngpu", gpus, *OVERRIDES, f"parallel={parallel}")
+    torchrun(gpus, *arguments)
+    for on_gpu, on_cpu in zip(losses(tmp_path), losses(alone()), strict=True):
+        assert on_gpu == pytest.approx(on_cpu, abs=1e-2)
+
+
 def test_an_encoder_that_drops_layers_trains_with_ddp_and_is_refused_with_fsdp(corpus, tmp_path):
     write_model(tmp_path / "ssl", "wav2vec2", "base")
     assert "layerdrop" in (tmp_path / "ssl/config.json").read_text()
