@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools/setup_env.sh
 export PATH="${PWD}/tools/venv/bin:${PATH}"
+cores=$(env -u OMP_NUM_THREADS nproc)  # it would count those threads
 export OMP_NUM_THREADS=1  # a file of tests per core at a time
 
 has_slurm() { (PATH+=:/usr/sbin && type sbatch slurmctld slurmd munged) >/dev/null 2>&1; }
@@ -18,4 +19,4 @@ fi
 has_slurm || echo "tests on Slurm will be skipped: it is not installed (apt-get install slurm-wlm munge)"
 
 ruff check .
-python -m pytest -rs -n "$(nproc)" --dist loadfile --no-loadscope-reorder "$@" test
+python -m pytest -rs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test

@@ -54,7 +54,6 @@ def main() -> None:
     experiment.check_same(args.exp_dir, description)
     if ended := experiment.ended(args.exp_dir):
         print(f"training ended before: {ended}")
-        distributed.finish()
         return
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer).to(device)
@@ -72,8 +71,8 @@ def main() -> None:
                 experiment.write_description(args.exp_dir, description, args.token_list)
             write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
         print(f"training ended: {trainer.run(train, valid)}")
-    distributed.finish()
 
 
 if __name__ == "__main__":
-    run(main)
+    with distributed.leaving():
+        run(main)
