@@ -1,11 +1,14 @@
 """Plain values from JSON and YAML files that someone else may have written: what a file holds is checked when it is
 read, so that whatever is wrong with it is one line that names it.
 
-A shape says what has to be there: a type or several; [shape], a list of such; {str: shape}, a table of such;
-{"key": shape}, a mapping with these keys and perhaps others. float also takes whole numbers, and only finite ones.
+A shape says what has to be there: a type, a value, or a tuple of what is allowed; [shape], a list of such;
+{str: shape}, a table of such; {"key": shape}, a mapping with these keys and perhaps others. float also takes whole
+numbers, and only finite ones; str takes no half of a surrogate pair, which cannot be written.
 """
 
 import json
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,12 @@ import yaml
 
 from whisper_er.errors import UserError
 
-Shape = type | tuple | list | dict
+Shape = Any
 HUGE = 1e300
-TEXT_TABLE = {str: str}
+SURROGATE = re.compile("[\ud800-\udfff]")
 # PyYAML's resolvers and constructors raise more than its own error: of a date that is none, of a tag on the wrong kind
 # of value, of a number of 5000 digits, of brackets nested deeper than Python's stack.
 BROKEN = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
-
-
 DEEPEST = 50
 LARGEST = 10_000_000  # characters of a YAML file: a hundred thousand speakers' names, a minute's reading
 
@@ -71,21 +72,6 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(reason(error)) from None
 
 
-def read_yaml(path: Path, shape: Shape, remedy: str) -> Any:
-    return checked(path, parse_yaml, shape, "YAML", remedy)
-
-
-def read_json(path: Path, shape: Shape, remedy: str) -> Any:
-    return checked(path, parse_json, shape, "JSON", remedy)
-
-
-def read_json_lines(path: Path, shape: Shape, remedy: str) -> list:
-    def parse_lines(text: str) -> list:
-        return [parse_json(line) for line in text.removesuffix("\n").split("\n")] if text else []
-
-    return checked(path, parse_lines, [shape], "lines of JSON", remedy)
-
-
 def parse_json(text: str) -> Any:
     """ValueError also for a nesting deeper than Python's stack."""
     try:
@@ -94,46 +80,55 @@ def parse_json(text: str) -> Any:
         raise ValueError(reason(error)) from None
 
 
-def checked(path: Path, parse: Any, shape: Shape, what: str, remedy: str) -> Any:
+def parse_json_lines(text: str) -> list:
+    return [parse_json(line) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def read_plain(parse: Callable[[str], Any], path: Path, shape: Shape, what: str, remedy: str) -> Any:
+    """The values of a file, by one of the three above. what: it should be; remedy: what to do where it is not."""
     try:
         value = parse(Path(path).read_text(encoding="utf-8"))
+        problem = misfit(value, shape)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not {what} ({reason(error)}); {remedy}") from None
-    if problem := misfit(value, shape):
-        raise UserError(f"{path}: {problem}; {remedy}")
+        problem = reason(error)
+    if problem:
+        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return value
 
 
 def misfit(value: Any, shape: Shape, where: str = "the content") -> str:
     """What is wrong with a value; "" if it has the shape."""
-    if isinstance(shape, list | dict) and not isinstance(value, type(shape)):
-        return f"{where} is {shorten(value)}, expected a {'list' if isinstance(shape, list) else 'mapping'}"
     if isinstance(shape, list):
-        found = (misfit(item, shape[0], f"item {number} of {where}") for number, item in enumerate(value, start=1))
-        return next(filter(None, found), "")
-    if isinstance(shape, dict) and str in shape:
-        if odd := next((key for key in value if type(key) is not str), None):
-            return f"the key {shorten(odd)} of {where} is not text"
-        return next(filter(None, (misfit(item, shape[str], f"'{key}'") for key, item in value.items())), "")
+        if not isinstance(value, list):
+            return f"{where} is {shorten(value)}, expected a list"
+        return first(misfit(item, shape[0], f"item {n} of {where}") for n, item in enumerate(value, start=1))
     if isinstance(shape, dict):
-        if missing := next((key for key in shape if key not in value), None):
-            return f"{where} has no '{missing}'"
-        return next(filter(None, (misfit(value[key], inner, f"'{key}'") for key, inner in shape.items())), "")
-    allowed = shape if isinstance(shape, tuple) else (shape,)
-    if any(has_type(value, kind) for kind in allowed):
+        if not isinstance(value, dict):
+            return f"{where} is {shorten(value)}, expected a mapping"
+        if str in shape:
+            return first(misfit(key, str, f"a key of {where}") or misfit(item, shape[str], shorten(key))
+                         for key, item in value.items())
+        return first(misfit(value[key], inner, f"'{key}'") if key in value else f"{where} has no '{key}'"
+                     for key, inner in shape.items())
+    options = shape if isinstance(shape, tuple) else (shape,)
+    if any(not misfit(value, option) if isinstance(option, list | dict) else is_a(value, option) for option in options):
         return ""
-    names = " or ".join("null" if kind is None else kind.__name__ for kind in allowed)
-    return f"{where} is {shorten(value)}, expected {names}"
+    names = (getattr(option, "__name__", None) or json.dumps(option, default=str) for option in options)
+    return f"{where} is {shorten(value)}, expected {' or '.join(names)}"
 
 
-def has_type(value: Any, kind: type | None) -> bool:
-    if kind is None:
-        return value is None
-    if kind is float:
+def first(problems: Iterable[str]) -> str:
+    return next(filter(None, problems), "")
+
+
+def is_a(value: Any, option: Any) -> bool:
+    if not isinstance(option, type):
+        return type(value) is type(option) and value == option
+    if option is float:
         return type(value) in (int, float) and abs(value) <= HUGE
-    return type(value) is kind
+    return type(value) is option and not (option is str and SURROGATE.search(value))
 
 
 def reason(error: Exception) -> str:
