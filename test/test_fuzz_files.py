@@ -27,7 +27,7 @@ from whisper_er.task import Task, category
 from whisper_er.token_list import read_token_list
 from whisper_er.tokenizer import load_tokenizer
 
-SOME = settings(max_examples=250, derandomize=True, deadline=None, database=None)
+SOME = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
 
 @pytest.fixture(scope="module")
