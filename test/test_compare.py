@@ -18,6 +18,8 @@ from whisper_er.task import Task
 LABELS = ("angry", "happy", "sad")
 EMOTION = Task("emotion", "category", LABELS)
 ASR = Task("asr", "text")
+ABOUT = {"protocol": "", "decoding": {}, "training": {"command": []},
+         "text_normalizer": {"language": "en", "spellings": 0}}
 NUM = 60
 
 
@@ -112,7 +114,7 @@ def experiments(tmp_path):
         for fold, kept in (("1", range(0, NUM, 2)), ("2", range(1, NUM, 2))):
             part = pairs.select(kept)
             result = {"text_normalizer": {}, **score_pairs([EMOTION, ASR], part)}
-            write_score(tmp_path / name / f"fold{fold}/decode_x/test/score/result.json", result, part)
+            write_score(tmp_path / name / f"fold{fold}/decode_x/test/score/result.json", result | ABOUT, part)
     return tmp_path
 
 

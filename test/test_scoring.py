@@ -51,7 +51,8 @@ def write_experiment(exp_dir: Path, token_list: Path) -> Path:
             "valid_set": {"num_utterances": 10, "speakers": ["b", "c"]}}
     (exp_dir / "data.yaml").write_text(yaml.safe_dump(sets))
     (exp_dir / "environment.json").write_text(json.dumps({"command": ["train", "lr=1 e"], "git_revision": "1234"}))
-    (exp_dir / "checkpoints" / "best.json").write_text(json.dumps({"metric": "valid_emotion_accuracy"}))
+    best = {"metric": "valid_emotion_accuracy", "n_best": 1, "finished": "max_steps=1 reached", "best": []}
+    (exp_dir / "checkpoints" / "best.json").write_text(json.dumps(best))
     return exp_dir
 
 

@@ -52,8 +52,10 @@ def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
 
     A few rows of one tensor are held at a time besides the result, whatever the number and size of the checkpoints.
     """
-    with open_weights(paths[0]) as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    shapes = shapes_of(paths[0])
+    for path in paths:
+        if shapes_of(path) != shapes:
+            raise UserError(f"{path}: has other tensors than {paths[0]}; they cannot be averaged: run stage 3 again")
     # All of the result before anything is read: what is read in between would leave holes, a third of whisper-base.
     result = {name: torch.empty(shape, dtype=read_rows(paths[0], name, slice(0, 1)).dtype)
               for name, shape in shapes.items()}  # fmt: skip
@@ -62,8 +64,13 @@ def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     return result
 
 
+def shapes_of(path: Path) -> dict[str, list[int]]:
+    with open_weights(path) as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}
+
+
 def fill_with_mean(tensor: torch.Tensor, paths: Sequence[Path], name: str) -> None:
-    rows = max(1, CHUNK // math.prod(tensor.shape[1:]))
+    rows = max(1, CHUNK // max(1, math.prod(tensor.shape[1:])))
     for start in range(0, len(tensor) if tensor.dim() else 1, rows):
         part = slice(start, start + rows)
         total = sum(read_rows(path, name, part).double() for path in paths)

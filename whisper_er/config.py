@@ -1,7 +1,10 @@
 """Configuration: dataclasses <-> YAML and key=value. An unknown key is an error that names the nearest one."""
 
 import dataclasses
+import datetime
 import difflib
+import math
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +13,10 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from whisper_er.errors import UserError
+from whisper_er.plain_files import parse_yaml, shorten
 
 C = TypeVar("C")
+MOST = 1_000_000_000  # of any number: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it
 
 
 @dataclass
@@ -24,7 +29,9 @@ class SpecAugmentConfig:
     freq_width: int = 10  # widest frequency mask, in mel bins
 
     def __post_init__(self) -> None:
-        at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
+        at_least(0, self, "freq_width")
+        between(0, 1000, self, "time_masks", "freq_masks")
+        between(0, 1, self, "time_width")
 
 
 @dataclass
@@ -32,7 +39,8 @@ class ModelConfig:
     kind: Literal["seq2seq", "encoder_classifier"] = "seq2seq"  # Whisper-ER | the conventional method
     whisper_model: str = ""  # hub name or directory of pretrained weights; empty: from scratch with the sizes below
     encoder_model: str = ""  # instead: wav2vec 2.0, HuBERT or WavLM for encoder_classifier, hub name or directory
-    whisper_sizes: dict[str, Any] = field(default_factory=dict)  # transformers' WhisperConfig, from scratch only
+    # transformers' WhisperConfig, from scratch only
+    whisper_sizes: dict[str, int | float | bool | str] = field(default_factory=dict)
     decoder_init: Literal["pretrained", "random"] = "pretrained"  # random: Table 5 of the paper
     new_token_init: Literal["mean", "words", "random"] = "mean"  # rows of the added tokens
     pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
@@ -57,6 +65,10 @@ class OptimConfig:
     def __post_init__(self) -> None:
         allow(self.lr > 0, "optim.lr", self.lr, "above 0")
         allow(len(self.betas) == 2, "optim.betas", self.betas, "two numbers")
+        allow(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 and more, below 1")
+        for part, factor in self.lr_factors.items():
+            allow(0 <= factor <= MOST, f"optim.lr_factors.{part}", factor, f"0 to {MOST}")
+        at_least(0, self, "weight_decay", "grad_clip", "warmup_steps", "plateau_patience")
         allow(0 < self.plateau_factor < 1, "optim.plateau_factor", self.plateau_factor, "between 0 and 1")
 
 
@@ -99,6 +111,9 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "beam_size", "batch_size")
+        between(1, 1000, self, "beam_size")
+        between(-100, 100, self, "length_penalty")
+        between(0, 1000, self, "maxlenratio")
         at_least(0, self, "num_workers")
 
 
@@ -110,13 +125,19 @@ def allow(fine: bool, name: str, value: Any, allowed: str) -> None:
 def at_least(least: int, config: Any, *names: str) -> None:
     for name in names:
         allow(getattr(config, name) >= least, name, getattr(config, name), f"{least} and more")
+        allow(getattr(config, name) <= MOST, name, getattr(config, name), f"at most {MOST}")
+
+
+def between(low: float, high: float, config: Any, *names: str) -> None:
+    for name in names:
+        allow(low <= getattr(config, name) <= high, name, getattr(config, name), f"{low} to {high}")
 
 
 def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
     """Read a YAML file and apply `key=value` overrides, nested keys with dots (optim.lr=1e-4)."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = parse_yaml(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     check_mapping(values, str(path))
     for override in overrides:
@@ -129,8 +150,8 @@ def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
 
 def parse_value(value: str, override: str) -> Any:
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+        parsed = parse_yaml(value)
+    except ValueError:
         raise UserError(f"'{override}': the value is not valid YAML; quote it") from None
     return value if type(parsed) is int and str(parsed) != value else parsed  # model.pad=+1 is no number
 
@@ -157,7 +178,7 @@ def build(cls: type[C], values: Any, where: str) -> C:
 
 def check_mapping(values: Any, where: str) -> None:
     if not isinstance(values, dict):
-        raise UserError(f"{where}: expected 'key: value' lines, found {values!r}")
+        raise UserError(f"{where}: expected 'key: value' lines, found {shorten(values)}")
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:
@@ -172,19 +193,23 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if origin is list and isinstance(value, list):
         return [convert(item, args[0], where) for item in value]
     if origin is dict and isinstance(value, dict):
-        return {key: convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
-    if kind is Any:
-        return value
+        return {convert(key, str, where): convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
+    if origin is types.UnionType and type(value) in args:
+        return convert(value, type(value), where)
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError:
+            number = float(value)
+        except (ValueError, OverflowError):
             pass
-    elif kind is str and value is not None and not isinstance(value, (dict, list)):
+        else:
+            allow(math.isfinite(number), where, number, "finite numbers")
+            return number
+    elif kind is str and isinstance(value, (str, int, float, datetime.date)):
+        allow(str(value).isprintable(), where, shorten(value), "printable characters")
         return str(value)
     elif origin is None and type(value) is kind:
         return value
-    raise UserError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+    raise UserError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {shorten(value)}")
 
 
 def to_plain(config: Any) -> dict[str, Any]:

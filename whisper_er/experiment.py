@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,11 +21,17 @@ from whisper_er import kaldi
 from whisper_er.atomic import write_text
 from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError, first_few
+from whisper_er.plain_files import parse_json, parse_yaml, read_plain
 
 # These may differ: the model does not depend on them.
 HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing", "parallel")
 STATE = "state.safetensors"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
+BEST_SHAPE = {
+    "metric": str, "n_best": int, "finished": str,
+    "best": [{"step": int, "accuracy": (float, -math.inf, None), "loss": (float, None)}],
+}  # fmt: skip
+NEW_TAG = "give another ser_tag, or remove the directory"
 UNTRAINED = "untrained"  # what selected the model where max_steps is 0
 
 
@@ -43,13 +51,11 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
     """UserError that lists every difference from what the directory was started with, once something was trained."""
     if not (exp_dir / STATE).is_file():
         return
-    before = {name: yaml.safe_load((exp_dir / f"{name}.yaml").read_text(encoding="utf-8")) for name in description}
+    before = {name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
+              for name in description}
     changes = differences(before["config"], description["config"]) + differences(before["data"], description["data"])
     if changes:
-        raise UserError(
-            f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; "
-            "give another ser_tag, or remove the directory"
-        )
+        raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
 
 
 def write_description(exp_dir: Path, description: dict[str, Any], token_list: Path) -> None:
@@ -95,12 +101,14 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:
-    return yaml.safe_load((exp_dir / "data.yaml").read_text(encoding="utf-8"))
+    one = {"num_utterances": int, "speakers": [str]}
+    shape = {"train_set": one, "valid_set": one}
+    return read_plain(parse_yaml, exp_dir / "data.yaml", shape, "the sets of a training", NEW_TAG)
 
 
 def read_environment(exp_dir: Path) -> dict[str, Any]:
     """What the training ran in, and its command."""
-    return json.loads((exp_dir / "environment.json").read_text(encoding="utf-8"))
+    return read_plain(parse_json, exp_dir / "environment.json", {str: (str, [str])}, "what training ran in", NEW_TAG)
 
 
 def read_best(exp_dir: Path) -> dict[str, Any]:
@@ -108,7 +116,10 @@ def read_best(exp_dir: Path) -> dict[str, Any]:
     path = exp_dir / BEST
     if not path.is_file():
         raise UserError(f"{path}: no such file; stage 3 writes it at its first validation")
-    return json.loads(path.read_text(encoding="utf-8"))
+    best = read_plain(parse_json, path, BEST_SHAPE, "a list of checkpoints", "run stage 3 again")
+    if not re.fullmatch(r"[\w-]+", best["metric"]):  # the name of what averaging writes begins with it
+        raise UserError(f"{path}: the metric '{best['metric']}' is no name; run stage 3 again")
+    return best
 
 
 def speakers(data_dir: Path) -> list[str]:
@@ -118,7 +129,7 @@ def speakers(data_dir: Path) -> list[str]:
 def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") -> list[str]:
     """`key: old -> new` for every leaf that differs, but for the harmless ones."""
     changes = []
-    for key in sorted(before.keys() | after.keys()):
+    for key in sorted(before.keys() | after.keys(), key=str):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             changes += differences(old, new, f"{above}{key}.")

@@ -9,8 +9,14 @@ from pathlib import Path
 from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import Table, read_table
 from whisper_er.parts import POSTERIORS
+from whisper_er.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.task import Task, to_number
 from whisper_er.text_normalizer import TextNormalizer
+
+# A line of utterances.jsonl, and what it has of a task.
+LINE = {"utt_id": str, "speaker": str, "groups": {str: str}, "tasks": {str: {}}}
+COLUMNS = {"reference": str, "hypothesis": str}
+OPTIONAL = {"reference_normalized": str, "hypothesis_normalized": str, "posterior": {str: float}}
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def pair_directories(
         raise UserError(f"{first}: no utterance; there is nothing to score")
     utt_ids = sorted(utterances)
     spoken_by, *grouped = (read_column(ref_dir / f"utt2{name}", first, utterances) for name in ("spk", *groups))
-    posteriors = read_posteriors(hyp_dir / POSTERIORS, first, utterances)
+    posteriors = read_posteriors(hyp_dir / POSTERIORS, first, utterances, tasks)
     pairs = {}
     for task in tasks:
         ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
@@ -114,12 +120,18 @@ def read_column(path: Path, wanted_path: Path, wanted: Table) -> tuple[str, ...]
     return tuple(table[utt_id] for utt_id in sorted(wanted))
 
 
-def read_posteriors(path: Path, wanted_path: Path, wanted: Table) -> dict[str, dict]:
-    """Utterance -> task -> label -> probability; empty where decoding left none."""
+def read_posteriors(path: Path, wanted_path: Path, wanted: Table, tasks: Sequence[Task]) -> dict[str, dict]:
+    """Utterance -> task -> label -> probability, of the tasks that have some; empty where decoding left none."""
     if not path.is_file():
         return {}
-    table = {line["utt_id"]: line for line in read_lines(path, "decode the set again")}
+    what, remedy = "a line of posteriors for each utterance", "decode the set again"
+    lines = read_plain(parse_json_lines, path, [{"utt_id": str}], what, remedy)
+    table = {line["utt_id"]: line for line in lines}
     check_same_ids(wanted_path, wanted, path, table)
+    shape = {task.name: dict.fromkeys(task.labels, float) for task in tasks
+             if task.kind == "category" and task.name in lines[0]}
+    if problem := misfit(lines, [shape]):
+        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return table
 
 
@@ -161,24 +173,31 @@ def read_pairs(path: Path) -> Pairs:
     """Read utterances.jsonl."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run stage 6 again")
-    lines = read_lines(path, "run stage 6 again")
-    try:
-        tasks = {
-            name: TaskPairs(**{key: tuple(line["tasks"][name][key] for line in lines) for key in first})
-            for name, first in lines[0]["tasks"].items()
-        }
-        groups = {name: tuple(line["groups"][name] for line in lines) for name in lines[0]["groups"]}
-        utt_ids, speakers = (tuple(line[key] for line in lines) for key in ("utt_id", "speaker"))
-    except (KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path}: not what scoring writes ({error}); run stage 6 again") from error
-    return Pairs(utt_ids, speakers, groups, tasks)
+    what, remedy = "what scoring writes", "run stage 6 again"
+    lines = read_plain(parse_json_lines, path, [LINE], what, remedy)
+    if not lines:
+        raise UserError(f"{path}: not {what} (it is empty); {remedy}")
+    fields = {name: COLUMNS | {key: OPTIONAL[key] for key in OPTIONAL if key in task}
+              for name, task in lines[0]["tasks"].items()}
+    groups = dict.fromkeys(lines[0]["groups"], str)
+    if problem := misfit(lines, [{"tasks": fields, "groups": groups}]):
+        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
+    columns = {name: TaskPairs(**{key: tuple(line["tasks"][name][key] for line in lines) for key in keys})
+               for name, keys in fields.items()}
+    utt_ids, speakers = (tuple(line[key] for line in lines) for key in ("utt_id", "speaker"))
+    return Pairs(utt_ids, speakers, {name: tuple(line["groups"][name] for line in lines) for name in groups}, columns)
 
 
-def read_lines(path: Path, remedy: str) -> list[dict]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise UserError(f"{path}: not lines of JSON ({error}); {remedy}") from error
+def check_answers(task: Task, path: Path, pairs: Pairs) -> None:
+    """UserError where the values of a file are not the task's."""
+    own = pairs.tasks[task.name]
+    for column, may_be_empty in ((own.reference, True), (own.hypothesis, False)):
+        check_values(task, path, dict(zip(pairs.utt_ids, column)), may_be_empty)
+    if task.kind == "text" and not own.reference_normalized:
+        raise UserError(f"{path}: {task.name} has no normalised text; run stage 6 again")
+    for utt_id, hypothesis, posterior in zip(pairs.utt_ids, own.hypothesis, own.posterior):
+        if hypothesis not in posterior:
+            raise UserError(f"{path}: {utt_id} has no posterior of '{hypothesis}'; run stage 6 again")
 
 
 def pool(parts: Sequence[tuple[Path, Pairs]]) -> Pairs:

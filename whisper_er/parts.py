@@ -5,9 +5,15 @@ from pathlib import Path
 
 from whisper_er import kaldi
 from whisper_er.errors import UserError
+from whisper_er.plain_files import parse_json, read_plain
 
 POSTERIORS = "posteriors.jsonl"  # one JSON object an utterance; in hypothesis directories only, as is the next
 PROTOCOL = "decode.json"  # how the hypotheses came about: the same in all parts
+
+
+def read_protocol(hyp_dir: Path) -> dict[str, str | float | bool | None]:
+    shape = {str: (str, float, bool, None)}
+    return read_plain(parse_json, hyp_dir / PROTOCOL, shape, "how a set was decoded", "decode the set again")
 
 
 def split_dir(data_dir: Path, num_parts: int, out_dir: Path) -> None:

@@ -1,6 +1,5 @@
 """Audio in, result out: what validation, decoding and everything after them call."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.device import autocast
 from whisper_er.errors import UserError
 from whisper_er.models.base import Model, Prediction
-from whisper_er.models.build import empty_model
+from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -27,12 +26,12 @@ class Recognizer:
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
         """Read an experiment directory; it needs neither the hub nor the model that training started from."""
         exp_dir = Path(exp_dir)
-        for name in ("config.yaml", "backbone_config.json", weights):
+        for name in ("config.yaml", BACKBONE, weights):
             if not (exp_dir / name).is_file():
                 raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
         config = configuration.load(TrainConfig, exp_dir / "config.yaml")
         tokenizer = load_tokenizer(exp_dir / "token_list")
-        model = empty_model(config, json.loads((exp_dir / "backbone_config.json").read_text()), tokenizer)
+        model = read_empty_model(config, exp_dir, tokenizer)
         try:
             model.load_state_dict(load_weights(exp_dir / weights), assign=True)
         except RuntimeError as error:

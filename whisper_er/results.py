@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_er.errors import UserError
-from whisper_er.pairs import Pairs, pool, read_pairs
-from whisper_er.scoring import UTTERANCES, read_json, score_pairs
-from whisper_er.task import Task
+from whisper_er.pairs import Pairs, check_answers, pool, read_pairs
+from whisper_er.plain_files import misfit, parse_json, read_plain
+from whisper_er.scoring import UTTERANCES, score_pairs, to_json
+from whisper_er.task import TEXT_TASK, Task, check_task
 
 RESULT = Path("score", "result.json")  # in a hypothesis directory
 MEAN_FIGURES = {
@@ -19,6 +20,12 @@ MEAN_FIGURES = {
     "text": ("wer", "wer_raw"),
     "scale": ("ccc", "mae"),
 }
+RESULT_SHAPE = {
+    "num_utterances": int, "protocol": str, "decoding": {str: (str, float, bool, None)}, "groups": {str: {}},
+    "training": {"command": [str]}, "tasks": {str: {"kind": tuple(MEAN_FIGURES)}},
+}  # fmt: skip
+NORMALIZER_SHAPE = {"text_normalizer": {"language": str, "spellings": int}}  # where there is text
+REMEDY = "run stage 6 again"
 WHOLE = "all"  # the name of the one row where there are no folds
 
 
@@ -74,7 +81,33 @@ def read_fold(directory: Path) -> FoldResult:
     path = directory / RESULT
     if not path.is_file():
         raise UserError(f"{path}: no such file; run stages 5 and 6 for it")
-    return FoldResult(directory, read_json(path), read_pairs(path.with_name(UTTERANCES)))
+    result, pairs = read_result(path), read_pairs(path.with_name(UTTERANCES))
+    if [*result["tasks"]] != [*pairs.tasks] or [*result["groups"]] != [*pairs.groups]:
+        raise UserError(f"{path}: other tasks or groups than {UTTERANCES} beside it; {REMEDY}")
+    for task in pool_tasks([result]):
+        check_answers(task, path.with_name(UTTERANCES), pairs)
+    return FoldResult(directory, result, pairs)
+
+
+def read_result(path: Path) -> dict:
+    """What scoring wrote; what is used of it is there and has its type."""
+    what = "what scoring writes"
+    result = read_plain(parse_json, path, RESULT_SHAPE, what, REMEDY)
+    problems = [] if TEXT_TASK not in result["tasks"] else [misfit(result, NORMALIZER_SHAPE)]
+    for name, figures in result["tasks"].items():
+        shape = dict.fromkeys(MEAN_FIGURES[figures["kind"]], (float, None))
+        labels = {"labels": [str]} if figures["kind"] == "category" else {}
+        problems.append(misfit(figures, shape | labels, f"'{name}'"))
+    try:
+        to_json(result).encode()  # it becomes a part of the experiment's result.json, which has no NaN
+        for task in () if any(problems) else pool_tasks([result]):
+            if task.kind != "scale":  # whose labels are not written
+                check_task(task, "tasks")
+    except (ValueError, RecursionError) as error:
+        problems.append(str(error))
+    if any(problems):
+        raise UserError(f"{path}: not {what} ({next(filter(None, problems))}); {REMEDY}")
+    return result
 
 
 def summarize(name: str, folds: dict[str, FoldResult]) -> SetResult:

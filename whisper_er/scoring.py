@@ -154,12 +154,5 @@ def write_score(result_path: Path, result: Mapping, pairs: Pairs) -> None:
     write_text(result_path, to_json(result))
 
 
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); run the stage that writes it again") from error
-
-
 def to_json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

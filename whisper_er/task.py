@@ -1,5 +1,7 @@
 """What is predicted for an utterance. A task is data: a new one is a file `utt2<name>` and a word in `tasks`."""
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +10,7 @@ import numpy as np
 
 from whisper_er.errors import UserError
 
+NAME = re.compile(r"\w[\w-]*")  # of a task: it becomes a part of file names and one word of an option
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
 
 
@@ -23,6 +26,10 @@ class Task:
     name: str
     kind: Literal["text", "category", "scale"]
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise UserError(f"task '{self.name}': its name may hold letters, digits, _ and -, and not begin with -")
 
     @property
     def table(self) -> str:
@@ -66,9 +73,32 @@ def category(name: str, values: Iterable[str]) -> Task:
     if not labels:
         raise UserError(f"utt2{name}: no training utterance has a label for the task '{name}'")
     for label in labels:
-        if any(character.isspace() or character in "<|>" for character in label):
-            raise UserError(f"utt2{name}: the label '{label}' holds a space or one of < | >, which a token cannot have")
+        check_label(label, f"utt2{name}")
     return Task(name, "category", labels)
+
+
+def check_label(label: str, where: str) -> None:
+    if any(character.isspace() or character in "<|>" for character in label):
+        raise UserError(f"{where}: the label '{label}' holds a space or one of < | >, which a token cannot have")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in label):
+        raise UserError(f"{where}: the label '{label}' holds a control character; rename it")
+
+
+def check_task(task: Task, where: str) -> None:
+    """UserError for labels that its kind does not have; `where` opens the message."""
+    if len(set(task.labels)) < len(task.labels):
+        raise UserError(f"{where}: {task.name} has a label twice")
+    if task.kind == "text" and task.labels:
+        raise UserError(f"{where}: {task.name} is text and has labels")
+    if task.kind == "category":
+        if not task.labels or not all(task.labels):
+            raise UserError(f"{where}: {task.name} has an empty label, or none")
+        for label in task.labels:
+            check_label(label, where)
+    if task.kind == "scale":
+        centres = [to_number(label, where) for label in task.labels]
+        if len(centres) < 2 or sorted(centres) != centres or not np.isfinite(centres).all():
+            raise UserError(f"{where}: {task.name} is a scale: its labels have to be two or more rising numbers")
 
 
 def scale(name: str, low: float, high: float, bins: int) -> Task:

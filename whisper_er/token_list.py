@@ -6,9 +6,15 @@ from pathlib import Path
 import yaml
 
 from whisper_er.errors import UserError
-from whisper_er.task import Task
+from whisper_er.plain_files import parse_yaml, read_plain
+from whisper_er.task import Task, check_task
 
 LIST_FILE = "token_list.yaml"
+LARGEST_BASE = 10_000_000
+SHAPE = {
+    "token_type": ("whisper", "bpe", "none"), "language": str, "multilingual": bool, "base_size": int,
+    "tasks": [{"name": str, "kind": ("text", "category", "scale"), "labels": [(str, int, float)]}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,18 @@ def read_token_list(directory: Path) -> TokenList:
     path = Path(directory) / LIST_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; stage 2 writes it")
+    what, remedy = "a token list", "run stage 2 again"
+    content = read_plain(parse_yaml, path, SHAPE, what, remedy)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         tasks = tuple(Task(t["name"], t["kind"], tuple(map(str, t["labels"]))) for t in content["tasks"])
-        return TokenList(
-            content["token_type"], content["language"], content["multilingual"], int(content["base_size"]), tasks
-        )
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        problem = " ".join(f"{type(error).__name__} {error}".split())
-        raise UserError(f"{path}: not a token list ({problem}); run stage 2 again") from error
+        for task in tasks:
+            check_task(task, "tasks")
+    except UserError as error:
+        raise UserError(f"{path}: not {what} ({error}); {remedy}") from None
+    names = {task.name for task in tasks}
+    if len(names) < len(tasks) or not names or not 0 < content["base_size"] <= LARGEST_BASE:
+        raise UserError(f"{path}: not {what} (no task, one twice, or a base_size above {LARGEST_BASE}); {remedy}")
+    return TokenList(*(content[key] for key in ("token_type", "language", "multilingual", "base_size")), tasks)
 
 
 def plain(value: object) -> object:

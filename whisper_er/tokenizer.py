@@ -14,8 +14,9 @@ from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 
 from whisper_er.errors import UserError
 from whisper_er.hub import load_pretrained
+from whisper_er.plain_files import parse_json, read_plain
 from whisper_er.task import Task
-from whisper_er.token_list import TokenList, read_token_list
+from whisper_er.token_list import LIST_FILE, TokenList, read_token_list
 
 UNLEARNED = -1
 SUPPRESSED_FILE = "suppressed.json"
@@ -207,14 +208,37 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """Read what Tokenizer.save wrote."""
     listed = read_token_list(directory)
     if listed.token_type == "bpe":
-        text: TextTokens = SentencePieceTokens((Path(directory) / "bpe.model").read_bytes())
+        text: TextTokens = read_sentencepiece(Path(directory) / "bpe.model")
     elif listed.token_type == "none":
         text = NoText()
     else:
-        hf = WhisperTokenizer.from_pretrained(Path(directory) / "tokenizer")
-        suppressed = json.loads((Path(directory) / SUPPRESSED_FILE).read_text(encoding="utf-8"))
-        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual, Suppressed(**suppressed))
+        hf = read_whisper_tokenizer(Path(directory) / "tokenizer")
+        path = Path(directory) / SUPPRESSED_FILE
+        shape = {"always": [int], "first": [int]}
+        lists = read_plain(parse_json, path, shape, "the suppressed tokens", "run stage 2 again")
+        if not all(0 <= index < listed.base_size for kind in shape for index in lists[kind]):
+            raise UserError(f"{path}: suppresses a token that the vocabulary does not have; run stage 2 again")
+        suppressed = Suppressed(*(tuple(lists[kind]) for kind in shape))
+        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual, suppressed)
+    if text.size != listed.base_size:
+        raise UserError(f"{directory}: {LIST_FILE} extends {listed.base_size} tokens, but the vocabulary beside it has "
+                        f"{text.size}; run stage 2 again")
     return Tokenizer(text, listed.tasks, listed.token_type, listed.language)
+
+
+def read_sentencepiece(path: Path) -> SentencePieceTokens:
+    try:
+        return SentencePieceTokens(path.read_bytes())
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot be read as a SentencePiece model ({error}); run stage 2 again") from None
+
+
+def read_whisper_tokenizer(path: Path) -> WhisperTokenizer:
+    try:
+        return WhisperTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the library of tokenizers raises no other; nothing of ours is called
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read as Whisper's tokenizer ({reason}); run stage 2 again") from None
 
 
 def from_whisper(whisper_model: str, language: str) -> WhisperTokens:

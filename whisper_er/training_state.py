@@ -14,6 +14,7 @@ import torch
 from whisper_er.checkpoint import open_weights, save_weights
 from whisper_er.errors import UserError
 from whisper_er.parallel import gather_whole, share_like
+from whisper_er.plain_files import parse_json
 
 
 @dataclass
@@ -73,9 +74,11 @@ def read_state(path: Path) -> TrainingState:
     """Open a state; its digest is not looked at."""
     file = open_weights(path)
     try:
-        values = json.loads((file.metadata() or {})["values"])
+        values = parse_json((file.metadata() or {})["values"])
     except (KeyError, ValueError):
-        raise UserError(f"{path}: is no training state") from None
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: is no training state")
     return TrainingState(values, list(file.keys()), file.get_tensor)
 
 

@@ -13,9 +13,19 @@ def run(main: Callable[[], None]) -> None:
     What was asked to stop, and did, exits as the signal would have it: a scheduler must not take it for finished.
     """
     try:
+        check_arguments()
         main()
     except Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.number)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def check_arguments() -> None:
+    """Bytes that are no text could be neither printed nor written into what describes the run."""
+    for word in sys.argv:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(f"the argument '{word}' is not UTF-8; rename what it names") from None

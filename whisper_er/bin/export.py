@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 
 import torch
-import yaml
 from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.utils import logging
 
@@ -21,6 +20,7 @@ from whisper_er.bin import run
 from whisper_er.errors import UserError
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognizer import Recognizer
+from whisper_er.results import read_result
 from whisper_er.tokenizer import Tokenizer, WhisperTokens
 
 
@@ -78,13 +78,12 @@ def model_card(exp_dir: Path, recognizer: Recognizer) -> str:
         f"- {task.name} ({task.kind}): {' '.join(task.tokens) or 'transcript'}" for task in recognizer.tokenizer.tasks
     )
     scores = [
-        f"```json\n// {path.relative_to(exp_dir)}\n{json.dumps(json.loads(path.read_text())['tasks'], indent=1)}\n```"
+        f"```json\n// {path.relative_to(exp_dir)}\n{json.dumps(read_result(path)['tasks'], indent=1)}\n```"
         for path in sorted(exp_dir.glob("decode_*/*/score/result.json"))
     ]
-    settings = yaml.safe_load((exp_dir / "config.yaml").read_text())
     return (
         f"# {exp_dir.resolve().parent.name}\n\nA Whisper-ER model: its decoder writes the tasks below in this order."
-        f"\n\n{tasks}\n\nPad rule of the encoder's input: `{settings['model']['pad']}`. Prefix ids:"
+        f"\n\n{tasks}\n\nPad rule of the encoder's input: `{recognizer.config.model.pad}`. Prefix ids:"
         f" {recognizer.tokenizer.prefix}.\n\n## Scores\n\n{chr(10).join(scores) or 'none yet: run stage 6 first'}\n"
     )
 

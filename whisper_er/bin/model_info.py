@@ -8,7 +8,6 @@ Of OpenAI's models the sizes are known here; of others the configuration is read
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from whisper_er import config as configuration
@@ -16,7 +15,7 @@ from whisper_er.bin import run
 from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError
 from whisper_er.models.base import Model
-from whisper_er.models.build import empty_model
+from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
 from whisper_er.task import TEXT_TASK, Task
 from whisper_er.tokenizer import load_tokenizer
@@ -43,11 +42,10 @@ def main() -> None:
 
 
 def of_experiment(exp_dir: Path) -> Model:
-    if not (exp_dir / "backbone_config.json").is_file():
-        raise UserError(f"{exp_dir / 'backbone_config.json'}: no such file; stage 3 writes it")
+    if not (exp_dir / BACKBONE).is_file():
+        raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
     config = configuration.load(TrainConfig, exp_dir / "config.yaml")
-    backbone = json.loads((exp_dir / "backbone_config.json").read_text(encoding="utf-8"))
-    return empty_model(config, backbone, load_tokenizer(exp_dir / "token_list"))
+    return read_empty_model(config, exp_dir, load_tokenizer(exp_dir / "token_list"))
 
 
 def of_config(args: argparse.Namespace) -> Model:

@@ -10,7 +10,7 @@ from pathlib import Path
 from whisper_er import pairs, scoring
 from whisper_er.bin import run
 from whisper_er.experiment import protocol, read_environment
-from whisper_er.parts import PROTOCOL
+from whisper_er.parts import read_protocol
 from whisper_er.text_normalizer import read_spelling, text_normalizer
 from whisper_er.token_list import read_token_list
 
@@ -34,7 +34,7 @@ def main() -> None:
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
         "protocol": protocol(args.exp_dir, args.ref_dir),
-        "decoding": scoring.read_json(args.hyp_dir / PROTOCOL),
+        "decoding": read_protocol(args.hyp_dir),
         "training": read_environment(args.exp_dir),
         "text_normalizer": {"language": token_list.language, "spellings": len(spelling)},
         **scoring.score_pairs(tasks, paired),

@@ -1,5 +1,8 @@
 """Configuration -> model: pretrained or from scratch, vocabulary extended."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from transformers import (
     CONFIG_MAPPING,
@@ -20,7 +23,12 @@ from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
+from whisper_er.plain_files import is_a, parse_json, read_plain
 from whisper_er.tokenizer import Tokenizer
+
+BACKBONE = "backbone_config.json"  # of an experiment: transformers' configuration of the model inside
+LARGEST = 1_000_000  # of what counts something in it: a thousand times what a model has
+MOST = {"layers": 1000, "num_mel_bins": 1000}  # of what is made, or computed, even without weights
 
 
 def build_model(config: TrainConfig, tokenizer: Tokenizer) -> Model:
@@ -41,6 +49,37 @@ def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer
     with torch.device("meta"):  # nothing is drawn that would be overwritten
         backbone = AutoModel.from_config(kind.from_dict(backbone_config))
     return assemble(config, backbone, tokenizer)
+
+
+def read_empty_model(config: TrainConfig, exp_dir: Path, tokenizer: Tokenizer) -> Model:
+    """The model of an experiment; UserError where its backbone_config.json is none of ours."""
+    path, remedy = exp_dir / BACKBONE, "run stage 3 again"
+    types = ("whisper", *SSL_TYPES)
+    values = read_plain(parse_json, path, {"model_type": types}, "the configuration of a model", remedy)
+    try:
+        return empty_model(config, known_values(values), tokenizer)
+    except UserError:
+        raise
+    except Exception as error:  # transformers judges a configuration in many ways
+        reason = f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{path}: not the configuration of a model ({reason}); {remedy}") from None
+
+
+def known_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Those that say how the model is made, checked against the type of transformers' default. The others, among them
+    where code or an attention kernel would be fetched from, are left out."""
+    defaults, known = CONFIG_MAPPING[values["model_type"]]().to_dict() | {"do_normalize": True}, {}
+    for key, value in values.items():
+        kind = type(defaults.get(key))
+        if kind not in (bool, int, float, str, list):
+            continue
+        numbers = value if isinstance(value, list) else [value]
+        most = next((most for name, most in MOST.items() if key.endswith(name)), LARGEST)
+        fits = value is None or is_a(value, kind)
+        if not fits or any(type(number) is int and not -1 <= number <= most for number in numbers):
+            raise ValueError(f"'{key}' is {value!r}"[:100])
+        known[key] = value
+    return known
 
 
 def assemble(config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer) -> Model:

@@ -11,7 +11,8 @@
 # A value is only ever assigned, never evaluated.
 
 usage_error() {
-    echo "error: $*; --help lists the options" >&2
+    local message=$*
+    echo "error: ${message//$'\n'/\\n}; --help lists the options" >&2  # one line, whatever a value holds
     exit 2
 }
 
