@@ -103,8 +103,9 @@ def use(entry: str, segment: str = "") -> None:
 def damaged(draw) -> bytes:
     """A tiny audio file with numbers of its header replaced, bytes inserted or left out, or its end cut off."""
     content = bytearray(draw(st.sampled_from(WHOLE)))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, min(len(content), draw(st.sampled_from((48, 120, 400))))))
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
+        end = draw(st.sampled_from((48, 120, 400)))
+        at = min(len(content), draw(st.integers(draw(st.sampled_from((0, 16, 40))), end)))
         size = draw(st.sampled_from((1, 2, 4, 8)))
         number = (draw(st.sampled_from(INTEGERS)) % 256**size).to_bytes(size, draw(st.sampled_from(("little", "big"))))
         match draw(st.integers(0, 9)):
@@ -148,7 +149,7 @@ def audio_head(size: int, number: int) -> bytes:
         st.just(b""), st.binary(max_size=9), st.builds(audio_head, st.integers(0, 9), st.sampled_from(INTEGERS))
     ),
     content=st.one_of(damaged(), st.sampled_from(WHOLE)),
-    offset=st.one_of(st.none(), st.integers(0, 300).map(str), st.sampled_from(OFFSETS)),
+    offset=st.one_of(*[st.none()] * 4, st.integers(0, 300).map(str), st.sampled_from(OFFSETS)),
     segment=segments,
 )
 @cases(1000)
@@ -197,7 +198,7 @@ LYING = {
     "flac-2-TB-of-8-channels": flac(2**36 - 1, 8),
     "flac-of-any-length": flac(0),
     "wav-4-GB": patched(audio(KINDS[0]), b"data", 0, "<I", 2**32 - 1),
-    "wav-riff-and-data-4-GB": patched(patched(audio(KINDS[0]), b"data", 0, "<I", 2**32 - 2), b"RIFF", 0, "<I", 2**32 - 1),
+    "riff-and-data-4-GB": patched(patched(audio(KINDS[0]), b"data", 0, "<I", 2**32 - 2), b"RIFF", 0, "<I", 2**32 - 1),
     "wav-data-2-GB": patched(audio(KINDS[0]), b"data", 0, "<I", 2**31 - 2),
     "wav-ulaw-4-GB": patched(audio(("WAV", "ULAW")), b"fact", 4, "<I", 2**32 - 1),
     "adpcm-4-GB": patched(audio(("WAV", "IMA_ADPCM")), b"fact", 4, "<I", 2**32 - 1),
@@ -218,7 +219,7 @@ LYING = {
     "audio-1-TB.ark": b"AUDIO\x08" + (2**40).to_bytes(8, "little") + flac(2**30),
 }  # fmt: skip
 
-# VmHWM and not ru_maxrss, which begins with what the parent had. The limit keeps a broken build from taking the machine.
+# VmHWM and not ru_maxrss, which begins with what the parent had. The limit keeps broken code from taking the machine.
 READ_ALL = """
 import resource, sys
 import test_fuzz_audio as fuzz
