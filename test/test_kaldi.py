@@ -68,7 +68,11 @@ def test_a_malformed_table_is_an_error_that_names_file_and_place(tmp_path, conte
     assert str(tmp_path / "text") in str(error.value)
 
 
-@pytest.mark.parametrize(("key", "value"), [("a b", "x"), ("a/b", "x"), ("-a", "x"), (".a", "x"), ("a", "x\ny")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("a b", "x"), ("a/b", "x"), ("-a", "x"), (".a", "x"), ("a\0", "x"), ("\x1b[2Ja", "x"), ("\ufeffa", "x"),
+     ("a", "x\ny"), ("a", "x "), ("a", "\u3000x"), ("a", "\udcff")],
+)  # fmt: skip
 def test_what_would_not_read_back_is_not_written(tmp_path, key, value):
     with pytest.raises(UserError):
         kaldi.write_dir(tmp_path / "all", {"text": {key: value}})
@@ -190,9 +194,8 @@ def test_columns_are_of_whole_files(tmp_path):
 def test_a_bad_id_is_named(tmp_path, bad):
     (tmp_path / "wav.scp").write_text(f"{bad} a.wav\n")
     (tmp_path / "utt2spk").write_text(f"{bad} s\n")
-    assert f"bad ids; an id holds no white space and no '/', and does not start with '.' or '-': '{bad}'" in error_of(
-        "validate_data_dir", tmp_path
-    )
+    rule = "an id holds no white space, no control character and no '/', and does not start with '.' or '-'"
+    assert f"bad ids; {rule}: '{bad}'" in error_of("validate_data_dir", tmp_path)
 
 
 def test_a_duplicate_id_and_a_missing_directory_are_one_line_at_the_command_line_too(tmp_path):

@@ -17,7 +17,10 @@ import soundfile
 from whisper_er.errors import UserError
 
 SAMPLE_RATE = 16000  # Hz, of everything after stage 1
-ARK_ENTRY = re.compile(r"(.+\.ark):(\d+)")
+ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
+# Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
+MIN_RATE, MAX_RATE = 1000, 1_000_000
+UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header leaves it open, as a FLAC stream's may
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
     if entry.endswith("|"):
         raise UserError(f"{utt_id}: {entry}: a command; allowed is an audio file: run stage 1 with --allow_pipes true")
     ark = ARK_ENTRY.fullmatch(entry)
-    path = Path(ark[1] if ark else entry)
+    if "\0" in entry:
+        raise UserError(f"{utt_id}: {entry}: a file name cannot hold the character NUL; mend wav.scp")
+    path = Path(ark[1] if ark else entry).absolute()  # libsndfile reads standard input where the name is -
     with ExitStack() as stack:
         try:
             if path.stat().st_size == 0:
@@ -74,16 +79,29 @@ def open_stream(source: Path | io.IOBase, entry: str, utt_id: str) -> soundfile.
         raise _not_audio(entry, utt_id, error) from error
     if sound.frames == 0:
         raise UserError(f"{utt_id}: {entry}: audio of zero length; leave the utterance out")
+    if sound.frames == UNKNOWN_LENGTH:
+        raise UserError(f"{utt_id}: {entry}: its header does not say how long it is; write the file anew")
+    if not MIN_RATE <= sound.samplerate <= MAX_RATE:
+        raise UserError(f"{utt_id}: {entry}: {sound.samplerate} Hz; allowed are {MIN_RATE} to {MAX_RATE}")
     return sound
 
 
-def read_samples(sound: soundfile.SoundFile, entry: str, utt_id: str, num_samples: int = -1) -> np.ndarray:
-    """Read float32 (samples, channels) from where `sound` stands, -1: to its end; UserError if short or not finite."""
-    expected = sound.frames - sound.tell() if num_samples < 0 else num_samples
+def read_samples(
+    sound: soundfile.SoundFile, entry: str, utt_id: str, start: int = 0, end: int | None = None
+) -> np.ndarray:
+    """Read float32 (samples, channels) from `start` up to `end`, or to the end; UserError if short or not finite.
+
+    Memory for what the header claims is reserved, but used only as far as there are samples.
+    """
+    expected = (sound.frames if end is None else end) - start
     try:
-        samples = sound.read(num_samples, dtype="float32", always_2d=True)
+        if start != sound.tell():
+            sound.seek(start)
+        samples = sound.read(expected, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise _not_audio(entry, utt_id, error) from error
+    except MemoryError as error:
+        raise UserError(f"{utt_id}: {entry}: {expected} samples, which memory cannot hold; restore the file") from error
     if len(samples) < expected:
         raise UserError(f"{utt_id}: {entry}: cut short: {len(samples)} of {expected} samples; restore the file")
     if not np.isfinite(samples).all():
@@ -114,7 +132,7 @@ class _Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}[whence]
-        return self.file.seek(self.start + origin + offset) - self.start
+        return self.file.seek(self.start + max(0, origin + offset)) - self.start  # a damaged header leads anywhere
 
     def readinto(self, buffer: memoryview) -> int:
         left = max(0, self.size - self.tell())
@@ -132,4 +150,4 @@ def _audio_in_ark(file: io.BufferedReader, offset: int) -> _Window:
         size = int.from_bytes(head[6 : start - offset], "little")
     elif head.startswith(b"RIFF"):
         size = 8 + int.from_bytes(head[4:8], "little")
-    return _Window(file, start, min(size, end - start))
+    return _Window(file, start, max(0, min(size, end - start)))

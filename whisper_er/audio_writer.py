@@ -7,8 +7,10 @@ import numpy as np
 import soundfile
 
 from whisper_er.audio import SAMPLE_RATE
+from whisper_er.errors import UserError
 
 FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
+MAX_NAME = 255  # bytes of a file name
 
 
 class AudioWriter:
@@ -33,6 +35,8 @@ class AudioWriter:
         """float32 (samples,) at SAMPLE_RATE; returns the entry of wav.scp."""
         if not self.ark:
             name = f"{utt_id}.{self.codec}"
+            if len(name.encode()) > MAX_NAME:
+                raise UserError(f"{utt_id}: too long for a file name; shorten the id or use --audio_format wav.ark")
             soundfile.write(self.directory / name, samples, SAMPLE_RATE, subtype="PCM_16")
             return str(self.final_dir / name)
         start = self.ark.tell() + len(f"{utt_id} ".encode())

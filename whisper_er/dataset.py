@@ -81,6 +81,8 @@ def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> 
     for index, value in enumerate(column):
         try:
             num_samples_N[index] = int(value)
+            if num_samples_N[index] < 1:
+                raise ValueError
         except (ValueError, OverflowError):
             raise UserError(f"{path}: {utt_ids[index]}: {value!r} is no number of samples; run stage 1") from None
     return num_samples_N

@@ -7,17 +7,18 @@ class UserError(ValueError):
     """The user's data, configuration or options are wrong.
 
     The message is one line: what is wrong, where, what is allowed, what to do. Entry points print it and exit 1;
-    any other exception is a defect of ours and keeps its traceback. What a name or a value brings into it, a line break
-    or a sequence that a terminal obeys, is shown as \\n or \\x1b, and what is endless is cut in the middle.
+    any other exception is a defect of ours and keeps its traceback. A message quotes ids, paths and labels, which hold
+    whatever their author wrote: what does not print (a line break, an escape sequence) is shown as `repr` shows it,
+    and of a very long message the middle is left out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
-
-
-def one_line(text: str) -> str:
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 + 5 :]}"
+        if not message.isprintable():
+            message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+        if len(message) > LONGEST:
+            half = (LONGEST - len(" ... ")) // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(message)
 
 
 def first_few(names: Iterable[str], n: int = 5) -> str:

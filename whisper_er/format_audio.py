@@ -24,6 +24,7 @@ from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, r
 from whisper_er.audio_writer import AudioWriter
 from whisper_er.errors import UserError
 
+MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
 OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals
 
 
@@ -142,11 +143,15 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
                 try:
                     samples = _cut(sound, recording.entry, utt_id, segment)
                     samples = _resample(samples.mean(axis=1), sound.samplerate)
+                    if not len(samples):
+                        raise UserError(
+                            f"{utt_id}: {recording.entry}: too short for one sample at {SAMPLE_RATE} Hz; leave it out"
+                        )
+                    done.wav_scp[utt_id] = writer.write(utt_id, samples)
                 except UserError as error:
                     done.errors.append(str(error))
-                    continue
-                done.wav_scp[utt_id] = writer.write(utt_id, samples)
-                done.num_samples[utt_id] = str(len(samples))
+                else:
+                    done.num_samples[utt_id] = str(len(samples))
     except UserError as error:  # the recording itself: none of its utterances can be used
         done.errors.append(str(error))
         done.errors += [f"{utt_id}: in the same recording" for utt_id in list(recording.segments)[1:]]
@@ -158,7 +163,10 @@ def _open(recording: Recording) -> AbstractContextManager[soundfile.SoundFile]:
         return open_audio(recording.entry, recording.name)
     command = recording.entry.removesuffix("|").strip()
     bash = ["bash", "-o", "pipefail", "-c", command]
-    shell = subprocess.run(bash, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        shell = subprocess.run(bash, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except (OSError, ValueError) as error:  # too long; with a NUL
+        raise UserError(f"{recording.name}: {recording.entry}: the command cannot be run: {error}") from error
     if shell.returncode != 0:
         last = shell.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise UserError(f"{recording.name}: {recording.entry}: the command failed ({shell.returncode}): {last}")
@@ -168,14 +176,13 @@ def _open(recording: Recording) -> AbstractContextManager[soundfile.SoundFile]:
 def _cut(sound: soundfile.SoundFile, entry: str, utt_id: str, segment: tuple[float, float] | None) -> np.ndarray:
     if segment is None:
         return read_samples(sound, entry, utt_id)
-    start, end = (round(time * sound.samplerate) for time in segment)
+    start, end = (round(min(time, MAX_SECONDS) * sound.samplerate) for time in segment)
     if end > sound.frames + OVERSHOOT * sound.samplerate or start >= min(end, sound.frames):
         raise UserError(
             f"{utt_id}: {entry}: segment {segment[0]} to {segment[1]} s is empty or outside of the recording of "
             f"{sound.frames / sound.samplerate:.3f} s"
         )
-    sound.seek(start)
-    return read_samples(sound, entry, utt_id, min(end, sound.frames) - start)
+    return read_samples(sound, entry, utt_id, start, min(end, sound.frames))
 
 
 def _resample(samples: np.ndarray, rate: int) -> np.ndarray:

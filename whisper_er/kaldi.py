@@ -22,8 +22,11 @@ Columns = dict[str, PackedStrings]  # file name -> values in the order of the id
 
 AUDIO = "wav"  # a dump directory's folder of the audio that format_data wrote
 TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
-ID = re.compile(r"[^\s/.-][^\s/]*")  # ids become file names and words of a line
-ID_RULE = "an id holds no white space and no '/', and does not start with '.' or '-'"
+# Ids become file names, words of a line and words on a terminal. Of all that does not print, what joins the letters of
+# a script may be part of an id; a byte order mark may not: at the start of a file, it vanishes.
+_NEVER = r"\s/\0-\x1f\x7f-\x9f\ufeff"
+ID = re.compile(rf"[^.{_NEVER}-][^{_NEVER}]*")
+ID_RULE = "an id holds no white space, no control character and no '/', and does not start with '.' or '-'"
 
 
 def read_table(path: Path) -> Table:
@@ -55,8 +58,15 @@ def write_table(path: Path, table: Table) -> None:
             raise UserError(f"{path}: bad id {key!r}; {ID_RULE}")
         if "\n" in value or "\r" in value:
             raise UserError(f"{path}: the value of {key!r} has a line break; a value is one line")
+        if value != value.strip():
+            raise UserError(f"{path}: the value of {key!r} has white space at an end, which would not be read back")
         lines.append(f"{key} {value}\n" if value else f"{key}\n")
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+    try:
+        content = "".join(lines).encode()
+    except UnicodeEncodeError as error:  # of a file name that is not UTF-8, Python keeps the odd bytes as surrogates
+        odd = lines[error.object.count("\n", 0, error.start)].rstrip()
+        raise UserError(f"{path}: not UTF-8: {odd!r}; rename the file or the directory") from error
+    path.write_bytes(content)
 
 
 def read_dir(path: Path) -> DataDir:
@@ -103,7 +113,10 @@ def replace_dir(path: Path, holds: str = "") -> Iterator[Path]:
 
 def utterances(data: DataDir) -> list[str]:
     """Return the utterance ids, sorted in C order. A hypothesis directory, without wav.scp, has those of utt2spk."""
-    return sorted(next(data[name] for name in ("segments", "wav.scp", "utt2spk") if name in data))
+    for name in ("segments", "wav.scp", "utt2spk"):
+        if name in data:
+            return sorted(data[name])
+    raise UserError("none of segments, wav.scp and utt2spk, which list the utterances; run validate_data_dir")
 
 
 def segment(data: DataDir, utt_id: str) -> tuple[str, float, float]:
@@ -181,7 +194,8 @@ def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
     for name, table in data.items():
         keys = utt_ids
         if name == "wav.scp" and "segments" in data:
-            keys = list(dict.fromkeys(segment(data, utt_id)[0] for utt_id in utt_ids))
+            lines = (data["segments"].get(utt_id, "") for utt_id in utt_ids)
+            keys = list(dict.fromkeys(word for line in lines for word in line.split()[:1]))
         missing = [key for key in keys if key not in table]
         if missing:
             raise UserError(f"{name}: no utterance {_some(missing)}; run validate_data_dir on the data directory")
