@@ -149,7 +149,7 @@ def test_a_table_of_a_task_that_is_missing_is_named(root, train_error):
 
 
 def test_a_text_longer_than_the_decoder_is_named_with_both_lengths(root, error):
-    change(root / "train", "text", train_02="three two one " * 20)
+    change(root / "train", "text", train_02=" ".join(["three two one"] * 20))
     line = error(train, *train_arguments(root, root / "new"))
     assert "train-02" in line and "the decoder 40 positions" in line
     assert not (root / "new/checkpoints/best.json").exists()
