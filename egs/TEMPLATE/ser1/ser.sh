@@ -76,7 +76,7 @@ split_words train_args "${ser_args}"
 split_words decode_args "${inference_args}"
 
 say() { echo "$(date '+%Y-%m-%d %H:%M:%S') stage $1: ${*:2}"; }
-die() { echo "error: $*" >&2; exit 1; }
+die() { echo "error: ${*//[[:cntrl:]]/?}" >&2; exit 1; }
 
 . ./path.sh
 . ./cmd.sh
@@ -130,11 +130,11 @@ stage_1() {  # data prep
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
-    if ! have "${raw_sets[@]/#/${datadir}/}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
+    if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
         "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
             env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}
-        have "${raw_sets[@]/#/${datadir}/}" \
+        have "${raw_sets[@]/#/"${datadir}/"}" \
             || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
         mark "${datadir}/.made_with" "${options}"
     fi
@@ -153,7 +153,7 @@ stage_1() {  # data prep
 
     if [ ${#folds[@]} -eq 0 ]; then
         run_python check_speakers --train_set "${dumpdir}/${train_set}" --valid_set "${dumpdir}/${valid_set}" \
-            --test_set "${test_sets[@]/#/${dumpdir}/}" --allow_shared_speakers "${allow_shared_speakers}"
+            --test_set "${test_sets[@]/#/"${dumpdir}/"}" --allow_shared_speakers "${allow_shared_speakers}"
         return
     fi
     options="allow_shared_speakers=${allow_shared_speakers} valid_split=${valid_split}"
@@ -178,7 +178,7 @@ stage_2() {  # token list
         token_opts+=("${model_opts[@]}")
     fi
     for part in "${parts[@]}"; do need "${dumpdir}${part}/${train_set}" 1; done
-    sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/${dumpdir}${each}/}")
+    sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/"${dumpdir}${each}/"}")
     to=${token_lists}${each}
     for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd "${token_lists}/log/token_list${each:+.JOB}.log" \
         "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" -- \

@@ -35,6 +35,14 @@ check_options() {
         || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
     [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
         || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
+    # What they name lies in expdir and datadir.
+    for name in ser_tag inference_tag lang; do
+        [[ ! /${!name}/ =~ /\.\.?/ ]] || usage_error "--${name} is '${!name}'; it would lead out of its directory"
+    done
+    for name in dumpdir datadir expdir corpus_dir ser_config inference_config whisper_model encoder_model; do
+        [[ ${!name} != -* ]] || usage_error "--${name} is '${!name}'; it would be taken for an option: write ./${!name}"
+        [[ ${!name} != *[[:cntrl:]]* ]] || usage_error "--${name} is '${!name}'; it holds a line break or the like"
+    done
     # The launcher replaces JOB in every word of a command by the job's number.
     for name in dumpdir datadir expdir train_set valid_set test_sets lang scales ser_config ser_args ser_tag \
         inference_config inference_args inference_tag whisper_model encoder_model; do

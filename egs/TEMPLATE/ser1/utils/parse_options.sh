@@ -11,8 +11,7 @@
 # A value is only ever assigned, never evaluated.
 
 usage_error() {
-    local message=$*
-    echo "error: ${message//$'\n'/\\n}; --help lists the options" >&2  # one line, whatever a value holds
+    echo "error: ${*//[[:cntrl:]]/?}; --help lists the options" >&2  # one line, whatever a value holds
     exit 2
 }
 
