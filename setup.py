@@ -25,6 +25,6 @@ setup(
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
-        "test": ["pytest", "pytest-xdist", "ruff", "scikit-learn", "scipy"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy"],
     },
 )
