@@ -137,19 +137,34 @@ def test_the_comparison_tells_other_weights_apart(corpus, alone, tmp_path):
 def test_a_run_goes_on_in_another_layout(corpus, alone, tmp_path, layouts):
     parallel, first, then = layouts
     arguments = train_arguments(corpus, tmp_path, *OVERRIDES, f"parallel={parallel}")
-    stop_after_first_validation(first, arguments, tmp_path)
+    stop_after_first_validation(first, arguments)
     assert 3 <= read_state(tmp_path / STATE).values["progress"]["step"] < 9
     torchrun(then, *arguments)
     assert_same(tmp_path, alone())
 
 
-def stop_after_first_validation(processes: int, arguments: list, exp_dir: Path) -> None:
-    """TERM to all, as a scheduler sends it: they stop after the same step, and the state is saved there."""
-    process = start(processes, *arguments, "num_workers=0")
-    deadline = time.monotonic() + 60
+def test_when_one_process_is_killed_all_end_and_the_next_run_goes_on(corpus, alone, tmp_path):
+    arguments = train_arguments(corpus, tmp_path, *OVERRIDES, "num_workers=0")
+    process = start_until_first_validation(2, *arguments)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    assert process.wait(timeout=60) != 0
+    torchrun(2, *arguments)
+    assert_same(tmp_path, alone())
+
+
+def start_until_first_validation(processes: int, *arguments: object) -> subprocess.Popen:
+    process, deadline = start(processes, *arguments), time.monotonic() + 60
+    exp_dir = Path(arguments[arguments.index("--exp_dir") + 1])
     while not (exp_dir / STATE).is_file():
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()
         time.sleep(0.01)
+    return process
+
+
+def stop_after_first_validation(processes: int, arguments: list) -> None:
+    """TERM to all, as a scheduler sends it: they stop after the same step, and the state is saved there."""
+    process = start_until_first_validation(processes, *arguments, "num_workers=0")
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0 and "SIGTERM; started again, it goes on there" in output
