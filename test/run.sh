@@ -19,4 +19,4 @@ fi
 has_slurm || echo "tests on Slurm will be skipped: it is not installed (apt-get install slurm-wlm munge)"
 
 ruff check .
-python -m pytest -rs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test
+python -m pytest -rfEs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test

@@ -11,6 +11,7 @@ from whisper_er.experiment import STATE
 # One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
 OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
              "optim.plateau_patience=0"]  # fmt: skip
+OUT_OF_BOUNDS = ["optim.lr=1000", "optim.weight_decay=1e9", "optim.warmup_steps=0"]  # weights grow 1e12 times a step
 WRITES = [(checkpoint, "replace"), (training_state.os, "link"), (atomic, "replace"), (trainer.TrainLog, "record"),
           (trainer.Trainer, "step"), (kept.Path, "unlink")]  # fmt: skip
 

@@ -4,6 +4,7 @@ Both stop an utterance by the same rule. They differ only at the longest length:
 is cut, ours always ends in <|endoftext|>; so the comparison is made where the best sequence ends before.
 """
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -51,7 +52,7 @@ def test_without_a_grammar_the_best_sequence_and_its_score_are_those_of_generate
 ):
     whisper = random_whisper(seed)
     tokenizer = Tokenizer(OPEN, [ASR], "bpe", "en")
-    model = WhisperER(whisper.model, tokenizer, ModelConfig(), normalize_loss=True).eval()
+    model = WhisperER(copy.deepcopy(whisper.model), tokenizer, ModelConfig(), normalize_loss=True).eval()
     utterances = write_utterances(tmp_path, [0.9] * 4, [{"asr": ""}] * 4)  # as long as each other: generate has no mask
     batch = batch_of(utterances, tokenizer)
     states_BTD, _ = model.audio_encoder(batch.wave_BS, batch.samples_B)
@@ -88,7 +89,7 @@ def test_what_is_suppressed_everywhere_and_at_the_start_is_what_generate_suppres
 
     def predict(always=(), first=()):
         text = SimpleNamespace(**vars(OPEN), suppressed=Suppressed(tuple(always), tuple(first)))
-        model = WhisperER(whisper.model, Tokenizer(text, [ASR], "bpe", "en"), ModelConfig(), True).eval()
+        model = WhisperER(copy.deepcopy(whisper.model), Tokenizer(text, [ASR], "bpe", "en"), ModelConfig(), True).eval()
         return model, model.predict(batch, DecodeConfig(suppress="whisper", maxlenratio=10.0))
 
     free = [[int(word) for word in item.values["asr"].split()] for item in predict()[1]]

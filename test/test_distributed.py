@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stopped_runs import OUT_OF_BOUNDS
 from test_ssl_encoder import write_model
 from tiny_experiment import call, change, train_arguments, write_corpus
 
@@ -172,7 +173,7 @@ def stop_after_first_validation(processes: int, arguments: list) -> None:
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_steps_that_are_not_finite_are_skipped_by_all_and_end_the_run(corpus, tmp_path, parallel):
-    overrides = [*OVERRIDES, f"parallel={parallel}", "optim.lr=1e38", "valid_interval=9"]
+    overrides = [*OVERRIDES, f"parallel={parallel}", *OUT_OF_BOUNDS, "valid_interval=9"]
     output = torchrun(2, *train_arguments(corpus, tmp_path, *overrides), fails=True)
     assert re.search(r"error: step \d+: the (loss|gradient) is not finite on train-.*; 3 steps in a row", output)
     saved = [path.name for path in (tmp_path / "bad_steps").iterdir()]

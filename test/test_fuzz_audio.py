@@ -83,7 +83,7 @@ def use(entry: str, segment: str = "") -> None:
     if samples is not None:
         assert samples.dtype == np.float32 and samples.shape == (info.num_samples,) and np.isfinite(samples).all()
     piece = attempt(read_piece, entry, 5, 9)
-    assert piece is None or piece.shape == (4, info.channels)
+    assert piece is None or piece.shape == (4, info.channels if info else piece.shape[1])
     data = {"wav.scp": {"utt": entry}, "utt2spk": {"utt": "s"}}
     if segment:
         data |= {"wav.scp": {"r": entry}, "segments": {"utt": segment}}

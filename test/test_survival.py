@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
-from stopped_runs import OVERRIDES, StopAt, contents
+from stopped_runs import OUT_OF_BOUNDS, OVERRIDES, StopAt, contents
 from stopped_runs import Stopped as StoppedByTest
 from tiny_experiment import call, change, train_and_average, train_arguments
 
@@ -313,6 +313,6 @@ def test_a_few_such_steps_in_a_row_end_the_run_also_after_a_restart(corpus, tmp_
 
 def test_a_learning_rate_out_of_all_bounds_ends_the_run(corpus, tmp_path):
     for interval, message in ((9, "in a row: lower optim.lr"), (1, "validation: the loss is not finite on valid-")):
-        more = ["optim.lr=1e38", "optim.warmup_steps=0", f"valid_interval={interval}"]
+        more = [*OUT_OF_BOUNDS, f"valid_interval={interval}"]
         with pytest.raises(UserError, match=message):
             call(train, *train_arguments(corpus, tmp_path / str(interval), *OVERRIDES, *more))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 def write_text(path: Path, text: str) -> None:
     """A small file, whole or not at all; left alone where it says the same already, so that it does not look newer."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
 MIN_RATE, MAX_RATE = 1000, 1_000_000
+MOST_SAMPLES = 2**27  # of one utterance, at its rate and at SAMPLE_RATE (2.3 hours): a damaged header may say anything
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header leaves it open, as a FLAC stream's may
 
 
@@ -35,6 +36,7 @@ class AudioInfo:
 def audio_info(entry: str, utt_id: str) -> AudioInfo:
     """Read the header only; UserError for what is missing, unreadable, empty or of zero length."""
     with open_audio(entry, utt_id) as sound:
+        check_length(sound, entry, utt_id, sound.frames)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
 
@@ -94,6 +96,7 @@ def read_samples(
     Memory for what the header claims is reserved, but used only as far as there are samples.
     """
     expected = (sound.frames if end is None else end) - start
+    check_length(sound, entry, utt_id, expected)
     try:
         if start != sound.tell():
             sound.seek(start)
@@ -107,6 +110,16 @@ def read_samples(
     if not np.isfinite(samples).all():
         raise UserError(f"{utt_id}: {entry}: has samples that are NaN or infinite; restore the file")
     return samples
+
+
+def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_samples: int) -> None:
+    """UserError for more than one utterance can be: it would be stage 3 or 5 that finds no memory for it."""
+    seconds, most = num_samples / sound.samplerate, MOST_SAMPLES / max(SAMPLE_RATE, sound.samplerate)
+    if seconds > most:
+        raise UserError(
+            f"{utt_id}: {entry}: {seconds:.0f} s; allowed are {most:.0f} s in one utterance: cut it with segments, or "
+            "restore the file if it is not so long"
+        )
 
 
 def _not_audio(entry: str, utt_id: str, error: Exception) -> UserError:

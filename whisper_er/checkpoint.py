@@ -36,7 +36,10 @@ def save_weights(
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     file = open_weights(path)
-    return {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        return {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:  # safetensors raises whatever a dtype or a shape that torch lacks makes it raise
+        raise UserError(f"{path}: cannot be read as safetensors: {type(error).__name__}: {error}") from None
 
 
 def open_weights(path: Path) -> safe_open:

@@ -47,6 +47,12 @@ class ModelConfig:
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
+    def __post_init__(self) -> None:
+        for key, value in self.whisper_sizes.items():  # a billion layers would be made until memory ends
+            most = 1000 if key.endswith("layers") or key == "num_mel_bins" else 1_000_000
+            fine = isinstance(value, str) or abs(value) <= most
+            allow(fine, f"model.whisper_sizes.{key}", value, f"at most {most}")
+
 
 @dataclass
 class OptimConfig:
@@ -63,7 +69,7 @@ class OptimConfig:
     plateau_patience: int = 10  # validations
 
     def __post_init__(self) -> None:
-        allow(self.lr > 0, "optim.lr", self.lr, "above 0")
+        allow(0 < self.lr <= 1000, "optim.lr", self.lr, "above 0, at most 1000")
         allow(len(self.betas) == 2, "optim.betas", self.betas, "two numbers")
         allow(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 and more, below 1")
         for part, factor in self.lr_factors.items():

@@ -24,7 +24,8 @@ def save_confusion(systems: Mapping[str, dict], path: Path) -> None:
         print(f"matplotlib is not installed: {path}.png is not drawn (whisper_er[viz])")
         return
     size = INCH_PER_CLASS * max(len(figures["labels"]) for figures in systems.values()) + 1.8
-    with matplotlib.rc_context({"svg.hashsalt": SEED, "svg.fonttype": "none"}):
+    plain = {"svg.hashsalt": SEED, "svg.fonttype": "none", "text.parse_math": False}  # a label may hold two dollars
+    with matplotlib.rc_context(plain):
         figure = Figure(figsize=(size * len(systems), size), layout="constrained")
         for axes, (title, figures) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items()):
             draw_confusion(axes, title, figures["labels"], np.array(figures["confusion"]))

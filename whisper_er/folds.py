@@ -91,7 +91,8 @@ def _count_folds(file: Path, utt2fold: kaldi.Table) -> int:
     """Return n where the values are 1..n and n is 3 or more."""
     values = set(utt2fold.values())
     count = len(values)
-    wrong = [utt_id for utt_id, fold in utt2fold.items() if fold not in map(str, range(1, count + 1))]
+    allowed = set(map(str, range(1, count + 1)))
+    wrong = [utt_id for utt_id, fold in utt2fold.items() if fold not in allowed]
     if wrong:
         raise UserError(
             f"{file}: {wrong[0]!r} is in fold {utt2fold[wrong[0]]!r}; the {count} values in the file have to be "

@@ -5,7 +5,6 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from safetensors import SafetensorError
 
 from whisper_er.errors import UserError
 
@@ -17,8 +16,11 @@ def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
     try:
         if Path(whisper_model).is_dir() and not Path(whisper_model, "config.json").is_file():
             raise OSError("it has no config.json")  # transformers would make an empty tokenizer
-        return kind.from_pretrained(whisper_model, local_files_only=is_local(whisper_model), **options)
-    except (OSError, ValueError, SafetensorError) as error:
+        # No code from the model's directory, nor a question about it at the terminal.
+        return kind.from_pretrained(
+            whisper_model, local_files_only=is_local(whisper_model), trust_remote_code=False, **options
+        )
+    except Exception as error:  # transformers raises whatever a broken file makes it raise
         reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise UserError(
             f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub "

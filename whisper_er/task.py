@@ -11,6 +11,7 @@ import numpy as np
 from whisper_er.errors import UserError
 
 NAME = re.compile(r"\w[\w-]*")  # of a task: it becomes a part of file names and one word of an option
+MOST_BINS = 1000
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
 
 
@@ -103,6 +104,6 @@ def check_task(task: Task, where: str) -> None:
 
 def scale(name: str, low: float, high: float, bins: int) -> Task:
     """A scale from low to high in `bins` bins, the first centred on low and the last on high."""
-    if not (low < high and bins >= 2):
-        raise UserError(f"scale {name}={low:g}:{high:g}:{bins}: needs low < high and at least 2 bins")
+    if not (-np.inf < low < high < np.inf and 2 <= bins <= MOST_BINS):
+        raise UserError(f"scale {name}={low:g}:{high:g}:{bins}: needs low < high and at least 2 bins (to {MOST_BINS})")
     return Task(name, "scale", tuple(f"{centre:g}" for centre in np.linspace(low, high, bins)))

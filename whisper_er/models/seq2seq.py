@@ -23,7 +23,10 @@ from whisper_er.tokenizer import Tokenizer
 
 
 class WhisperER(Model):
-    """Whisper with an extended vocabulary. The output layer is the token embedding, as in Whisper."""
+    """Whisper with an extended vocabulary. The output layer is the token embedding, as in Whisper.
+
+    It takes the Whisper over: transformers' own forward pass no longer works on it.
+    """
 
     def __init__(self, whisper: WhisperModel, tokenizer: Tokenizer, config: ModelConfig, normalize_loss: bool) -> None:
         super().__init__()

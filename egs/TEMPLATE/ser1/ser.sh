@@ -180,7 +180,8 @@ stage_2() {  # token list
     for part in "${parts[@]}"; do need "${dumpdir}${part}/${train_set}" 1; done
     sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/"${dumpdir}${each}/"}")
     to=${token_lists}${each}
-    for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd "${token_lists}/log/token_list${each:+.JOB}.log" \
+    for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd \
+        "${datadir}/token_list/log/${token_lists##*/}${each:+.JOB}.log" \
         "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" -- \
         python -m whisper_er.bin.token_list --train_set "${sets[0]}" "${token_opts[@]}" --out_dir "${to}" \
         --check_sets "${sets[@]}"
@@ -265,8 +266,8 @@ gather() {  # gather EXP_DIR SEEDS: tables over the folds of this and earlier ca
 stage_7() {  # export
     local part
     for part in "${parts[@]}"; do need "${exp}${part}/ave.safetensors" 4; done
-    for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${exp}${each}/export" train_cmd "${exp}${each}/log/export.log" \
-        "${exp}${each}/export/.made_with" export "${exp}${each}/ave.safetensors" -- \
+    for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${exp}${each}/export" train_cmd \
+        "${exp}${each}/log/export.log" "${exp}${each}/export/.made_with" export "${exp}${each}/ave.safetensors" -- \
         python -m whisper_er.bin.export --exp_dir "${exp}${each}" --out_dir "${exp}${each}/export"
 }
 

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # the options are ser.sh's
-# Decode sets with their models, each in --inference_nj parts that are joined again, all as one array. Sourced by ser.sh:
+# Decode sets with their models, each in --inference_nj parts that are joined again, all as one array. For ser.sh:
 #   decode_sets WORK_DIR OPTIONS {EXP_DIR DATA_DIR HYP_DIR}...
-# Reads ser.sh's options, its commands decode_cmd and cuda_cmd, and decode_args. A set all of whose parts have been decoded
-# is joined and stamped with OPTIONS, also where another has failed.
+# Reads ser.sh's options, its commands decode_cmd and cuda_cmd, and decode_args. A set all of whose parts have been
+# decoded is joined and stamped with OPTIONS, also where another has failed.
 
 decode_sets() {
     local work=$1 options=$2 cmd=("${decode_cmd[@]}") gpus=0 sets=() n=0 i part hyps failed=""
