@@ -220,7 +220,7 @@ stage_4() {  # averaging
 }
 
 stage_5() {  # decoding
-    local part set_name from to stale=() options="${decode_args[*]+${decode_args[*]}}"
+    local part set_name from to work stale=() options="${decode_args[*]+${decode_args[*]}}"
     for part in "${parts[@]}"; do
         need "${exp}${part}/ave.safetensors" 4
         for set_name in "${test_sets[@]}"; do
@@ -232,8 +232,8 @@ stage_5() {  # decoding
         done
     done
     # By the folds, since other folds may be decoded by another run at the same time.
-    [ ${#stale[@]} -eq 0 ] || decode_sets "${exp}/log/decode_${inference_tag}${each:+/folds_$(sanitise "${folds[*]}")}" \
-        "${options}" "${stale[@]}"
+    work=${exp}/log/decode_${inference_tag}${each:+/folds_$(sanitise "${folds[*]}")}
+    [ ${#stale[@]} -eq 0 ] || decode_sets "${work}" "${options}" "${stale[@]}"
 }
 
 stage_6() {  # scoring
