@@ -13,8 +13,8 @@ export OMP_NUM_THREADS=1  # a file of tests per core at a time
 has_slurm() { (PATH+=:/usr/sbin && type sbatch slurmctld slurmd munged) >/dev/null 2>&1; }
 if ! has_slurm && [ "${WHISPER_ER_INSTALL_SLURM:-}" == 1 ] && [ "$(id -u)" -eq 0 ] && type apt-get >/dev/null 2>&1; then
     echo "installing Slurm for its tests"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } \
-        >/dev/null || echo "Slurm could not be installed"
+    { timeout 300 apt-get update && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y \
+        --no-install-recommends slurm-wlm munge; } >/dev/null || echo "Slurm could not be installed"
 fi
 has_slurm || echo "tests on Slurm will be skipped: it is not installed (apt-get install slurm-wlm munge)"
 
