@@ -24,12 +24,15 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """The environment in which sbatch reaches it."""
+    """The environment in which sbatch reaches it. RuntimeError where it does not start."""
     directory = tempfile.mkdtemp(prefix="slurm.", dir="/tmp")  # a socket's path may have about 100 characters
     os.chmod(directory, 0o755)  # munge insists
     env = os.environ | {"PATH": PATH, "SLURM_CONF": f"{directory}/slurm.conf", "SLURM_TEST_PORT": str(free_ports())}
     try:
-        subprocess.run([TOOLS / "start.sh", directory], env=env, check=True)
+        with open(f"{directory}/start.log", "w") as log:  # no pipe: the daemons would hold it open
+            start = subprocess.run([TOOLS / "start.sh", directory], env=env, stdout=log, stderr=log, check=False)
+        if start.returncode != 0:
+            raise RuntimeError(Path(directory, "start.log").read_text().strip().rpartition("\n")[2])
         yield env
     finally:
         subprocess.run([TOOLS / "stop.sh", directory], env=env, check=True)

@@ -17,9 +17,11 @@ wait_while() {  # wait_while COMMAND...: 15 seconds at most
 }
 has_jobs() { [ -n "$(squeue -h 2>/dev/null)" ]; }
 
-# Jobs first: what a node runs outlives its slurmd by design.
-squeue -h -o %A 2>/dev/null | sort -u | xargs -r scancel || true
-wait_while has_jobs
+# Jobs first: what a node runs outlives its slurmd by design. Without a controller squeue would ask for minutes.
+if is_ours "$(cat "${dir}/slurmctld.pid" 2>/dev/null || echo none)"; then
+    squeue -h -o %A 2>/dev/null | sort -u | xargs -r scancel || true
+    wait_while has_jobs
+fi
 for pid_file in "${dir}"/slurmd.*.pid "${dir}"/slurmctld.pid "${dir}"/munged.pid; do
     pid=$(cat "${pid_file}" 2>/dev/null) || continue
     is_ours "${pid}" || continue
