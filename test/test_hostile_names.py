@@ -28,6 +28,19 @@ def whole(tmp_path_factory, no_git):
     return write_corpus(tmp_path_factory.mktemp("hostile") / "corpus")
 
 
+def run_all(root: Path, exp: Path, tasks: str) -> Path:
+    """From the token list to the results; returns the hypothesis directory."""
+    hyp = exp / "decode_x/test"
+    call(token_list, *token_list_arguments(root))
+    call(train, *train_arguments(root, exp, "max_steps=2"))
+    call(average, "--exp_dir", exp)
+    call(decode, *decode_arguments(root, exp, hyp))
+    call(score, "--ref_dir", root / "test", "--hyp_dir", hyp, "--tasks", tasks, "--exp_dir", exp, "--out",
+         hyp / "score/result.json")  # fmt: skip
+    call(results, "--exp_dir", exp, "--test_sets", "test")
+    return hyp
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_in_directories_of_any_name_stays_in_them(whole, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -38,14 +51,8 @@ def test_an_experiment_in_directories_of_any_name_stays_in_them(whole, tmp_path,
         speaker = "".join(name.split())  # a word
         change(root / set_name, "utt2spk", **dict.fromkeys([utt_id.replace("-", "_") for utt_id in scp],
                                                            f"{set_name}{speaker}"))  # fmt: skip
-    exp, hyp = top / "exp" / name, top / "exp" / name / "decode_x/test"
-    call(token_list, *token_list_arguments(root))
-    call(train, *train_arguments(root, exp, "max_steps=2"))
-    call(average, "--exp_dir", exp)
-    call(decode, *decode_arguments(root, exp, hyp))
-    call(score, "--ref_dir", root / "test", "--hyp_dir", hyp, "--tasks", "asr emotion", "--exp_dir", exp, "--out",
-         hyp / "score/result.json")  # fmt: skip
-    call(results, "--exp_dir", exp, "--test_sets", "test")
+    exp = top / "exp" / name
+    run_all(root, exp, "asr emotion")
     assert (exp / "RESULTS.md").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name] and not list(tmp_path.rglob("marker"))
 
@@ -57,14 +64,7 @@ def test_a_label_that_looks_like_a_command_is_a_label(whole, tmp_path, monkeypat
     for set_name in ("train", "valid", "test"):
         table = kaldi.read_table(root / set_name / "utt2emotion")
         kaldi.write_table(root / set_name / "utt2emotion", {key: labels[value] for key, value in table.items()})
-    call(token_list, *token_list_arguments(root))
-    exp, hyp = tmp_path / "exp", tmp_path / "exp/decode_x/test"
-    call(train, *train_arguments(root, exp, "max_steps=2"))
-    call(average, "--exp_dir", exp)
-    call(decode, *decode_arguments(root, exp, hyp))
-    call(score, "--ref_dir", root / "test", "--hyp_dir", hyp, "--tasks", "emotion", "--exp_dir", exp, "--out",
-         hyp / "score/result.json")  # fmt: skip
-    call(results, "--exp_dir", exp, "--test_sets", "test")
+    hyp = run_all(root, tmp_path / "exp", "emotion")
     assert set(kaldi.read_table(hyp / "utt2emotion").values()) <= set(labels.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "exp"]
 

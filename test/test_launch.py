@@ -129,17 +129,21 @@ def test_one_machine_has_one_node_and_resuming_changes_nothing(tmp_path):
     assert launch("--resume", tmp_path / "a.log", "true").returncode == 0
 
 
-def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
-    script = ["bash", "-c", '"$@"; true', "bash",
-              *command(tmp_path / "a.log", "bash", "-c", f"echo $$ >{tmp_path}/pid; sleep 60")]
-    process = subprocess.Popen(script)
-    pid = int(wait_for(tmp_path / "pid"))
+def kill_the_caller_of(command, directory: Path, env=None) -> None:
+    """`command` makes the words of a launcher's call; its job has to end with the script that called it."""
+    words = command(directory / "a.log", "bash", "-c", f"echo $$ >{directory}/pid; sleep 60")
+    process = subprocess.Popen(["bash", "-c", '"$@"; true', "bash", *words], env=env)
+    pid = int(wait_for(directory / "pid"))
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20
     while is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
+    kill_the_caller_of(command, tmp_path)
 
 
 @pytest.mark.parametrize("args", [

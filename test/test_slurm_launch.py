@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_launch import AWKWARD, LAUNCH, SHOW, is_alive, wait_for
+from test_launch import AWKWARD, LAUNCH, SHOW, is_alive, kill_the_caller_of, wait_for
 
 CONF = LAUNCH.parents[1] / "conf/slurm.conf"
 ALL_REDUCE = """
@@ -174,16 +174,7 @@ def test_ctrl_c_cancels_and_waits(slurm, tmp_path):
 
 
 def test_jobs_are_cancelled_when_the_script_that_launched_them_is_killed(slurm, tmp_path):
-    script = ["bash", "-c", '"$@"; true', "bash",
-              *command(tmp_path / "a.log", "bash", "-c", f"echo $$ >{tmp_path}/pid; sleep 60")]
-    process = subprocess.Popen(script, env=slurm)
-    pid = int(wait_for(tmp_path / "pid"))
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while is_alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    kill_the_caller_of(command, tmp_path, slurm)
 
 
 def test_torchrun_finds_the_other_node(slurm, tmp_path):

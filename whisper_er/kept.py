@@ -38,7 +38,7 @@ def list_best(exp_dir: Path, listed: dict[str, Any]) -> None:
 
 
 def clear_half_written(exp_dir: Path) -> None:
-    """Remove what a run that was killed had not finished, and all checkpoints where it had not saved a state yet."""
-    half = [*exp_dir.glob("*.tmp"), *(exp_dir / "checkpoints").glob("*.tmp")]
-    for stray in [*half, *(() if (exp_dir / STATE).is_file() else checkpoints(exp_dir))]:
-        stray.unlink()
+    """Remove the files that a run was writing when it was killed."""
+    for pattern in ("*.tmp", ".tmp*"):  # ours, and those of safetensors
+        for stray in [*exp_dir.glob(pattern), *(exp_dir / "checkpoints").glob(pattern)]:
+            stray.unlink()

@@ -27,10 +27,9 @@ class TrainingState:
 
 
 def save_state(path: Path, tensors: Mapping[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Write the state; what `path` held before stays as `previous(path)`. At every moment one of them is whole."""
+    """Write the state, tensors on the CPU; what `path` held before stays as `previous(path)`. One is always whole."""
     text = json.dumps(values)
-    held = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    digest = digest_of(text, held.keys(), held.__getitem__)
+    digest = digest_of(text, tensors, tensors.__getitem__)
 
     def keep_previous() -> None:
         if path.exists():
@@ -43,7 +42,7 @@ def save_state(path: Path, tensors: Mapping[str, torch.Tensor], values: dict[str
             os.replace(link, previous(path))
             link.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
 
-    save_weights(held, path, {"values": text, "sha256": digest}, before_replacing=keep_previous)
+    save_weights(tensors, path, {"values": text, "sha256": digest}, before_replacing=keep_previous)
 
 
 def previous(path: Path) -> Path:

@@ -13,6 +13,7 @@ from whisper_er.bin import run
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, UNTRAINED, read_best
+from whisper_er.kept import clear_half_written
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     listed = read_best(args.exp_dir)
     if not listed["finished"]:
         raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
+    clear_half_written(args.exp_dir)
     best = listed["best"]
     few = f" (n_best is {listed['n_best']}, training validated no more often)" if len(best) < listed["n_best"] else ""
     print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")

@@ -116,6 +116,7 @@ model_opts=()
 seed_args=()
 read -r -a seeds <<<"${seeds}"
 
+have() { local path; for path in "$@"; do [ -e "${path}" ] || return 1; done; }
 need() { [ -e "$1" ] || die "$1 is missing: run stage $2 first"; }
 asked() { [ "${stage}" -le "$1" ] && [ "$1" -le "${stop_stage}" ] && [[ " ${skip_stages} " != *" $1 "* ]]; }
 check_config() {  # check_config OPTION KIND [key=value ...]

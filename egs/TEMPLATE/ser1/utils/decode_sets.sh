@@ -43,5 +43,3 @@ decode_sets() {
     [ -z "${failed}" ] || exit 1
     rm -rf "${work}/jobs"
 }
-
-have() { local path; for path in "$@"; do [ -e "${path}" ] || return 1; done; }
