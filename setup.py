@@ -5,6 +5,8 @@ setup(
     version="0.1.0",
     description="Speech emotion recognition by fine-tuning the whole of Whisper",
     packages=find_packages(include=["whisper_er", "whisper_er.*"]),
+    package_data={"whisper_er": ["py.typed"]},
+    entry_points={"console_scripts": ["whisper-er=whisper_er.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -13,6 +15,7 @@ setup(
         "safetensors",
         "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)
         "soundfile",  # audio files, alone or inside an ark
+        "soxr",  # to 16 kHz from any other rate
         "sentencepiece",
         "jiwer",
         "pyyaml",
@@ -20,7 +23,6 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as

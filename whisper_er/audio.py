@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from whisper_er.errors import UserError
 
@@ -110,6 +111,11 @@ def read_samples(
     if not np.isfinite(samples).all():
         raise UserError(f"{utt_id}: {entry}: has samples that are NaN or infinite; restore the file")
     return samples
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """float32 (samples,) at `rate` Hz -> at SAMPLE_RATE."""
+    return samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE)
 
 
 def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_samples: int) -> None:

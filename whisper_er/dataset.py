@@ -123,6 +123,19 @@ def collate(utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: i
             raise UserError(
                 f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
             )
+    return assemble(utterances, waves, tokenizer, max_target)
+
+
+def unlabelled(waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: int) -> Batch:
+    """A batch to be recognised. waves: float32 (samples,) each, 16 kHz mono; the ids are their positions."""
+    waves, blank = [wave[:MAX_SAMPLES] for wave in waves], {task.name: "" for task in tokenizer.tasks}
+    utterances = [Utterance(str(index), "", len(wave), blank) for index, wave in enumerate(waves)]
+    return assemble(utterances, waves, tokenizer, max_target)
+
+
+def assemble(
+    utterances: Sequence[Utterance], waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: int
+) -> Batch:
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [
         [

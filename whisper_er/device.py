@@ -18,6 +18,17 @@ def choose_device(ngpu: int) -> torch.device:
     return device
 
 
+def find_device(name: str) -> torch.device:
+    """By torch's name: cpu, cuda, cuda:1. UserError where there is no such device."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        reason = " ".join(str(error).split("\n")[0].split())[:200]
+        raise UserError(f"device '{name}' cannot be used: {reason}; give cpu, or cuda where there is a GPU") from None
+    return device
+
+
 def autocast(device: torch.device, dtype: str) -> torch.autocast:
     """What the configuration's dtype stands for: bfloat16 products on float32 weights, or nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")

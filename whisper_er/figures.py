@@ -1,15 +1,19 @@
 """Figures as PNG and SVG. matplotlib is an extra of the package (viz); without it nothing is drawn, which is said."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from whisper_er.metrics import ratio
+from whisper_er.recognition import Recognition, clock
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read
 INCH_PER_CLASS = 0.75
 SEED = "whisper_er"  # of the names inside an SVG: the same figure is the same file
+PLAIN = {"svg.hashsalt": SEED, "svg.fonttype": "none", "text.parse_math": False}  # a label may hold two dollars
 
 
 def save_confusion(systems: Mapping[str, dict], path: Path) -> None:
@@ -17,21 +21,56 @@ def save_confusion(systems: Mapping[str, dict], path: Path) -> None:
 
     systems: title -> figures of a category task as in result.json (labels, confusion).
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        print(f"matplotlib is not installed: {path}.png is not drawn (whisper_er[viz])")
+    if not (matplotlib := find_matplotlib(path.with_name(path.name + ".png"))):
         return
+    from matplotlib.figure import Figure
+
     size = INCH_PER_CLASS * max(len(figures["labels"]) for figures in systems.values()) + 1.8
-    plain = {"svg.hashsalt": SEED, "svg.fonttype": "none", "text.parse_math": False}  # a label may hold two dollars
-    with matplotlib.rc_context(plain):
+    with matplotlib.rc_context(PLAIN):
         figure = Figure(figsize=(size * len(systems), size), layout="constrained")
         for axes, (title, figures) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items()):
             draw_confusion(axes, title, figures["labels"], np.array(figures["confusion"]))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path.with_name(path.name + ".png"), dpi=150, metadata={"Software": None})
         figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
+
+
+def find_matplotlib(path: Path) -> Any:
+    """The module; None where it is not installed, which is said."""
+    try:
+        import matplotlib
+    except ImportError:
+        print(f"matplotlib is not installed: {path} is not drawn (whisper_er[viz])", file=sys.stderr)
+        return None
+    return matplotlib
+
+
+def save_timeline(recognition: Recognition, task: str, path: Path) -> None:
+    """A category's probabilities over a recording as PNG: stacked, an utterance a column, pauses empty."""
+    if not (matplotlib := find_matplotlib(path)):
+        return
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    starts = [segment.start for segment in recognition.segments]
+    widths = [segment.end - segment.start for segment in recognition.segments]
+    with matplotlib.rc_context(PLAIN):
+        figure = Figure(figsize=(10, 2.6), layout="constrained")
+        axes = figure.subplots()
+        below = np.zeros(len(starts))
+        for label in recognition.probabilities.get(task, ()):
+            share = np.array([segment.probabilities[task][label] for segment in recognition.segments])
+            axes.bar(starts, share, widths, below, align="edge", label=label, linewidth=0)
+            below += share
+        axes.set_xlim(0, recognition.duration)
+        axes.set_ylim(0, 1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
+        axes.set_ylabel(f"probability of {task}")
+        axes.set_title(Path(recognition.name).name, fontsize=10)
+        if starts:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def draw_confusion(axes, title: str, labels: list[str], counts_CC: np.ndarray) -> None:

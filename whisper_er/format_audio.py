@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from whisper_er import kaldi
-from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples
+from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples, resample
 from whisper_er.audio_writer import AudioWriter
 from whisper_er.errors import UserError
 
@@ -142,7 +142,7 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
             for utt_id, segment in recording.segments.items():
                 try:
                     samples = _cut(sound, recording.entry, utt_id, segment)
-                    samples = _resample(samples.mean(axis=1), sound.samplerate)
+                    samples = resample(samples.mean(axis=1), sound.samplerate)
                     if not len(samples):
                         raise UserError(
                             f"{utt_id}: {recording.entry}: too short for one sample at {SAMPLE_RATE} Hz; leave it out"
@@ -183,14 +183,3 @@ def _cut(sound: soundfile.SoundFile, entry: str, utt_id: str, segment: tuple[flo
             f"{sound.frames / sound.samplerate:.3f} s"
         )
     return read_samples(sound, entry, utt_id, start, min(end, sound.frames))
-
-
-def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """float32 (samples,) at `rate` Hz -> at SAMPLE_RATE."""
-    if rate == SAMPLE_RATE:
-        return samples
-    try:
-        import soxr
-    except ImportError as error:
-        raise UserError(f"audio at {rate} Hz needs the package soxr: pip install 'whisper_er[resample]'") from error
-    return soxr.resample(samples, rate, SAMPLE_RATE)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from whisper_er.errors import UserError
@@ -25,6 +25,20 @@ def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
         raise UserError(
             f"whisper_model '{whisper_model}' cannot be loaded: give a directory that transformers can read, or a hub "
             f"name such as openai/whisper-base with the hub reachable or the model in its cache ({reason})"
+        ) from None
+
+
+def model_directory(name: str) -> Path:
+    """A directory as it is, or a model of the hub once it lies in the hub's cache. UserError for neither."""
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, local_files_only=is_local(name)))
+    except Exception as error:  # the hub's client and its network library raise what they like
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
+        raise UserError(
+            f"model '{name}': give an experiment directory with ave.safetensors (stage 4), what stage 7 exported, or a "
+            f"hub name with the hub reachable or the model in its cache ({reason})"
         ) from None
 
 

@@ -1,26 +1,67 @@
 """Audio in, result out: what validation, decoding and everything after them call."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from whisper_er import config as configuration
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import load_weights
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.device import autocast
+from whisper_er.dataset import by_length, unlabelled
+from whisper_er.device import autocast, find_device
 from whisper_er.errors import UserError
+from whisper_er.hub import model_directory
 from whisper_er.models.base import Model, Prediction
 from whisper_er.models.build import BACKBONE, read_empty_model
+from whisper_er.recognition import Recognition, Segment, combine
+from whisper_er.recording import LONGEST, Recording, Split, open_recording
 from whisper_er.tokenizer import Tokenizer, load_tokenizer
+
+Audio = str | Path | np.ndarray
+WINDOW = 4  # batches that are cut, by length, from utterances that follow each other
 
 
 class Recognizer:
-    """A trained model with its token list. Open one with `Recognizer.open`."""
+    """A trained model with its token list.
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, config: TrainConfig, device: torch.device) -> None:
+        recognizer = Recognizer.from_pretrained("exp/mini/fold1")
+        result = recognizer("talk.wav")
+        result.text, result.emotion, result.probabilities["emotion"]["happy"]
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        config: TrainConfig,
+        device: torch.device,
+        decoding: DecodeConfig | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.config, self.device = model.to(device), tokenizer, config, device
+        self.decoding = decoding or DecodeConfig()
+
+    @staticmethod
+    def from_pretrained(
+        model: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        beam_size: int = 4,
+        batch_size: int = 8,
+    ) -> "Recognizer":
+        """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
+
+        device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
+        batch_size: utterances decoded together, at most. UserError for whatever of these cannot be had.
+        """
+        values = {"dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0}
+        decoding = configuration.build(DecodeConfig, values, "from_pretrained")
+        recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
+        recognizer.decoding = decoding
+        return recognizer
 
     @staticmethod
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
@@ -39,7 +80,67 @@ class Recognizer:
             raise UserError(f"{exp_dir / weights}: does not fit {exp_dir}/config.yaml: {reason}") from None
         return Recognizer(model.eval(), tokenizer, config, torch.device(device))
 
-    def __call__(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
+    def __call__(
+        self,
+        audio: Audio | Sequence[Audio],
+        sampling_rate: int | None = None,
+        split: Split = "auto",
+        longest: float = LONGEST,
+    ) -> Recognition | list[Recognition]:
+        """Recognise one recording or a list of them; a list of results for a list.
+
+        audio: a file of any format that libsndfile reads, rate and number of channels; or samples at `sampling_rate`
+            Hz, floats in [-1, 1] or integers, (samples,) or (samples, channels).
+        split: "auto": a recording over 30 s is split at its pauses, a shorter one is one utterance, as a file is in a
+            data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
+        UserError: what is not audio, an array without its rate, over 30 s and "never".
+        """
+        several = isinstance(audio, list | tuple)
+        recordings = (open_recording(one, sampling_rate, split, longest) for one in (audio if several else [audio]))
+        results = list(self.stream(recordings))
+        return results if several else results[0]
+
+    def stream(
+        self, recordings: Iterable[Recording], heard: Callable[[float], object] = lambda seconds: None
+    ) -> Iterator[Recognition]:
+        """The same one after the other; each as soon as its last utterance is recognised.
+
+        heard: called with the seconds of each recording that are done with.
+        """
+        gathering: list[tuple[Recording, list[Segment]]] = []  # those that have begun, in order
+
+        def utterances() -> Iterator[tuple[list[Segment], float, float, np.ndarray]]:
+            for recording in recordings:
+                segments: list[Segment] = []
+                gathering.append((recording, segments))
+                for utterance in recording.utterances():
+                    yield segments, *utterance
+
+        waiting = utterances()
+        while window := list(islice(waiting, WINDOW * self.decoding.batch_size)):
+            found = self.recognize([wave for *_, wave in window])
+            for (segments, start, end, _), prediction in zip(window, found):
+                segments.append(self.segment(start, end, prediction))
+                heard(end - start)
+            yield from self.complete(gathering)
+        yield from self.complete(gathering)
+
+    def complete(self, gathering: list[tuple[Recording, list[Segment]]]) -> Iterator[Recognition]:
+        """Take those from the front that are waiting for no utterance any more."""
+        while gathering and len(gathering[0][1]) == len(gathering[0][0].spans):
+            recording, segments = gathering.pop(0)
+            yield combine(recording.name, recording.seconds, segments, self.tokenizer.tasks)
+
+    def recognize(self, waves: Sequence[np.ndarray]) -> list[Prediction]:
+        """Utterances of at most 30 s, float32 (samples,) each, 16 kHz mono, in batches of similar length."""
+        plan = by_length(np.array([len(wave) for wave in waves]), self.decoding.batch_size)
+        batches = (unlabelled([waves[i] for i in indices], self.tokenizer, self.model.max_target) for indices in plan)
+        found: dict[int, Prediction] = {}
+        for indices, predictions in zip(plan, self.predict(batches, self.decoding)):
+            found.update(zip(indices, predictions))
+        return [found[index] for index in range(len(waves))]
+
+    def predict(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""
         if config.dtype == "float32":
             self.model.pack()
@@ -47,3 +148,17 @@ class Recognizer:
             with autocast(self.device, config.dtype):
                 predictions = self.model.predict(batch.to(self.device), config)
             yield predictions
+
+    def segment(self, start: float, end: float, prediction: Prediction) -> Segment:
+        text, labels, scales, probabilities = "", {}, {}, {}
+        for task in self.tokenizer.tasks:
+            value = prediction.values[task.name]
+            if task.kind == "text":
+                text = value
+                continue
+            probabilities[task.name] = dict(zip(task.labels, prediction.posteriors[task.name]))
+            if task.kind == "scale":
+                scales[task.name] = float(value)
+            else:
+                labels[task.name] = value
+        return Segment(start, end, text, labels, scales, probabilities)

@@ -1,10 +1,22 @@
-"""Entry points: one file each, argparse -> one call. `python -m whisper_er.bin.NAME --help` describes each."""
+"""Entry points: one file each, argparse -> one call. `whisper-er NAME`, which whisper_er/__main__.py finds, is
+`python -m whisper_er.bin.NAME`."""
 
+import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from whisper_er.errors import UserError
 from whisper_er.stop import Stopped
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """An entry point's; its docstring is its help."""
+    name = f"whisper-er {Path(sys.argv[0]).stem}"
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(name, description=description, formatter_class=raw, allow_abbrev=False)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -18,6 +30,9 @@ def run(main: Callable[[], None]) -> None:
     except Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.number)
+    except BrokenPipeError:  # its reader has enough, such as `head`; what is left in the buffer has no place to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

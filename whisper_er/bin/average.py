@@ -1,15 +1,14 @@
 """Stage 4: the mean of the n best checkpoints.
 
-    python -m whisper_er.bin.average --exp_dir exp/mini/fold1
+    whisper-er average --exp_dir exp/mini/fold1
 
 Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it.
 """
 
-import argparse
 import os
 from pathlib import Path
 
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, UNTRAINED, read_best
@@ -17,7 +16,7 @@ from whisper_er.kept import clear_half_written
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
     args = parser.parse_args()
 

@@ -1,19 +1,16 @@
 """Check ready-made sets: none is empty, and none shares an utterance or a speaker with another.
 
-python -m whisper_er.bin.check_speakers --train_set dump/train --valid_set dump/valid --test_set dump/test
+whisper-er check_speakers --train_set dump/train --valid_set dump/valid --test_set dump/test
 """
 
-import argparse
 from pathlib import Path
 
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.folds import check_speakers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--train_set", type=Path, required=True)
     parser.add_argument("--valid_set", type=Path, required=True)
     parser.add_argument("--test_set", type=Path, required=True, nargs="+")

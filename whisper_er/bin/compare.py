@@ -1,6 +1,6 @@
 """Compare two experiments on one task: exact McNemar test, paired bootstrap, and the answers that changed hands.
 
-    python -m whisper_er.bin.compare --first exp/conventional --second exp/a_g_s --folds "1 2 3 4 5" \\
+    whisper-er compare --first exp/conventional --second exp/a_g_s --folds "1 2 3 4 5" \\
         --out_dir exp/a_g_s/against_conventional
 
 Of an experiment with seeds, name the seed's directory: exp/a_g_s/seed1.
@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from whisper_er.atomic import write_text
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.compare import compare
 from whisper_er.comparison_markdown import changed_lines, changed_table, comparison_table, mcnemar_line, most_certain
 from whisper_er.errors import UserError
@@ -20,7 +20,7 @@ SHOWN = 20  # utterances in COMPARISON.md; changed.jsonl has all
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--first", type=Path, required=True, help="experiment, scored by stage 6")
     parser.add_argument("--second", type=Path, required=True, help="the other one; differences are second minus first")
     parser.add_argument("--folds", default="", help='folds to pool, e.g. "1 2 3"; empty: the experiments have none')

@@ -1,13 +1,12 @@
 """Stage 5: decode a dump directory with a trained model.
 
-    python -m whisper_er.bin.decode --config conf/decode.yaml --exp_dir exp/mini/fold1 --data_dir dump/fold1/test \\
+    whisper-er decode --config conf/decode.yaml --exp_dir exp/mini/fold1 --data_dir dump/fold1/test \\
         --out_dir exp/mini/fold1/decode/test beam_size=1
 
 Writes a data directory like the reference (text, utt2<task>, utt2spk), posteriors.jsonl and decode.json. No label of
 the data directory is read.
 """
 
-import argparse
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from whisper_er import config as configuration
 from whisper_er import kaldi
 from whisper_er.audio import SAMPLE_RATE
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
 from whisper_er.dataset import by_length, load, read_utterances
 from whisper_er.device import choose_device, reading_processes
@@ -29,7 +28,7 @@ from whisper_er.recognizer import Recognizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--config", type=Path, required=True, help="YAML file; its keys are those of DecodeConfig")
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment of stages 3 and 4")
     parser.add_argument("--data_dir", type=Path, required=True, help="dump directory")
@@ -57,7 +56,7 @@ def main() -> None:
     start = time.monotonic()
     predictions: list[Prediction] = []
     with progress_bar(len(utterances), "utt") as bar:
-        for found in recognizer(batches, config):
+        for found in recognizer.predict(batches, config):
             predictions += found
             bar.update(len(found))
     seconds = time.monotonic() - start

@@ -1,12 +1,11 @@
 """Stage 7: a trained Whisper-ER as a Hugging Face directory.
 
-    python -m whisper_er.bin.export --exp_dir exp/mini/fold1 --out_dir exp/mini/fold1/export
+    whisper-er export --exp_dir exp/mini/fold1 --out_dir exp/mini/fold1/export
 
 transformers' WhisperForConditionalGeneration.from_pretrained opens it. The added tokens stand at the end of its
 tokenizer; a vocabulary from SentencePiece has no tokenizer there, so its token list is copied instead.
 """
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForCo
 from transformers.utils import logging
 
 from whisper_er import kaldi
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.errors import UserError
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognizer import Recognizer
@@ -25,7 +24,7 @@ from whisper_er.tokenizer import Tokenizer, WhisperTokens
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment of stages 3 and 4")
     parser.add_argument("--out_dir", type=Path, required=True, help="written whole or not at all")
     parser.add_argument("--model", default="ave.safetensors", help="weights file in exp_dir")

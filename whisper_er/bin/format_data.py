@@ -1,20 +1,17 @@
 """Bring a data directory to 16 kHz mono without segments; audio that is so already stays where it is.
 
-python -m whisper_er.bin.format_data --data_dir data/all --out_dir dump/all --nj 2
+whisper-er format_data --data_dir data/all --out_dir dump/all --nj 2
 """
 
-import argparse
 from pathlib import Path
 
 from whisper_er.audio_writer import FORMATS
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.format_audio import format_data
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="as local/data.sh wrote it")
     parser.add_argument("--out_dir", type=Path, required=True, help="appears, or is replaced, whole")
     parser.add_argument("--allow_pipes", choices=("true", "false"), default="false", help="run wav.scp's `command |`")

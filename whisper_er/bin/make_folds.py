@@ -2,20 +2,17 @@
 
 --valid_split random:0.1 validates on a random tenth of all other folds instead, which shares speakers with train.
 
-python -m whisper_er.bin.make_folds --data_dir dump/all --out_dir dump --folds "1 2 3 4 5"
+whisper-er make_folds --data_dir dump/all --out_dir dump --folds "1 2 3 4 5"
 """
 
-import argparse
 from pathlib import Path
 
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.folds import make_folds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--out_dir", type=Path, required=True, help="gets fold<k>/train, fold<k>/valid, fold<k>/test")
     parser.add_argument("--folds", required=True, help="which k, e.g. '1 2 3'")

@@ -1,8 +1,8 @@
 """How many parameters a configuration trains; no weights are read or drawn.
 
-    python -m whisper_er.bin.model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
+    whisper-er model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
         --tasks "asr gender=2 emotion=4"
-    python -m whisper_er.bin.model_info --exp_dir exp/mini/fold1
+    whisper-er model_info --exp_dir exp/mini/fold1
 
 Of OpenAI's models the sizes are known here; of others the configuration is read, from a directory or the hub.
 """
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.errors import UserError
 from whisper_er.models.base import Model
@@ -22,7 +22,7 @@ from whisper_er.tokenizer import load_tokenizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, help="a trained experiment, instead of the options below")
     parser.add_argument("--config", type=Path, help="YAML file; its keys are those of TrainConfig")
     parser.add_argument("--whisper_model", default="", help="overrides model.whisper_model")

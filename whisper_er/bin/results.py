@@ -1,7 +1,7 @@
 """Gather the scores of an experiment's folds: print the table, write RESULTS.md, result.json and figures.
 
-    python -m whisper_er.bin.results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test"
-    python -m whisper_er.bin.results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test" --seeds "1 2 3"
+    whisper-er results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test"
+    whisper-er results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test" --seeds "1 2 3"
 
 With --seeds the folds are those of exp/ser/seed<k>, and exp/ser gets the mean and deviation over the seeds.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whisper_er import figures
 from whisper_er.atomic import write_text
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.errors import UserError
 from whisper_er.results import SetResult, collect
 from whisper_er.results_markdown import render, render_seeds, seed_table, summary_table
@@ -21,7 +21,7 @@ from whisper_er.scoring import to_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment; the results are written here")
     parser.add_argument("--folds", default="", help='folds to gather, e.g. "1 2 3"; empty: the experiment has none')
     parser.add_argument("--seeds", default="", help='seeds to gather, e.g. "1 2 3"; empty: the experiment has one')

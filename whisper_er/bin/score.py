@@ -1,14 +1,13 @@
 """Score a hypothesis directory against its reference, by utterance id.
 
-python -m whisper_er.bin.score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/test \\
+whisper-er score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/test \\
     --tasks "asr gender emotion" --exp_dir exp/ser/fold1 --out exp/ser/fold1/decode_beam4/test/score/result.json
 """
 
-import argparse
 from pathlib import Path
 
 from whisper_er import pairs, scoring
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.experiment import protocol, read_environment
 from whisper_er.parts import read_protocol
 from whisper_er.text_normalizer import read_spelling, text_normalizer
@@ -16,7 +15,7 @@ from whisper_er.token_list import read_token_list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--ref_dir", type=Path, required=True, help="data directory with the reference tables")
     parser.add_argument("--hyp_dir", type=Path, required=True, help="hypothesis directory that decode wrote")
     parser.add_argument("--tasks", required=True, help='tasks to score, e.g. "asr gender emotion"')

@@ -1,16 +1,15 @@
 """Stage 2: the labels of a training set -> task tokens appended to a vocabulary.
 
-    python -m whisper_er.bin.token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
+    whisper-er token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
         --bpe_size 100 --out_dir data/token_list/bpe_asr_gender_emotion/fold1
 
 Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks.
 """
 
-import argparse
 from pathlib import Path
 
 from whisper_er import kaldi
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.dataset import check_labels
 from whisper_er.errors import UserError
 from whisper_er.task import TEXT_TASK, Task, category, scale
@@ -19,7 +18,7 @@ from whisper_er.tokenizer import NoText, Tokenizer, from_whisper, train_sentence
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--train_set", type=Path, required=True, help="data directory")
     parser.add_argument("--tasks", required=True, help='in the order of the target, such as "asr gender emotion"')
     parser.add_argument("--token_type", choices=["whisper", "bpe", "none"], required=True)

@@ -1,6 +1,6 @@
 """Stage 3: train one model.
 
-    python -m whisper_er.bin.train --config conf/train.yaml --train_set dump/fold1/train --valid_set dump/fold1/valid \\
+    whisper-er train --config conf/train.yaml --train_set dump/fold1/train --valid_set dump/fold1/valid \\
         --token_list data/token_list/bpe_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 max_steps=100 optim.lr=1e-4
 
 Started again with the same arguments it goes on where it was stopped. On several GPUs or machines torchrun starts it,
@@ -9,7 +9,6 @@ and the processes share each batch:
     torchrun --standalone --nproc-per-node 4 -m whisper_er.bin.train --ngpu 4 ...
 """
 
-import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from whisper_er import config as configuration
 from whisper_er import distributed, experiment
 from whisper_er.atomic import write_text
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import read_utterances
 from whisper_er.device import choose_device
@@ -29,7 +28,7 @@ from whisper_er.trainer import Trainer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--config", type=Path, required=True, help="YAML file; its keys are those of TrainConfig")
     parser.add_argument("--train_set", type=Path, required=True, help="dump directory")
     parser.add_argument("--valid_set", type=Path, required=True, help="dump directory that selects models")

@@ -1,19 +1,16 @@
 """Check data directories: required files, the same ids in all, ids that can be file names, not empty.
 
-python -m whisper_er.bin.validate_data_dir data/all --tasks "asr gender emotion"
+whisper-er validate_data_dir data/all --tasks "asr gender emotion"
 """
 
-import argparse
 from pathlib import Path
 
 from whisper_er import kaldi
-from whisper_er.bin import run
+from whisper_er.bin import make_parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("data_dirs", type=Path, nargs="+", metavar="DIR")
     parser.add_argument("--tasks", default="", help="also require what these tasks read, e.g. 'asr emotion'")
     args = parser.parse_args()

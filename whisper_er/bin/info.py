@@ -1,0 +1,52 @@
+"""What a trained model is: its tasks and labels, how it was made, its size, its scores.
+
+    whisper-er info exp/mini/fold1
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from whisper_er.bin import make_parser, run
+from whisper_er.hub import model_directory
+from whisper_er.models.size import count_parameters, rounded, trained_parameters
+from whisper_er.recognizer import Recognizer
+from whisper_er.results import RESULT, read_result
+from whisper_er.results_markdown import columns_of
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("model", metavar="DIR", help="experiment directory, what stage 7 exported, or a hub name")
+    args = parser.parse_args()
+    directory = model_directory(args.model)
+    for title, line in [*of_model(Recognizer.open(directory)), *of_scores(directory)]:
+        print(f"{title:12}{line}")
+
+
+def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
+    """Title and text of each line; a line that goes on has no title."""
+    config, model = recognizer.config.model, recognizer.model
+    source = config.whisper_model or config.encoder_model
+    yield "model", f"{config.kind} on {model.backbone_config.model_type}{f', fine-tuned from {source}' * bool(source)}"
+    parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in count_parameters(model).items())
+    yield "parameters", f"{rounded(trained_parameters(model))} trainable; {parts}"
+    yield "input", f"16 kHz mono, pad {config.pad}"
+    yield "language", recognizer.tokenizer.language
+    for number, task in enumerate(recognizer.tokenizer.tasks):
+        yield "" if number else "tasks", f"{task.name} ({task.kind}) {' '.join(task.labels)}".rstrip()
+
+
+def of_scores(directory: Path) -> Iterator[tuple[str, str]]:
+    """Those that stage 6 left in an experiment directory."""
+    paths = sorted(directory.glob(f"decode_*/*/{RESULT}"))
+    if not paths:
+        yield "scores", "see its README.md" if (directory / "README.md").is_file() else "none yet (stages 5 and 6)"
+    for path in paths:
+        result = read_result(path)
+        figures = ", ".join(f"{column.title} {column.show(result['tasks'])}" for column in columns_of(result["tasks"]))
+        yield "scores", f"{path.parents[1].relative_to(directory)}: {figures}"
+        yield "", result["protocol"]
+
+
+if __name__ == "__main__":
+    run(main)

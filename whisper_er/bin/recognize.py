@@ -1,0 +1,155 @@
+"""Recordings -> transcript, every task's label, probabilities.
+
+    whisper-er recognize --model exp/mini/fold1 talk.wav
+    whisper-er recognize --model exp/mini/fold1 --format csv recordings/ > found.csv
+    find . -name '*.flac' | whisper-er recognize --model exp/mini/fold1 --format jsonl - > found.jsonl
+    whisper-er recognize --model exp/mini/fold1 --format srt --timeline emotion --out_dir subtitles meeting.mp3
+
+Any format that libsndfile reads, any rate, any number of channels (their mean), any length: over 30 s a recording is
+split at its pauses. A recording that cannot be read does not stop the others; it is named at the end, and the exit
+code is the number of these, at most 99.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import soundfile
+
+from whisper_er import recognition_formats as formats
+from whisper_er.atomic import write_text
+from whisper_er.audio import audio_info
+from whisper_er.bin import make_parser, run
+from whisper_er.errors import UserError
+from whisper_er.figures import save_timeline
+from whisper_er.progress import progress_bar
+from whisper_er.recognition import Recognition
+from whisper_er.recognizer import Recognizer
+from whisper_er.recording import LONGEST, Recording, open_recording
+
+MODEL = "WHISPER_ER_MODEL"
+FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
+# libsndfile's names of formats are what files end in, but for these; and .raw and the like have no header.
+SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif", ".snd"}
+MOST_FAILED = 99  # of the exit code
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="file, directory (with those below), or - for a list "
+                        "of them on standard input, one a line")
+    parser.add_argument("--model", default=os.environ.get(MODEL, ""), help="experiment directory, what stage 7 "
+                        f"exported, or a name on the hub (default: the variable {MODEL})")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="%(default)s")
+    parser.add_argument("--out_dir", type=Path, help="write <name>.<format> for each recording here, and timelines")
+    parser.add_argument("--timeline", metavar="TASK", help="draw this task's probabilities over each recording as PNG")
+    parser.add_argument("--split", choices=["auto", "always", "never"], default="auto", help="at pauses; auto: what is "
+                        "longer than 30 s")
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of an utterance of a recording that is "
+                        "split (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (%(default)s)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
+    parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
+    parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
+    args = parser.parse_args()
+    if not args.model:
+        raise UserError(f"no model: give --model DIR, or set {MODEL}")
+    if args.out_dir is None and (args.timeline or args.format == "srt" and len(args.audio) > 1):
+        raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
+
+    recognizer = Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
+    categories = [task.name for task in recognizer.tokenizer.tasks if task.kind == "category"]
+    if args.timeline and args.timeline not in categories:
+        raise UserError(f"--timeline {args.timeline}: not a category of the model; allowed: {' '.join(categories)}")
+    files = [file for name in args.audio for file in find(name)]
+    if args.out_dir:
+        check_distinct(files)
+    recognize(recognizer, files, args)
+
+
+def recognize(recognizer: Recognizer, files: list[tuple[Path, Path]], args: argparse.Namespace) -> None:
+    """Write every recognition as soon as it is there; exits with the number of recordings that could not be read."""
+    failed: list[str] = []
+    names: list[Path] = []  # of what is written for the recordings that could be read, in order
+
+    def readable() -> Iterator[Recording]:
+        for path, name in files:
+            try:
+                recording = open_recording(path, split=args.split, longest=args.longest)
+            except UserError as error:
+                failed.append(str(error))
+            else:
+                names.append(name)
+                yield recording
+
+    header = formats.csv_header(recognizer.tokenizer.tasks) if args.format == "csv" else ""
+    if not args.out_dir:
+        print(header, end="", flush=True)
+    with progress_bar(round(total_seconds(files)), "s") as bar:
+        for number, recognition in enumerate(recognizer.stream(readable(), bar.update)):
+            text = FORMATS[args.format](recognition)
+            if args.out_dir:
+                write(args.out_dir / names[number], header + text, recognition, args)
+            else:
+                with bar.external_write_mode():
+                    print(text, end="", flush=True)
+    for message in failed:
+        print(f"error: {message}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} of {len(files)} recordings could not be read", file=sys.stderr)
+    sys.exit(min(len(failed), MOST_FAILED))
+
+
+def write(path: Path, text: str, recognition: Recognition, args: argparse.Namespace) -> None:
+    """The recognition of a recording, and its timeline, under the recording's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path.with_suffix("." + ("txt" if args.format == "text" else args.format)), text)
+    if args.timeline:
+        save_timeline(recognition, args.timeline, path.with_suffix(".png"))
+
+
+def find(name: str) -> Iterator[tuple[Path, Path]]:
+    """Audio files that a word of the command line stands for, each with the name of what is written for it."""
+    if name == "-":
+        for line in sys.stdin:
+            if line.strip():
+                yield from find(line.rstrip("\n"))
+    elif Path(name).is_dir():
+        found = [path for path in sorted(Path(name).rglob("*")) if is_audio(path)]
+        if not found:
+            raise UserError(f"{name}: no audio in this directory; known endings: {' '.join(sorted(SUFFIXES))}")
+        yield from ((path, path.relative_to(name)) for path in found)
+    else:
+        yield Path(name), Path(Path(name).name)
+
+
+def is_audio(path: Path) -> bool:
+    """By its name; the `._*` of archives packed on a Mac are none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def check_distinct(files: list[tuple[Path, Path]]) -> None:
+    """UserError where two recordings would be written to the same file."""
+    written: dict[Path, Path] = {}
+    for path, name in files:
+        if other := written.get(name.with_suffix("")):
+            raise UserError(f"--out_dir: {other} and {path} would both be written to {name.stem}.*; recognize them "
+                            "apart, or give the directory that holds both")
+        written[name.with_suffix("")] = path
+
+
+def total_seconds(files: list[tuple[Path, Path]]) -> float:
+    """For the progress bar, from the headers; what cannot be read counts nothing."""
+    seconds = 0.0
+    for path, _ in files:
+        with suppress(UserError):
+            info = audio_info(str(path), path.name)
+            seconds += info.num_samples / info.sample_rate
+    return seconds
+
+
+if __name__ == "__main__":
+    run(main)

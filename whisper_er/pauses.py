@@ -1,0 +1,89 @@
+"""Where a recording pauses: frame levels -> utterances.
+
+Energy alone: it finds silence, not speech, so that music or steady noise is taken for an utterance. N frames of HOP.
+"""
+
+import numpy as np
+
+FRAMES_PER_SECOND = 100
+FLOOR = 1e-6  # amplitude of the quietest level, -120 dB
+SILENT = -60.0  # dB below full scale: where nothing is louder, nobody speaks
+SHARE = 0.4  # of the way from the noise floor to the loudest frames, above which it is speech
+RANGE = 6.0  # dB between them at least; else there are no pauses to be told
+PAUSE = 0.5  # seconds of silence that end an utterance; closures and breaths within one are shorter
+CLICK = 0.1  # seconds; what is loud for less is no speech
+# Seconds of silence kept on either side: consonants begin below the threshold. egs/mini_emo's model, which is trained
+# on files without any, finds 93 % of their emotions, and when they stand in a row and are split, 88 % (0.2 s: 77 %).
+MARGIN = 0.1
+
+
+def levels(samples: np.ndarray, frame: int) -> np.ndarray:
+    """RMS of each frame of `frame` samples in dB below full scale, float32 (N,); the last frame may be shorter."""
+    starts = np.arange(0, len(samples), frame)
+    sizes = np.diff(np.append(starts, len(samples)))
+    power_N = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / sizes
+    return 20 * np.log10(np.sqrt(power_N) + FLOOR).astype(np.float32)
+
+
+def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """(start, end) of each utterance, in order and apart; none is longer than `longest`, all in frames.
+
+    Split at pauses; what is longer than `longest` without one is cut where it is quietest. Empty where all is silent.
+    """
+    speech_N = is_speech(level_N)
+    spans = [span for span in join(runs(speech_N), seconds(PAUSE)) if speech_N[slice(*span)].sum() >= seconds(CLICK)]
+    smooth_N = np.convolve(level_N, np.full(20, 1 / 20), mode="same")
+    return [part for span in widen(spans, seconds(MARGIN), len(level_N))
+            for part in shorten(span, smooth_N, longest)]
+
+
+def is_speech(level_N: np.ndarray) -> np.ndarray:
+    """bool (N,), by a threshold between the noise floor and the loudest frames."""
+    floor, top = np.percentile(level_N, 10), np.percentile(level_N, 99.9)
+    if top < SILENT:
+        return np.zeros(len(level_N), dtype=bool)
+    if top - floor < RANGE:
+        return np.ones(len(level_N), dtype=bool)
+    return level_N > floor + SHARE * (top - floor)
+
+
+def runs(inside_N: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside_N.astype(np.int8), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
+
+
+def join(spans: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """Those less than `gap` apart as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start - joined[-1][1] < gap:
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
+
+
+def widen(spans: list[tuple[int, int]], margin: int, length: int) -> list[tuple[int, int]]:
+    """Each with a margin on both sides, at most half of the gap to its neighbour."""
+    ends = [0, *(end for _, end in spans)]
+    starts = [*(start for start, _ in spans), length]
+    before = [min(margin, (start - end) // 2 if i else start) for i, (start, end) in enumerate(zip(starts, ends))]
+    after = [*before[1:-1], min(margin, length - ends[-1])]
+    return [(start - left, end + right) for (start, end), left, right in zip(spans, before, after)]
+
+
+def shorten(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """Cut until no part is longer than `longest`, each time in the second half of what may be kept."""
+    start, end = span
+    parts = []
+    while end - start > longest:
+        first = start + max(longest // 2, 1)
+        cut = first + int(level_N[first : start + longest].argmin()) if first < start + longest else start + longest
+        parts.append((start, cut))
+        start = cut
+    return [*parts, (start, end)]
+
+
+def seconds(length: float) -> int:
+    """As frames."""
+    return round(length * FRAMES_PER_SECOND)

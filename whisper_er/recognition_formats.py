@@ -1,0 +1,75 @@
+"""Recognitions as text: a readable line, JSON lines, CSV, SRT subtitles."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from whisper_er.recognition import Recognition, Segment, clock
+from whisper_er.task import Task
+
+
+def as_text(recognition: Recognition) -> str:
+    """A line for the recording; where it has several utterances, one more for each."""
+    if not recognition.segments:
+        return f"{recognition.name}: silence\n"
+    if len(recognition.segments) == 1:
+        return f"{recognition.name}: {answers(recognition)}  {recognition.text}".rstrip() + "\n"
+    lines = [f"{recognition.name}: {answers(recognition)}  ({len(recognition.segments)} utterances in "
+             f"{clock(recognition.duration)})"]
+    lines += [f"  {clock(s.start, 1)} to {clock(s.end, 1)}: {answers(s)}  {s.text}".rstrip()
+              for s in recognition.segments]
+    return "\n".join(lines) + "\n"
+
+
+def answers(found: Recognition | Segment) -> str:
+    """emotion=happy (92 %) valence=3.1"""
+    said = [f"{task}={found.labels[task]} ({100 * probabilities[found.labels[task]]:.0f} %)" if task in found.labels
+            else f"{task}={found.scales[task]:.2f}" for task, probabilities in found.probabilities.items()]
+    return " ".join(said)
+
+
+def as_json(recognition: Recognition) -> str:
+    """A line: what Recognition.to_dict holds."""
+    return json.dumps(recognition.to_dict(), ensure_ascii=False) + "\n"
+
+
+def csv_header(tasks: Sequence[Task]) -> str:
+    columns = ["file", "start", "end", "text"]
+    for task in tasks:
+        if task.kind != "text":
+            columns += [task.name, *(f"p({task.name}={label})" for label in task.labels)]
+    return csv_lines([columns])
+
+
+def as_csv(recognition: Recognition) -> str:
+    """A row for each utterance, in the columns of csv_header."""
+    rows = []
+    for s in recognition.segments:
+        row = [recognition.name, f"{s.start:.3f}", f"{s.end:.3f}", s.text]
+        for task, probabilities in s.probabilities.items():
+            row += [s.labels.get(task) or f"{s.scales[task]:.4f}", *(f"{p:.6f}" for p in probabilities.values())]
+        rows.append(row)
+    return csv_lines(rows)
+
+
+def csv_lines(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def as_srt(recognition: Recognition) -> str:
+    """A subtitle for each utterance: its answers, and below them its text."""
+    blocks = []
+    for number, s in enumerate(recognition.segments, start=1):
+        said = " ".join(value for value in (*s.labels.values(), *(f"{t} {v:.1f}" for t, v in s.scales.items())))
+        blocks.append(f"{number}\n{srt_time(s.start)} --> {srt_time(s.end)}\n[{said}] {s.text}".rstrip() + "\n")
+    return "\n".join(blocks)
+
+
+def srt_time(seconds: float) -> str:
+    """00:01:02,345"""
+    milliseconds = round(seconds * 1000)
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{rest:03d}"

@@ -1,0 +1,138 @@
+"""A recording of any format, rate, channels and length, as a file or as samples -> utterances at 16 kHz, mono."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from whisper_er import pauses
+from whisper_er.audio import MAX_RATE, MIN_RATE, SAMPLE_RATE, open_audio, read_samples, resample
+from whisper_er.errors import UserError
+from whisper_er.logmel import MAX_SECONDS
+
+LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter
+BLOCK = 60  # seconds that are in memory at a time while pauses are looked for
+LOUDEST = 10.0  # of float samples, which lie in [-1, 1] but for what was amplified; integers as floats are far above
+
+Split = Literal["auto", "always", "never"]
+Span = tuple[int, int]  # start and end, in samples at a sound's own rate
+
+
+class Sound(Protocol):
+    """What a recording is read from. rate in Hz; num_samples counts each channel once."""
+
+    rate: int
+    num_samples: int
+
+    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
+        """float32 (samples,), mono, at `rate`, of each; UserError for what cannot be read."""
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """A file that libsndfile reads."""
+
+    path: Path
+    rate: int
+    num_samples: int
+
+    @staticmethod
+    def open(path: Path) -> "SoundFile":
+        with open_audio(str(path), path.name) as sound:
+            return SoundFile(path, sound.samplerate, sound.frames)
+
+    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
+        with open_audio(str(self.path), self.path.name) as sound:
+            for start, end in spans:
+                yield read_samples(sound, str(self.path), self.path.name, start, end).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is in memory: float32 (samples,)."""
+
+    samples: np.ndarray
+    rate: int
+
+    @staticmethod
+    def check(samples: np.ndarray, rate: int | None) -> "Samples":
+        """From floats in [-1, 1] or integers, (samples,) or (samples, channels). UserError for anything else."""
+        if rate is None or not MIN_RATE <= rate <= MAX_RATE:
+            raise UserError(f"sampling_rate={rate}: samples need theirs in Hz; allowed are {MIN_RATE} to {MAX_RATE}")
+        if samples.ndim not in (1, 2) or not samples.size or samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+            raise UserError(f"audio: an array of shape {samples.shape}; allowed are (samples,) and (samples, channels)")
+        if np.issubdtype(samples.dtype, np.signedinteger):
+            samples = samples / -float(np.iinfo(samples.dtype).min)
+        elif not np.issubdtype(samples.dtype, np.floating):
+            raise UserError(f"audio: an array of {samples.dtype}; allowed are floats in [-1, 1] and signed integers")
+        if not np.abs(samples).max() <= LOUDEST:
+            raise UserError(f"audio: samples up to {np.abs(samples).max():g}; allowed are floats in [-1, 1]")
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+        return Samples(mono.astype(np.float32), int(rate))
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.samples)
+
+    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
+        return (self.samples[start:end] for start, end in spans)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """spans: its utterances, in order."""
+
+    name: str
+    sound: Sound
+    spans: list[Span]
+
+    @property
+    def seconds(self) -> float:
+        return self.sound.num_samples / self.sound.rate
+
+    def utterances(self) -> Iterator[tuple[float, float, np.ndarray]]:
+        """Start and end in seconds, and float32 (samples,) at SAMPLE_RATE, read when they are asked for."""
+        for (start, end), samples in zip(self.spans, self.sound.read(self.spans)):
+            wave = resample(samples, self.sound.rate)
+            if not len(wave):
+                raise UserError(f"{self.name}: too short for one sample at {SAMPLE_RATE} Hz; leave it out")
+            yield start / self.sound.rate, end / self.sound.rate, wave
+
+
+def open_recording(
+    audio: str | Path | np.ndarray, sampling_rate: int | None = None, split: Split = "auto", longest: float = LONGEST
+) -> Recording:
+    """Find the utterances of a file, or of samples at `sampling_rate` Hz.
+
+    split: "never": the recording is one utterance, of at most 30 s; "always": at its pauses, into utterances of at most
+    `longest` seconds; "auto": so only if it is longer than 30 s. UserError: not audio, too long for "never".
+    """
+    if isinstance(audio, str | Path):
+        if sampling_rate is not None:
+            raise UserError(f"{audio}: sampling_rate={sampling_rate} with a file, which says its own; leave it out")
+        name, sound = str(audio), SoundFile.open(Path(audio))
+    else:
+        name, sound = "audio", Samples.check(np.asarray(audio), sampling_rate)
+    whole = sound.num_samples <= MAX_SECONDS * sound.rate
+    if split == "never" and not whole:
+        length = sound.num_samples / sound.rate
+        raise UserError(f"{name}: {length:.1f} s; one utterance has at most {MAX_SECONDS} s: let it be split")
+    if split == "never" or split == "auto" and whole:
+        # Read at once: what is wrong with it shows here.
+        spans = [(0, sound.num_samples)]
+        return Recording(name, Samples(next(sound.read(spans)), sound.rate), spans)
+    return Recording(name, sound, find_utterances(sound, longest))
+
+
+def find_utterances(sound: Sound, longest: float) -> list[Span]:
+    """Those of all its utterances; the recording is read once, a block at a time."""
+    if not 1 <= longest <= MAX_SECONDS:
+        raise UserError(f"longest={longest:g}: allowed are utterances of 1 to {MAX_SECONDS} s")
+    frame = sound.rate // pauses.FRAMES_PER_SECOND  # of a rate such as 11025 Hz a little less than 10 ms
+    block = BLOCK * sound.rate // frame * frame
+    blocks = [(start, min(start + block, sound.num_samples)) for start in range(0, sound.num_samples, block)]
+    level_N = np.concatenate([pauses.levels(samples, frame) for samples in sound.read(blocks)])
+    spans = pauses.utterances(level_N, int(longest * sound.rate / frame))
+    return [(start * frame, min(end * frame, sound.num_samples)) for start, end in spans]
