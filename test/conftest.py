@@ -57,6 +57,14 @@ def whole(corpus):
     return contents(train_and_average(corpus, corpus / "whole", *OVERRIDES))
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A corpus and, in its exp, a model trained until its answers differ between utterances. Not to be changed."""
+    root = write_corpus(tmp_path_factory.mktemp("trained") / "corpus")
+    train_and_average(root, root / "exp", "max_steps=60", "valid_interval=30", "optim.lr=1e-2")
+    return root
+
+
 @pytest.fixture(scope="module")
 def no_git():
     """Asking git for the revision takes longer than a training run here."""

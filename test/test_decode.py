@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
+from tiny_experiment import call, decode_arguments
 
 from whisper_er import kaldi
 from whisper_er.bin import decode
@@ -14,17 +14,10 @@ TABLES = {"text", "utt2spk", "utt2gender", "utt2emotion"}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A corpus and, in exp, a model trained until its answers differ between utterances."""
-    root = write_corpus(tmp_path_factory.mktemp("decode") / "corpus")
-    train_and_average(root, root / "exp", "max_steps=60", "valid_interval=30", "optim.lr=1e-2")
-    return root
-
-
-@pytest.fixture(scope="module")
-def hyp(root):
-    call(decode, *decode_arguments(root, root / "exp", root / "hyp"))
-    return root / "hyp"
+def hyp(trained, tmp_path_factory):
+    hyp = tmp_path_factory.mktemp("decode") / "hyp"
+    call(decode, *decode_arguments(trained, trained / "exp", hyp))
+    return hyp
 
 
 def posteriors(directory) -> list[dict]:
@@ -38,8 +31,8 @@ def close(a, b) -> bool:
     return a == b if isinstance(a, str) else np.isclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_every_table_has_exactly_the_ids_of_the_reference(root, hyp):
-    reference, found = kaldi.read_dir(root / "test"), kaldi.read_dir(hyp)
+def test_every_table_has_exactly_the_ids_of_the_reference(trained, hyp):
+    reference, found = kaldi.read_dir(trained / "test"), kaldi.read_dir(hyp)
     assert found.keys() == TABLES
     for table in TABLES:
         assert list(found[table]) == sorted(reference["text"])
@@ -63,23 +56,23 @@ def test_the_protocol_says_which_model_and_which_settings(hyp):
     assert (how["beam_size"], how["posterior"]) == (2, "marginal")
 
 
-def test_no_label_of_the_data_directory_is_read(root, hyp, tmp_path):
-    unknown = shutil.copytree(root / "test", tmp_path / "unknown")
+def test_no_label_of_the_data_directory_is_read(trained, hyp, tmp_path):
+    unknown = shutil.copytree(trained / "test", tmp_path / "unknown")
     for table, value in (("text", "words outside <|happy|>"), ("utt2emotion", "bored"), ("utt2gender", "other")):
         kaldi.write_table(unknown / table, dict.fromkeys(kaldi.read_table(unknown / table), value))
-    without = shutil.copytree(root / "test", tmp_path / "without")
+    without = shutil.copytree(trained / "test", tmp_path / "without")
     for table in ("text", "utt2emotion", "utt2gender"):
         (without / table).unlink()
     for data_dir in (unknown, without):
         out_dir = tmp_path / f"hyp_{data_dir.name}"
-        call(decode, *decode_arguments(root, root / "exp", out_dir, "--data_dir", data_dir))
+        call(decode, *decode_arguments(trained, trained / "exp", out_dir, "--data_dir", data_dir))
         for path in hyp.iterdir():
             assert (out_dir / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_the_batch_size_does_not_change_the_results(root, hyp, tmp_path, batch_size):
-    call(decode, *decode_arguments(root, root / "exp", tmp_path / "hyp", f"batch_size={batch_size}"))
+def test_the_batch_size_does_not_change_the_results(trained, hyp, tmp_path, batch_size):
+    call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp", f"batch_size={batch_size}"))
     assert kaldi.read_dir(tmp_path / "hyp") == kaldi.read_dir(hyp)
     for one, other in zip(posteriors(hyp), posteriors(tmp_path / "hyp"), strict=True):
         assert close(one, other)
@@ -91,15 +84,15 @@ def test_the_results_differ_between_utterances(hyp):
     assert len({line["emotion"]["sad"] for line in posteriors(hyp)}) == 4
 
 
-def test_another_weights_file_can_be_chosen(root, hyp, tmp_path):
-    best = json.loads((root / "exp/checkpoints/best.json").read_text())["best"][0]["step"]
+def test_another_weights_file_can_be_chosen(trained, hyp, tmp_path):
+    best = json.loads((trained / "exp/checkpoints/best.json").read_text())["best"][0]["step"]
     weights = f"checkpoints/step{best:06d}.safetensors"
-    call(decode, *decode_arguments(root, root / "exp", tmp_path / "hyp", "--model", weights))
+    call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp", "--model", weights))
     assert json.loads((tmp_path / "hyp/decode.json").read_text())["model"] == f"step{best:06d}.safetensors"
     assert posteriors(tmp_path / "hyp") != posteriors(hyp)
 
 
-def test_an_experiment_needs_neither_its_data_nor_its_first_place(root, hyp, tmp_path):
-    moved = shutil.copytree(root / "exp", tmp_path / "moved", symlinks=True)
-    call(decode, *decode_arguments(root, moved, tmp_path / "hyp"))
+def test_an_experiment_needs_neither_its_data_nor_its_first_place(trained, hyp, tmp_path):
+    moved = shutil.copytree(trained / "exp", tmp_path / "moved", symlinks=True)
+    call(decode, *decode_arguments(trained, moved, tmp_path / "hyp"))
     assert (tmp_path / "hyp/posteriors.jsonl").read_bytes() == (hyp / "posteriors.jsonl").read_bytes()

@@ -68,7 +68,7 @@ def save_timeline(recognition: Recognition, task: str, path: Path) -> None:
         axes.set_ylabel(f"probability of {task}")
         axes.set_title(Path(recognition.name).name, fontsize=10)
         if starts:
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, reverse=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, metadata={"Software": None})
 

@@ -128,11 +128,15 @@ def open_recording(
 
 def find_utterances(sound: Sound, longest: float) -> list[Span]:
     """Those of all its utterances; the recording is read once, a block at a time."""
-    if not 1 <= longest <= MAX_SECONDS:
-        raise UserError(f"longest={longest:g}: allowed are utterances of 1 to {MAX_SECONDS} s")
+    check_longest(longest)
     frame = sound.rate // pauses.FRAMES_PER_SECOND  # of a rate such as 11025 Hz a little less than 10 ms
     block = BLOCK * sound.rate // frame * frame
     blocks = [(start, min(start + block, sound.num_samples)) for start in range(0, sound.num_samples, block)]
     level_N = np.concatenate([pauses.levels(samples, frame) for samples in sound.read(blocks)])
     spans = pauses.utterances(level_N, int(longest * sound.rate / frame))
     return [(start * frame, min(end * frame, sound.num_samples)) for start, end in spans]
+
+
+def check_longest(seconds: float) -> None:
+    if not 1 <= seconds <= MAX_SECONDS:
+        raise UserError(f"longest={seconds:g}: allowed are utterances of 1 to {MAX_SECONDS} s")

@@ -28,7 +28,7 @@ from whisper_er.figures import save_timeline
 from whisper_er.progress import progress_bar
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer
-from whisper_er.recording import LONGEST, Recording, open_recording
+from whisper_er.recording import LONGEST, Recording, check_longest, open_recording
 
 MODEL = "WHISPER_ER_MODEL"
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
@@ -54,19 +54,20 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
     parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
-    if args.out_dir is None and (args.timeline or args.format == "srt" and len(args.audio) > 1):
+    check_longest(args.longest)
+    files = [file for name in args.audio for file in find(name)]
+    if args.out_dir:
+        check_distinct(files)
+    elif args.timeline or args.format == "srt" and len(files) > 1:
         raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
 
     recognizer = Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
     categories = [task.name for task in recognizer.tokenizer.tasks if task.kind == "category"]
     if args.timeline and args.timeline not in categories:
         raise UserError(f"--timeline {args.timeline}: not a category of the model; allowed: {' '.join(categories)}")
-    files = [file for name in args.audio for file in find(name)]
-    if args.out_dir:
-        check_distinct(files)
     recognize(recognizer, files, args)
 
 

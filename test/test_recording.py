@@ -1,0 +1,124 @@
+"""A recording of any format, rate, number of channels and length -> utterances at 16 kHz, mono."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from whisper_er import recording
+from whisper_er.errors import UserError
+from whisper_er.recording import open_recording
+
+
+def tone(seconds: float, rate: int = 16000) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def speech(rate: int = 16000) -> np.ndarray:
+    """41 s: tones from 1 to 3, 4 to 6, 30 to 40 s."""
+    wave = np.zeros(41 * rate, dtype=np.float32)
+    for start, end in ((1, 3), (4, 6), (30, 40)):
+        wave[start * rate : end * rate] = tone(end - start, rate)
+    return wave
+
+
+def spans(found) -> list[tuple[float, float]]:
+    return [(start, end) for start, end, _ in found.utterances()]
+
+
+@pytest.mark.parametrize("name, rate, subtype", [
+    ("a.wav", 16000, "PCM_16"), ("a.wav", 44100, "FLOAT"), ("a.flac", 11025, "PCM_24"), ("a.ogg", 48000, "VORBIS"),
+    ("a.opus", 48000, "OPUS"), ("a.mp3", 22050, "MPEG_LAYER_III"), ("a.aiff", 8000, "PCM_16"),
+])  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_format_rate_and_number_of_channels_gives_the_tone_at_16_khz(tmp_path, name, rate, subtype, channels):
+    samples = np.stack([tone(1, rate)] * channels, axis=1)
+    container = "OGG" if name.endswith("opus") else None
+    soundfile.write(tmp_path / name, samples, rate, subtype=subtype, format=container)
+    found = open_recording(tmp_path / name)
+    ((start, end, wave),) = found.utterances()
+    assert wave.dtype == np.float32 and wave.ndim == 1
+    assert (start, end) == (0, pytest.approx(1, abs=0.06)) and len(wave) == pytest.approx(16000, abs=1000)
+    spectrum = np.abs(np.fft.rfft(wave[2000:14000]))
+    assert spectrum.argmax() * 16000 / 12000 == pytest.approx(440, abs=2)
+    assert np.abs(wave).max() == pytest.approx(0.3, abs=0.05)
+
+
+def test_channels_are_averaged(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -tone(1)], axis=1), 16000)
+    ((*_, wave),) = open_recording(tmp_path / "a.wav").utterances()
+    assert np.abs(wave).max() < 1e-4  # of 16 bits
+
+
+def test_a_long_recording_is_split_at_its_pauses_with_their_times(tmp_path):
+    soundfile.write(tmp_path / "a.flac", speech(22050), 22050)
+    found = open_recording(tmp_path / "a.flac")
+    assert found.seconds == 41
+    assert np.array(spans(found)) == pytest.approx(np.array([(0.9, 3.1), (3.9, 6.1), (29.9, 40.1)]), abs=0.03)
+    for start, end, wave in found.utterances():
+        assert len(wave) == pytest.approx((end - start) * 16000, abs=1)
+
+
+def test_samples_and_the_file_that_holds_them_give_the_same_utterances(tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(), 16000, subtype="FLOAT")
+    from_file, from_samples = open_recording(tmp_path / "a.wav"), open_recording(speech(), 16000)
+    for (*one, wave), (*other, same) in zip(from_file.utterances(), from_samples.utterances(), strict=True):
+        assert one == other and (wave == same).all()
+
+
+def test_the_split_does_not_depend_on_the_blocks_that_are_read(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", speech(11025), 11025)
+    whole = open_recording(tmp_path / "a.wav").spans
+    monkeypatch.setattr(recording, "BLOCK", 1)
+    assert open_recording(tmp_path / "a.wav").spans == whole
+
+
+def test_utterances_are_no_longer_than_asked_for():
+    found = spans(open_recording(speech(), 16000, longest=2.0))
+    assert max(end - start for start, end in found) <= 2.0
+    assert len(found) > 6
+
+
+def test_split_always_and_never():
+    short = np.concatenate([tone(1), np.zeros(16000, np.float32), tone(1)])
+    assert spans(open_recording(short, 16000)) == spans(open_recording(short, 16000, "never")) == [(0, 3)]
+    assert len(spans(open_recording(short, 16000, "always"))) == 2
+    with pytest.raises(UserError, match=r"audio: 41.0 s; one utterance has at most 30 s"):
+        open_recording(speech(), 16000, "never")
+
+
+def test_thirty_seconds_are_one_utterance_and_a_sample_more_is_split():
+    assert spans(open_recording(tone(30), 16000)) == [(0, 30)]
+    assert len(spans(open_recording(np.append(tone(30), np.float32(0)), 16000))) > 1
+
+
+def test_a_silent_recording_has_no_utterances():
+    assert spans(open_recording(np.zeros(40 * 16000, np.float32), 16000)) == []
+
+
+def test_integers_are_scaled_by_their_range():
+    ((*_, wave),) = open_recording(np.full(16000, -(2**14), np.int16), 16000).utterances()
+    assert (wave == -0.5).all()
+
+
+@pytest.mark.parametrize("samples, rate, message", [
+    (tone(1), None, "sampling_rate=None"), (tone(1), 10, "sampling_rate=10"), (tone(1)[:0], 16000, r"shape \(0,\)"),
+    (tone(1)[None], 16000, r"shape \(1, 16000\); allowed are \(samples,\) and \(samples, channels\)"),
+    (tone(1)[None, None], 16000, "shape"), (tone(1) * 32767, 16000, "samples up to 98"),
+    (np.full(100, np.nan), 16000, "samples up to nan"), (np.full(100, "a"), 16000, "an array of <U1"),
+])  # fmt: skip
+def test_what_are_no_samples_is_refused(samples, rate, message):
+    with pytest.raises(UserError, match=message):
+        open_recording(samples, rate)
+
+
+def test_a_file_says_its_own_rate(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16000)
+    with pytest.raises(UserError, match="leave it out"):
+        open_recording(tmp_path / "a.wav", 16000)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"RIFF\0\0\0\0WAVE"])
+def test_what_is_not_audio_is_one_line_with_its_name(tmp_path, content):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(UserError, match="a.wav"):
+        open_recording(tmp_path / "a.wav")
