@@ -133,6 +133,14 @@ def test_a_scale_is_a_number(tmp_path):
     assert result.labels.keys() == {"emotion"} and result.text == ""
 
 
+def test_the_conventional_method_has_labels_and_no_text(trained, files, tmp_path):
+    exp = train_and_average(trained, tmp_path / "exp", "--token_list", trained / "label_list", "max_steps=4",
+                            "model.kind=encoder_classifier")
+    result = Recognizer.from_pretrained(exp)(next(iter(files.values())))
+    assert result.text == "" and result.labels.keys() == {"gender", "emotion"}
+    assert result.emotion == max(result.probabilities["emotion"], key=result.probabilities["emotion"].get)
+
+
 @pytest.mark.parametrize("options, message", [
     ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"), ({"device": "toaster"}, "device 'toaster'"),
     ({"dtype": "float8"}, "dtype: 'float8' is not allowed; allowed: float32 bfloat16"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from whisper_er.recording import LONGEST, Recording, Split, open_recording
 from whisper_er.tokenizer import Tokenizer, load_tokenizer
 
 Audio = str | Path | np.ndarray
+Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
 WINDOW = 4  # batches that are cut, by length, from utterances that follow each other
 
 
@@ -80,9 +82,19 @@ class Recognizer:
             raise UserError(f"{exp_dir / weights}: does not fit {exp_dir}/config.yaml: {reason}") from None
         return Recognizer(model.eval(), tokenizer, config, torch.device(device))
 
+    @overload
+    def __call__(
+        self, audio: Audio, sampling_rate: int | None = None, split: Split = "auto", longest: float = LONGEST
+    ) -> Recognition: ...
+
+    @overload
+    def __call__(
+        self, audio: Several, sampling_rate: int | None = None, split: Split = "auto", longest: float = LONGEST
+    ) -> list[Recognition]: ...
+
     def __call__(
         self,
-        audio: Audio | Sequence[Audio],
+        audio: Audio | Several,
         sampling_rate: int | None = None,
         split: Split = "auto",
         longest: float = LONGEST,
@@ -95,10 +107,9 @@ class Recognizer:
             data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
         UserError: what is not audio, an array without its rate, over 30 s and "never".
         """
-        several = isinstance(audio, list | tuple)
-        recordings = (open_recording(one, sampling_rate, split, longest) for one in (audio if several else [audio]))
-        results = list(self.stream(recordings))
-        return results if several else results[0]
+        recordings = audio if isinstance(audio, list | tuple) else [audio]
+        results = list(self.stream(open_recording(one, sampling_rate, split, longest) for one in recordings))
+        return results if recordings is audio else results[0]
 
     def stream(
         self, recordings: Iterable[Recording], heard: Callable[[float], object] = lambda seconds: None

@@ -23,11 +23,15 @@ Span = tuple[int, int]  # start and end, in samples at a sound's own rate
 class Sound(Protocol):
     """What a recording is read from. rate in Hz; num_samples counts each channel once."""
 
-    rate: int
-    num_samples: int
+    @property
+    def rate(self) -> int: ...
+
+    @property
+    def num_samples(self) -> int: ...
 
     def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
         """float32 (samples,), mono, at `rate`, of each; UserError for what cannot be read."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def open_recording(
     split: "never": the recording is one utterance, of at most 30 s; "always": at its pauses, into utterances of at most
     `longest` seconds; "auto": so only if it is longer than 30 s. UserError: not audio, too long for "never".
     """
+    sound: Sound
     if isinstance(audio, str | Path):
         if sampling_rate is not None:
             raise UserError(f"{audio}: sampling_rate={sampling_rate} with a file, which says its own; leave it out")
