@@ -85,3 +85,10 @@ def read_rows(path: Path, name: str, rows: slice) -> torch.Tensor:
     with open_weights(path) as file:
         tensor = file.get_slice(name)
         return tensor[rows] if tensor.get_shape() else file.get_tensor(name)
+
+
+def clear_half_written(exp_dir: Path) -> None:
+    """Remove the files that a run was writing when it was killed."""
+    for pattern in ("*.tmp", ".tmp*"):  # ours, and those of safetensors
+        for stray in [*exp_dir.glob(pattern), *(exp_dir / "checkpoints").glob(pattern)]:
+            stray.unlink()

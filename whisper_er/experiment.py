@@ -9,11 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 import yaml
 
 from whisper_er import config as configuration
@@ -158,13 +157,15 @@ def digest(directory: Path) -> str:
 
 def environment() -> dict[str, str | list[str]]:
     """What the result may depend on besides the configuration."""
+    import torch  # what reads an experiment needs none of it, and would wait seconds
+
     return {
         "command": sys.argv,
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "threads": str(torch.get_num_threads()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }

@@ -35,10 +35,3 @@ def list_best(exp_dir: Path, listed: dict[str, Any]) -> None:
     for stray in checkpoints(exp_dir) - kept:
         stray.unlink()
     write_text(exp_dir / BEST, json.dumps(listed, indent=1) + "\n")
-
-
-def clear_half_written(exp_dir: Path) -> None:
-    """Remove the files that a run was writing when it was killed."""
-    for pattern in ("*.tmp", ".tmp*"):  # ours, and those of safetensors
-        for stray in [*exp_dir.glob(pattern), *(exp_dir / "checkpoints").glob(pattern)]:
-            stray.unlink()

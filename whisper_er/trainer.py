@@ -14,7 +14,7 @@ import torch
 from whisper_er import distributed, kept
 from whisper_er.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.batch import Batch
-from whisper_er.checkpoint import save_weights
+from whisper_er.checkpoint import clear_half_written, save_weights
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
 from whisper_er.device import autocast, reading_processes
@@ -260,7 +260,7 @@ class Trainer:
         """Go on from the saved state if there is one; returns what to say. Checkpoints after it are removed."""
         path = self.exp_dir / STATE
         if distributed.is_main():
-            kept.clear_half_written(self.exp_dir)
+            clear_half_written(self.exp_dir)
             for stray in () if path.is_file() else kept.checkpoints(self.exp_dir):
                 stray.unlink()  # from before the first state
         if not distributed.from_main(path.is_file()):

@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.checkpoint import average, save_weights
+from whisper_er.checkpoint import average, clear_half_written, save_weights
 from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, UNTRAINED, read_best
-from whisper_er.kept import clear_half_written
 
 
 def main() -> None:
