@@ -11,6 +11,7 @@ from whisper_er import Recognizer, kaldi
 from whisper_er.bin import decode, token_list
 from whisper_er.errors import UserError
 from whisper_er.recognition import Recognition, Segment, combine
+from whisper_er.recording import open_recording
 from whisper_er.task import Task, category, scale
 
 
@@ -80,13 +81,21 @@ def test_results_come_as_soon_as_a_recording_is_done(recognizer, files):
     opened = []
 
     def recordings():
-        from whisper_er.recording import open_recording
         for path in list(files.values()) * 20:
             opened.append(path)
             yield open_recording(path)
 
     next(recognizer.stream(recordings()))
     assert len(opened) < 20 * len(files)
+
+
+def test_progress_counts_every_second_of_every_recording(recognizer, files):
+    long = np.concatenate([np.ones(16000), np.zeros(40 * 16000), np.ones(16000), np.zeros(32000)]).astype(np.float32)
+    waves = [long, long[16000 : 36 * 16000], long[:99]]
+    recordings = [open_recording(wave, 16000) for wave in waves]
+    steps: list[float] = []
+    assert [len(found.segments) for found in recognizer.stream(recordings, steps.append)] == [2, 0, 1]
+    assert sum(steps) == pytest.approx(44 + 35 + 99 / 16000) and min(steps) >= 0
 
 
 def segment(seconds: float, probability: float, valence: float) -> Segment:

@@ -116,7 +116,7 @@ class Recognizer:
     ) -> Iterator[Recognition]:
         """The same one after the other; each as soon as its last utterance is recognised.
 
-        heard: called with the seconds of each recording that are done with.
+        heard: called with the seconds that are done with since its last call; all recordings' together in the end.
         """
         gathering: list[tuple[Recording, list[Segment]]] = []  # those that have begun, in order
 
@@ -131,15 +131,18 @@ class Recognizer:
         while window := list(islice(waiting, WINDOW * self.decoding.batch_size)):
             found = self.recognize([wave for *_, wave in window])
             for (segments, start, end, _), prediction in zip(window, found):
+                heard(end - last_end(segments))
                 segments.append(self.segment(start, end, prediction))
-                heard(end - start)
-            yield from self.complete(gathering)
-        yield from self.complete(gathering)
+            yield from self.complete(gathering, heard)
+        yield from self.complete(gathering, heard)
 
-    def complete(self, gathering: list[tuple[Recording, list[Segment]]]) -> Iterator[Recognition]:
+    def complete(
+        self, gathering: list[tuple[Recording, list[Segment]]], heard: Callable[[float], object]
+    ) -> Iterator[Recognition]:
         """Take those from the front that are waiting for no utterance any more."""
         while gathering and len(gathering[0][1]) == len(gathering[0][0].spans):
             recording, segments = gathering.pop(0)
+            heard(recording.seconds - last_end(segments))
             yield combine(recording.name, recording.seconds, segments, self.tokenizer.tasks)
 
     def recognize(self, waves: Sequence[np.ndarray]) -> list[Prediction]:
@@ -173,3 +176,7 @@ class Recognizer:
             else:
                 labels[task.name] = value
         return Segment(start, end, text, labels, scales, probabilities)
+
+
+def last_end(segments: Sequence[Segment]) -> float:
+    return segments[-1].end if segments else 0.0

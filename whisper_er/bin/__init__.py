@@ -30,6 +30,8 @@ def run(main: Callable[[], None]) -> None:
     except Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(128 + stopped.number)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # its reader has enough, such as `head`; what is left in the buffer has no place to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

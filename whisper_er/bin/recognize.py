@@ -21,14 +21,13 @@ import soundfile
 
 from whisper_er import recognition_formats as formats
 from whisper_er.atomic import write_text
-from whisper_er.audio import audio_info
 from whisper_er.bin import make_parser, run
 from whisper_er.errors import UserError
 from whisper_er.figures import save_timeline
 from whisper_er.progress import progress_bar
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer
-from whisper_er.recording import LONGEST, Recording, check_longest, open_recording
+from whisper_er.recording import LONGEST, Recording, SoundFile, check_longest, open_recording
 
 MODEL = "WHISPER_ER_MODEL"
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
@@ -89,8 +88,15 @@ def recognize(recognizer: Recognizer, files: list[tuple[Path, Path]], args: argp
     header = formats.csv_header(recognizer.tokenizer.tasks) if args.format == "csv" else ""
     if not args.out_dir:
         print(header, end="", flush=True)
-    with progress_bar(round(total_seconds(files)), "s") as bar:
-        for number, recognition in enumerate(recognizer.stream(readable(), bar.update)):
+    seconds = 0.0
+    with progress_bar(int(total_seconds(files)), "s") as bar:
+
+        def heard(more: float) -> None:
+            nonlocal seconds
+            seconds += more
+            bar.update(int(seconds) - bar.n)
+
+        for number, recognition in enumerate(recognizer.stream(readable(), heard)):
             text = FORMATS[args.format](recognition)
             if args.out_dir:
                 write(args.out_dir / names[number], header + text, recognition, args)
@@ -147,8 +153,8 @@ def total_seconds(files: list[tuple[Path, Path]]) -> float:
     seconds = 0.0
     for path, _ in files:
         with suppress(UserError):
-            info = audio_info(str(path), path.name)
-            seconds += info.num_samples / info.sample_rate
+            sound = SoundFile.open(path)
+            seconds += sound.num_samples / sound.rate
     return seconds
 
 
