@@ -62,6 +62,8 @@ def read_rows(path: Path, columns: Iterable[str], encoding: str = "utf-8") -> li
 
 
 def read_text(path: Path, encoding: str) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     try:
         return path.read_bytes().decode(encoding).removeprefix("\ufeff")
     except LookupError:
@@ -92,6 +94,8 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
     for table, what in REQUIRED.items():
         if table not in columns:
             raise UserError(f"{table}=COLUMN is missing: {what}")
+    if not audio_dir.is_dir():
+        raise UserError(f"{audio_dir}: no such directory; --audio_dir is the one that holds the audio files")
     files = [find_file(audio_dir, row.cells[columns[AUDIO]]) for row in rows]
     reject(path, rows, [file is None for file in files], columns[AUDIO],
            f"no such audio file in {audio_dir} (a column may hold paths below it, the suffix may be left out)")
