@@ -42,9 +42,9 @@ def read_rows(path: Path, columns: Iterable[str], encoding: str = "utf-8") -> li
     The delimiter is the one by which the header has most of `columns`.
     """
     text, columns = read_text(path, encoding), list(dict.fromkeys(columns))
-    found = {delimiter: next(split(path, text, delimiter), (1, []))[1] for delimiter in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda d: (len(set(columns) & set(found[d])), len(found[d])))
-    header = found[delimiter]
+    headers = {delimiter: read_header(text, delimiter) for delimiter in DELIMITERS}
+    delimiter = max(headers, key=lambda d: (len(set(columns) & set(headers[d])), len(headers[d])))
+    header = headers[delimiter]
     if missing := [column for column in columns if column not in header]:
         raise UserError(f"{path}: no column {' | '.join(missing)}; the columns are {' | '.join(header) or 'none'}")
     if double := [column for column in columns if header.count(column) > 1]:
@@ -73,13 +73,26 @@ def read_text(path: Path, encoding: str) -> str:
                         "--encoding cp1252 (Excel on Windows) or --encoding utf-16") from None
 
 
+def read_header(text: str, delimiter: str) -> list[str]:
+    """Read leniently, since the delimiter may be the wrong one."""
+    try:
+        return [tidy(cell) for cell in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def tidy(cell: str) -> str:
+    """Without white space at the ends; within, a line break is a space as well."""
+    return " ".join(cell.split())
+
+
 def split(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line and cells of every row, the header's first."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for cells in reader:
-            yield line, [" ".join(cell.split()) for cell in cells]  # a line break within a cell is white space, too
+            yield line, [tidy(cell) for cell in cells]
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}: line {line}: {error}; quotes around a cell come in pairs, and quotes within it are "

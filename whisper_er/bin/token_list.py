@@ -17,7 +17,7 @@ from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.token_list import LIST_FILE
 from whisper_er.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
 
-NUMBER = re.compile(r"[+-]?\d*\.?\d+")
+FRACTION = re.compile(r"[+-]?\d*[.]\d+")
 
 
 def main() -> None:
@@ -72,10 +72,9 @@ def make_task(name: str, data: kaldi.DataDir) -> Task:
     if name == TEXT_TASK:
         return Task(name, "text")
     task = category(name, data[f"utt2{name}"].values())
-    if all(NUMBER.fullmatch(label) for label in task.labels) and any("." in label for label in task.labels):
-        raise UserError(f"utt2{name}: its labels are numbers such as {next(filter(lambda x: '.' in x, task.labels))}; "
-                        f"say from where to where and in how many bins: --scales {name}=low:high:bins, such as "
-                        "valence=1:5:9")
+    if fractions := [label for label in task.labels if FRACTION.fullmatch(label)]:
+        raise UserError(f"utt2{name}: its labels are numbers such as {fractions[0]}: say in how many bins they are "
+                        f"predicted, --scales {name}=low:high:bins (valence=1:5:9), or give categories names")
     return task
 
 
