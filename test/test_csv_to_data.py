@@ -1,6 +1,7 @@
 """csv_to_data: what a spreadsheet writes becomes a data directory; what is wrong with it is one line that names it."""
 
 import io
+import tempfile
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -8,6 +9,8 @@ from unittest import mock
 
 import pytest
 from entry_point import error_of, run_entry_point
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from whisper_er.bin import csv_to_data
 from whisper_er.csv_corpus import read_rows
@@ -141,7 +144,9 @@ def test_a_file_is_found_as_people_write_it_and_its_name_becomes_a_valid_id(corp
     (HEADER + ROWS[1] + "b1,Ben,sad,1,\n", ["lines 2 and 3 both give the utterance id b1"]),
     (HEADER + "b1.wav,,sad,1,\n", ["column speaker: line 2 ''", "no speaker"]),
     (HEADER + ROWS[0] + "b1.wav,Ben,<|sad|>,1,\n", ["line 3: column emotion", "<|sad|>"]),
-    (HEADER + ROWS[0] + "b1.wav,Ben,Happy,1,\n", ["'Happy' and 'happy' differ in nothing but case"]),
+    (HEADER + ROWS[0] + "b1.wav,Ben,Happy,1,\n", ["column emotion: 'Happy' and 'happy' differ"]),
+    (HEADER + ROWS[1] + "c1.wav,ben,sad,1,\n", ["column speaker: 'Ben' and 'ben' differ in nothing but case"]),
+    (HEADER + f"{'very ' * 100},Ben,sad,1,\n", ["column file: line 2 'very very", "no such audio file"]),
     (HEADER.encode() + b"b1.wav,Ben,\x1b[31m,1,\n", ["line 2: column emotion", "control character"]),
     (HEADER.encode() + b"b1.wav,B\xff,sad,1,\n", ["not utf-8", "--encoding cp1252"]),
 ])  # fmt: skip
@@ -237,6 +242,20 @@ def test_folds_by_utterance_hold_every_speaker_and_every_emotion_alike():
     assert count == {(name, str(fold)): size for name, size in (("a", 6), ("b", 6), ("c", 3)) for fold in range(1, 6)}
     happy = Counter(fold for utt_id, fold in utt2fold.items() if data["utt2emotion"][utt_id] == "happy")
     assert max(happy.values()) - min(happy.values()) <= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=80) | st.text('ab,;"\t\r\n\0\u2028', max_size=40).map(str.encode))
+def test_whatever_a_file_holds_is_rows_or_one_clear_error(content):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "a.csv"
+        path.write_bytes(b"a,b\n" + content)
+        try:
+            rows = read_rows(path, ["a"])
+        except UserError as error:
+            assert str(error).startswith(str(path)) and str(error).isprintable()
+        else:
+            assert rows and all(set(row.cells) >= {"a"} and row.line >= 2 for row in rows)
 
 
 def test_an_unknown_way_of_saving_is_not_guessed(tmp_path):

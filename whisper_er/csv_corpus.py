@@ -126,6 +126,7 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
             data[table] = {utt_id: row.cells[column] for utt_id, row in zip(ids, rows)}
         elif table != AUDIO:
             data[table] = {utt_id: to_label(path, row, column) for utt_id, row in zip(ids, rows)}
+        if table not in (AUDIO, TEXT):
             check_spelling(path, column, data[table])
     return data
 
@@ -135,7 +136,7 @@ def find_file(audio_dir: Path, name: str) -> Path | None:
     spellings = (name, name.replace("\\", "/"), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
     for spelling in dict.fromkeys(spellings) if name else ():
         for suffix in ("", *AUDIO_SUFFIXES):
-            if (path := audio_dir / f"{spelling}{suffix}").is_file():
+            if os.path.isfile(path := audio_dir / f"{spelling}{suffix}"):  # False, too, for what no file can be called
                 return path
     return None
 
@@ -153,12 +154,12 @@ def to_label(path: Path, row: Row, column: str) -> str:
 
 
 def check_spelling(path: Path, column: str, labels: Table) -> None:
-    """UserError for 'Happy' and 'happy': two classes where one is meant."""
+    """UserError for 'Happy' and 'happy': two classes, or two speakers of whom one may be tested, where one is meant."""
     spelling: dict[str, str] = {}
     for label in sorted(set(labels.values())):
-        if (other := spelling.setdefault(label.casefold(), label)) != label:
-            raise UserError(f"{path}: column {column}: the labels '{other}' and '{label}' differ in nothing but case; "
-                            "write them alike")
+        if (other := spelling.setdefault(unicodedata.normalize("NFC", label.casefold()), label)) != label:
+            raise UserError(f"{path}: column {column}: '{other}' and '{label}' differ in nothing but case or the form "
+                            "of an accent; write them alike")
 
 
 def unlisted(audio_dir: Path, data: DataDir) -> list[str]:

@@ -44,7 +44,8 @@ def main() -> None:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:
-                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper")
+                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper, "
+                                "or none, which predicts no text")
             base = train_sentencepiece(texts, args.bpe_size, directory)
         elif args.token_type == "none":
             base = NoText()
