@@ -275,6 +275,26 @@ def test_a_token_list_that_cannot_be_made_is_explained(token_list_error, options
         assert part in line
 
 
+def test_a_label_that_only_a_test_speaker_has_is_named_with_what_to_change(root, token_list_error):
+    sets = [root / name for name in ("train", "valid", "test")]
+    for path in sets:
+        kaldi.write_table(path / "utt2speaker", kaldi.read_table(path / "utt2spk"))
+    line = token_list_error("--tasks", "speaker", "--check_sets", *sets)
+    for part in (f"{root}/valid: valid-00: utt2speaker: 'valid-speaker'", f"the labels of {root}/train",
+                 "change the folds", "--allow_shared_speakers true"):  # fmt: skip
+        assert part in line
+
+
+def test_numbers_are_not_taken_for_a_category_and_have_to_lie_on_the_scale(root, token_list_error):
+    ids = list(kaldi.read_table(root / "train/utt2spk"))
+    kaldi.write_table(root / "train/utt2valence", dict.fromkeys(ids, "3") | {ids[0]: "4.5", ids[1]: ""})
+    tasks = ("--tasks", "valence", "--check_sets", root / "train")
+    line = token_list_error(*tasks)
+    assert "utt2valence: its labels are numbers such as 4.5" in line and "--scales valence=low:high:bins" in line
+    line = token_list_error(*tasks, "--scales", "valence=1:4:4")
+    assert "train-00: utt2valence: 4.5 lies outside the scale 1..4" in line and "--scales has to span them" in line
+
+
 # Stages out of order, and what they left behind
 
 

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "whisper_er"
 LAYERS = [
     "errors atomic plain_files lock stop distributed config device kaldi folds parts task token_list packed metrics"
-    " resampling significance calibration batch text_normalizer corpus progress recognition recognition_formats"
-    " pauses figures",
+    " resampling significance calibration batch text_normalizer corpus csv_corpus progress recognition"
+    " recognition_formats pauses figures",
     "audio audio_writer logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint optimizer",
     "dataset recording experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"

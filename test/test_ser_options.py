@@ -240,6 +240,19 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     assert (made[0], option(made, "--folds")) == ("make_folds", "1")
 
 
+def test_a_changed_list_of_labels_in_the_corpus_is_read_again(recipe):
+    corpus = recipe.directory / "my corpus"
+    corpus.mkdir()
+    prepare = (*FOLDS, "--corpus_dir", corpus, "--stop_stage", "1")
+    assert names(recipe.calls(*prepare))[0] == "data"
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir"]
+    (corpus / "labels.csv").touch()
+    assert names(recipe.calls(*prepare)) == ["data", "validate_data_dir", "format_data", "make_folds"]
+    (corpus / "labels.csv").unlink()
+    corpus.rmdir()  # what was made of it stays usable
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir"]
+
+
 def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):
     done = recipe.run(*FOLDS, FAIL="train")
     assert done.returncode == 1

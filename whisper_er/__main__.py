@@ -14,7 +14,7 @@ GROUPS = {
     "With a trained model": "recognize info",
     "Stages of a recipe (run.sh calls them, in this order)": "validate_data_dir format_data make_folds check_speakers"
     " token_list check_config train average split_dir decode combine_dirs score results export",
-    "Beside them": "compare model_info",
+    "Beside them": "csv_to_data compare model_info",
 }
 
 

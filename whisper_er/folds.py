@@ -1,13 +1,42 @@
-"""Training, validation and test sets: from utt2fold or ready-made, with no utterance and no speaker in two of them."""
+"""Training, validation and test sets: from utt2fold or ready-made, with no utterance and no speaker in two of them.
+assign_folds makes utt2fold for a corpus that brings no folds of its own."""
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 from whisper_er import kaldi
 from whisper_er.errors import UserError
+
+
+def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:
+    """utt2fold: folds 1 to num_folds, alike in size and in how often each label of each table utt2* occurs.
+
+    fold_by: "speaker", a speaker is in one fold; "utterance", each is in all, as far as his utterances go.
+    The one with most utterances goes first, each to the fold that has the fewest like his.
+    """
+    if num_folds < 3:
+        raise UserError(f"--num_folds {num_folds}: at least 3: one to test, one to validate, one to train")
+    units: dict[str, list[str]] = {}
+    for utt_id in kaldi.utterances(data):
+        units.setdefault(data["utt2spk"][utt_id] if fold_by == "speaker" else utt_id, []).append(utt_id)
+    if len(units) < num_folds:
+        raise UserError(f"--num_folds {num_folds}: there are only {len(units)} {fold_by}s, and each is in one fold; "
+                        "ask for fewer folds" + (", or take --fold_by utterance" if fold_by == "speaker" else ""))
+    tables = [table for name, table in data.items() if name.startswith("utt2")]
+    like: list[Counter] = [Counter() for _ in range(num_folds)]  # of a fold: how many utterances, with which labels
+    utt2fold = {}
+    for utt_ids in sorted(units.values(), key=len, reverse=True):
+        own = Counter([-1] * len(utt_ids))
+        for number, table in enumerate(tables):
+            own.update((number, table[utt_id]) for utt_id in utt_ids)
+        fold = min(range(num_folds), key=lambda k: sum(like[k][key] * count for key, count in own.items()))
+        like[fold].update(own)
+        utt2fold |= dict.fromkeys(utt_ids, str(fold + 1))
+    return utt2fold
 
 
 def make_folds(

@@ -29,6 +29,11 @@ ID = re.compile(rf"[^.{_NEVER}-][^{_NEVER}]*")
 ID_RULE = "an id holds no white space, no control character and no '/', and does not start with '.' or '-'"
 
 
+def make_id(name: str) -> str:
+    """The name with `_` for all that an id may not hold; different names may give the same id."""
+    return re.sub(rf"^[.-]|[{_NEVER}]", "_", name)
+
+
 def read_table(path: Path) -> Table:
     """Read one table, in the order of its lines; UserError for a missing file, a duplicate id, what is not UTF-8."""
     if not path.is_file():

@@ -6,6 +6,7 @@
 Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks.
 """
 
+import re
 from pathlib import Path
 
 from whisper_er import kaldi
@@ -15,6 +16,8 @@ from whisper_er.errors import UserError
 from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.token_list import LIST_FILE
 from whisper_er.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
+
+FRACTION = re.compile(r"[+-]?\d*[.]\d+")
 
 
 def main() -> None:
@@ -41,7 +44,8 @@ def main() -> None:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:
-                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper")
+                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper, "
+                                "or none, which predicts no text")
             base = train_sentencepiece(texts, args.bpe_size, directory)
         elif args.token_type == "none":
             base = NoText()
@@ -55,7 +59,10 @@ def main() -> None:
         for check_set in args.check_sets:
             utt_ids, columns = kaldi.read_columns(check_set, [task.table for task in tasks], names)
             for task in tasks:
-                check_labels(check_set, utt_ids, columns[task.table], task)
+                try:
+                    check_labels(check_set, utt_ids, columns[task.table], task)
+                except UserError as error:
+                    raise UserError(f"{error}{remedy(task, args.train_set)}") from None
         tokenizer.save(directory)
     for task, ids in zip(tasks, tokenizer.task_ids):
         print(f"{task.name} ({task.kind}): {' '.join(f'{t}={i}' for t, i in zip(task.tokens, ids)) or 'text'}")
@@ -63,7 +70,21 @@ def main() -> None:
 
 
 def make_task(name: str, data: kaldi.DataDir) -> Task:
-    return Task(name, "text") if name == TEXT_TASK else category(name, data[f"utt2{name}"].values())
+    if name == TEXT_TASK:
+        return Task(name, "text")
+    task = category(name, data[f"utt2{name}"].values())
+    if fractions := [label for label in task.labels if FRACTION.fullmatch(label)]:
+        raise UserError(f"utt2{name}: its labels are numbers such as {fractions[0]}: say in how many bins they are "
+                        f"predicted, --scales {name}=low:high:bins (valence=1:5:9), or give categories names")
+    return task
+
+
+def remedy(task: Task, train_set: Path) -> str:
+    if task.kind != "category":
+        return "; the labels of a scale are numbers, and --scales has to span them"
+    return (f" (the labels of {train_set}); no model predicts a label that it was not trained on: change the folds or "
+            "the labels. To tell known speakers apart, train, valid and test need the same speakers "
+            "(--allow_shared_speakers true)")
 
 
 def parse_scales(text: str, names: list[str]) -> dict[str, Task]:

@@ -126,12 +126,13 @@ check_config() {  # check_config OPTION KIND [key=value ...]
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
-    local raw_sets set_name options fold stale=()
+    local raw_sets set_name options fold stale=() sources=(local)
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
+    [ ! -d "${corpus_dir}" ] || sources+=("${corpus_dir}")  # its list of labels may have been mended
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
-    if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" local; then
+    if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
         "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
             env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}

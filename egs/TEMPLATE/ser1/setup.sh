@@ -35,4 +35,4 @@ if [ -d "${template}/conf" ]; then cp -R "${template}/conf" "${new}"; else mkdir
 ln -sf ../../../TEMPLATE/ser1/conf/slurm.conf "${new}/conf/slurm.conf"  # the site's, not the corpus'
 mv "${new}" "${target}"
 trap - EXIT
-echo "${target}: now write local/data.sh, then set the tasks and the folds in run.sh"
+echo "${target}: now write local/data.sh, then set the tasks and the folds in run.sh: egs/TEMPLATE/README.md shows how"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The corpus as published -> data directories. The only code that a new corpus needs; ser.sh calls it in stage 1, in the
-# recipe directory, with --corpus_dir (if the user gave one) and the words of --local_data_opts. This is a stub.
+# recipe directory, with --corpus_dir (if the user gave one) and the words of --local_data_opts. This is a stub; for
+# audio files and a CSV, egs/TEMPLATE/README.md has the whole file: `whisper-er csv_to_data` writes all of what follows.
 #
 # Write ${datadir:-data}/all, with utt2fold, for cross-validation (run.sh --folds "1 2 3"), or the ready sets
 # ${datadir:-data}/{train,valid,test} (run.sh --folds ""). A data directory holds, one `utterance-id value` a line,

@@ -1,0 +1,115 @@
+"""The guide egs/TEMPLATE/README.md, followed to the letter: its commands are run in a fresh copy of the recipes.
+
+Its corpus, ~/mycorpus, is a tiny one here, made below a HOME of the test's own. Two kinds of commands are cut short:
+of the one that needs a pretrained Whisper the options are checked (--help), and those that add a task end with its
+tokens or its folds.
+"""
+
+import csv
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from recipe_copy import ROOT, copy_recipes
+
+from whisper_er import kaldi
+from whisper_er.token_list import read_token_list
+
+GUIDE = (ROOT / "egs/TEMPLATE/README.md").read_text(encoding="utf-8")
+SPEAKERS = {"Anna": "female", "Ben": "male", "Cleo": "female", "Dirk": "male", "Eva": "female"}
+VALENCE = {"angry": "1.5", "happy": "4.5"}
+TEXTS = ["i see the red hat again", "what a lovely picture", "my brother has a brown dog", "thank you for the cake",
+         "we go to the village now", "stop, we lost the key", "there is a clock at school", "that was very good, jim"]
+SHORT = {"--whisper_model": "--help", "--scales": "--stop_stage 2", "--fold_by": "--stop_stage 1"}  # with .., add ..
+
+
+def commands(section: str) -> str:
+    """The commands of a section of the guide, those of SHORT cut short."""
+    (text,) = re.findall(rf"^## \d\. {section}\b.*?\n(.*?)(?=^## \d|\Z)", GUIDE, re.DOTALL | re.MULTILINE)
+    found = "".join(re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    for option, more in SHORT.items():
+        found = re.sub(rf"(^\./run\.sh (?:.*\\\n)*.*{option} (?:.*\\\n)*.*)$", rf"\1 {more}", found, flags=re.MULTILINE)
+    return found
+
+
+def write_corpus(directory: Path) -> None:
+    """As people have it: any rate, a stereo file, a CSV that Excel saved, cells left empty, quotes and commas."""
+    rng = np.random.default_rng(0)
+    (directory / "wav").mkdir(parents=True)
+    lines = [line.strip() for line in GUIDE.partition("## 1")[0].splitlines() if line.startswith("    ")]
+    header, example = csv.reader(lines)
+    rows = [[f"{speaker} take {number}.wav", speaker, emotion, gender, VALENCE[emotion], TEXTS[number]]
+            for speaker, gender in SPEAKERS.items() for number, emotion in enumerate(2 * list(VALENCE))]
+    assert rows[1][0] == "Anna take 1.wav"
+    rows[1] = example
+    for row, column in ((2, 4), (6, 3), (8, 2), (9, 5)):
+        rows[row][column] = ""
+    for index, row in enumerate(rows):
+        rate, channels = ((8000, 1), (16000, 1), (44100, 2))[index % 3]
+        soundfile.write(directory / "wav" / row[0], 0.1 * rng.standard_normal((rate // 2, channels)), rate)
+    with open(directory / "labels.csv", "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, dialect="excel").writerows([header, *rows])
+
+
+class Reader:
+    """Someone who follows the guide, from one section to the next."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.home = root, root / "home"
+        write_corpus(self.home / "mycorpus")
+        (self.home / "recording.wav").write_bytes((self.home / "mycorpus/wav/Ben take 2.wav").read_bytes())
+        self.recipe = copy_recipes(root) / "mycorpus/ser1"
+
+    def follow(self, section: str) -> str:
+        """What the commands print, in a shell that still has the variables of section 1."""
+        first = "" if section == "Make the recipe" else f"corpus=~/mycorpus; cd {self.recipe}\n"
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HOME": str(self.home)}
+        command = ["bash", "-eo", "pipefail", "-c", first + commands(section)]
+        done = subprocess.run(command, cwd=self.root, env=env, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory) -> Reader:
+    """Has made the recipe and written local/data.sh."""
+    reader = Reader(tmp_path_factory.mktemp("template"))
+    assert "egs/TEMPLATE/README.md" in reader.follow("Make the recipe")
+    assert f"{len(SPEAKERS) * 4} utterances" in reader.follow("Write local/data.sh")
+    return reader
+
+
+def test_local_data_sh_has_at_most_thirty_lines_and_writes_the_corpus_as_it_is(reader):
+    assert len((reader.recipe / "local/data.sh").read_text().splitlines()) <= 30
+    data = kaldi.read_dir(reader.recipe / "data/all")
+    assert data["text"]["Anna_take_1"] == 'no, she said "stop"' and data["utt2gender"]["Ben_take_2"] == ""
+    assert len(set(zip(data["utt2spk"].values(), data["utt2fold"].values()))) == len(SPEAKERS)
+
+
+def test_what_the_guide_shows_of_run_sh_is_there():
+    (shown,) = re.findall(r"\n\n```\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+    assert "--tasks" in shown and shown in (ROOT / "egs/TEMPLATE/ser1/run.sh").read_text()
+
+
+def test_what_takes_long_is_cut_short_and_nothing_else():
+    assert [line for line in commands("Run").splitlines() if line.endswith(" --help")] == [
+        './run.sh --corpus_dir "${corpus}" --whisper_model openai/whisper-base --ngpu 1 --gpu_inference true --help']
+    assert re.findall("--stop_stage .$", commands("Add a task"), re.MULTILINE) == ["--stop_stage 2", "--stop_stage 1"]
+    assert commands("Look") in GUIDE.replace("```\n", "")
+
+
+def test_the_guide_leads_from_files_to_scores_to_a_recording_and_to_more_tasks(reader):
+    said = reader.follow("Run")
+    assert "emotion UA" in said and "exp/smoke/RESULTS.md" in said
+    assert "--whisper_model" in said  # of --help, with the options of the real run
+    said = reader.follow("Look")
+    assert "# Results of smoke" in said and re.search(r"recording\.wav: gender=\w+ \(.*emotion=", said)
+    reader.follow("Add a task")
+    (scale,) = reader.recipe.glob("data/token_list/*_valence/fold1")
+    assert read_token_list(scale).tasks[-1].labels == ("1", "2", "3", "4", "5")
+    trained_on = kaldi.read_dir(reader.recipe / "dump/known_speakers/fold1/train")
+    assert set(trained_on["utt2speaker"].values()) == set(SPEAKERS)
