@@ -1,0 +1,143 @@
+"""The demo's page: a recording from the microphone or a file -> transcript, labels and probabilities.
+
+gradio is an extra of the package (demo); it is imported when a page is built.
+"""
+
+import os
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from whisper_er import demo_html
+from whisper_er.audio import audio_info
+from whisper_er.errors import UserError
+from whisper_er.pauses import CLICK, SILENT
+from whisper_er.recognition import Recognition, clock
+from whisper_er.recognizer import Recognizer
+from whisper_er.recording import LONGEST, find_utterances, open_recording
+from whisper_er.task import Task
+
+MOST_VALUES = 8 * 192_000  # a second, all channels: what a small file that is compressed can unfold to is bounded
+MOST_LABELS = 8  # of a task that are shown
+KEPT = 600  # seconds that an upload is kept, so that it can be heard and recognised again
+WAITING = 16  # visitors in the queue; the model serves one at a time
+
+NOTE = ("The answer is a statistical guess at the emotion that a voice expresses, learned from labelled recordings. It "
+        "does not say what somebody feels, and it can be wrong.")
+CSS = """
+.gradio-container { max-width: 800px !important; margin: 0 auto !important; }
+.wide { overflow-x: auto; }
+.wide table { width: 100%; border-collapse: collapse; }
+.wide caption { text-align: left; font-weight: 600; padding: 4px 0; }
+.wide th, .wide td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0;
+                     border-bottom: 1px solid var(--border-color-primary); }
+.wide img { min-width: 640px; width: 100%; }
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a recording: the size of its file, and how long it is."""
+
+    megabytes: int
+    seconds: float
+
+
+def find_gradio() -> Any:
+    """The module, which then reports nothing to anyone; UserError where it is not installed."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError:
+        raise UserError("the demo page needs gradio, which is not installed: pip install 'whisper_er[demo]'") from None
+    return gradio
+
+
+def build_page(recognizer: Recognizer, limits: Limits) -> Any:
+    """gradio's Blocks."""
+    gr = find_gradio()
+    tasks = recognizer.tokenizer.tasks
+    with gr.Blocks(title="whisper_er demo", analytics_enabled=False, delete_cache=(60, KEPT)) as page:
+        gr.Markdown("# Speech emotion recognition")
+        gr.Markdown(NOTE)
+        audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[])
+        gr.Markdown(f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
+                    f"{clock(limits.seconds)} minutes. It is deleted after {KEPT // 60} minutes.")
+        button = gr.Button("Recognize", variant="primary")
+        with gr.Column(visible=False) as result:
+            summary = gr.HTML()
+            answers = [answer_component(gr, task) for task in tasks]
+            utterances, timeline = gr.HTML(), gr.HTML()
+        with gr.Accordion("The model", open=False):
+            gr.HTML(demo_html.facts(tasks, recognizer.tokenizer.language))
+
+        def show(path: str | None) -> list:
+            try:
+                recognition = recognize(recognizer, path, limits)
+            except UserError as error:
+                message = escape(str(error))  # gradio renders it as HTML
+                raise gr.Error(message, duration=None, title="Not recognized", print_exception=False) from None
+            several = len(recognition.segments) > 1
+            return [
+                gr.Column(visible=True),
+                demo_html.summary(recognition),
+                *(answer(recognition, task) for task in tasks),
+                gr.HTML(demo_html.utterances(recognition, tasks) if several else "", visible=several),
+                gr.HTML(demo_html.timeline(recognition, main) if several and main else "", visible=several),
+            ]
+
+        main = main_task(tasks)
+        outputs = [result, summary, *answers, utterances, timeline]
+        private = {"api_visibility": "private"}
+        button.click(show, audio, outputs, concurrency_limit=1, show_progress_on=button, **private)
+        audio.change(lambda: gr.Column(visible=False), None, result, queue=False, show_progress="hidden", **private)
+    return page.queue(max_size=WAITING, api_open=False)
+
+
+def main_task(tasks: tuple[Task, ...]) -> str:
+    """The category whose timeline is drawn; "" where there is none."""
+    categories = [task.name for task in tasks if task.kind == "category"]
+    return "emotion" if "emotion" in categories else next(iter(categories), "")
+
+
+def answer_component(gr: Any, task: Task) -> Any:
+    if task.kind == "text":
+        return gr.Textbox(label="transcript", interactive=False)
+    if task.kind == "scale":
+        return gr.Number(label=f"{task.name} ({task.labels[0]} to {task.labels[-1]})", interactive=False)
+    return gr.Label(label=task.name, num_top_classes=MOST_LABELS)
+
+
+def answer(recognition: Recognition, task: Task) -> Any:
+    """The value of its component."""
+    if task.kind == "text":
+        return recognition.text
+    return round(recognition.scales[task.name], 2) if task.kind == "scale" else recognition.probabilities[task.name]
+
+
+def recognize(recognizer: Recognizer, path: str | None, limits: Limits) -> Recognition:
+    """An upload; UserError, which names the file but not where it lies, for what cannot be recognised."""
+    if path is None:
+        raise UserError("no recording: choose a file, or record one")
+    name = Path(path).name
+    try:
+        check(path, name, limits)
+        recording = open_recording(path)
+        if not find_utterances(recording.sound, LONGEST):
+            raise UserError(f"{name}: silence: nothing is louder than {SILENT:g} dB for {CLICK:g} s; record it louder")
+        return next(recognizer.stream([recording]))
+    except UserError as error:
+        raise UserError(str(error).replace(f"{name}: {path}: ", f"{name}: ").replace(path, name)) from None
+
+
+def check(path: str, name: str, limits: Limits) -> None:
+    """By its header, which costs nothing; what it claims and the file does not hold shows when it is read."""
+    if Path(path).stat().st_size > limits.megabytes * 10**6:
+        raise UserError(f"{name}: {Path(path).stat().st_size / 1e6:.0f} MB; allowed are {limits.megabytes} MB")
+    info = audio_info(path, name)
+    seconds = info.num_samples / info.sample_rate
+    if seconds > limits.seconds:
+        raise UserError(f"{name}: {seconds:.1f} s; allowed are {limits.seconds:g} s: cut it")
+    if info.channels * info.sample_rate > MOST_VALUES:
+        raise UserError(f"{name}: {info.channels} channels at {info.sample_rate} Hz; allowed are 8 at 192000 Hz")

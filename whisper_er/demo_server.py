@@ -1,0 +1,73 @@
+"""Serves the demo's page: on an address of this machine, with uploads in a directory that nobody else reads."""
+
+import errno
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+
+from whisper_er.demo_page import CSS, Limits, build_page, find_gradio
+from whisper_er.errors import UserError
+from whisper_er.recognizer import Recognizer
+
+# The browser loads from this server alone; gradio's page has scripts and styles in itself, and sounds and workers
+# that it makes.
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+LAST_SECONDS = 1  # that what is still being sent may take after Ctrl-C; a page that is open holds a connection
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port, or a free one for 0. UserError where it cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "is in use: end the program that has it, or give another port; 0 takes a free one"
+        else:
+            reason = f"cannot be had: {error.strerror}; the default is --host 127.0.0.1 --port 7860"
+        raise UserError(f"--host {host} --port {port} {reason}") from None
+    except OverflowError:
+        raise UserError(f"--port {port}: allowed are 0 to 65535") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> None:
+    """Until Ctrl-C or TERM."""
+    gr = find_gradio()
+    import uvicorn
+    from fastapi import FastAPI
+
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is open is closed, uploads deleted
+    with uploads():
+        page = build_page(recognizer, limits)
+        app = gr.mount_gradio_app(
+            FastAPI(openapi_url=None), page, path="/", theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
+            css=CSS, footer_links=[], run_history=False, show_error=False, max_file_size=limits.megabytes * 10**6,
+            ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
+        )  # fmt: skip
+        server = uvicorn.Server(uvicorn.Config(
+            app, log_level="warning", access_log=False, headers=[("Content-Security-Policy", POLICY)],
+            timeout_graceful_shutdown=LAST_SECONDS,
+        ))  # fmt: skip
+        host, port = listener.getsockname()[:2]
+        print(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+@contextmanager
+def uploads() -> Iterator[None]:
+    """Gradio keeps them in a directory of our own, which goes when the server does."""
+    with TemporaryDirectory(prefix="whisper_er-demo-") as directory:
+        os.environ["GRADIO_TEMP_DIR"] = directory
+        yield
