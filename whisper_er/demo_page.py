@@ -4,6 +4,7 @@ gradio is an extra of the package (demo); it is imported when a page is built.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,17 +22,24 @@ from whisper_er.task import Task
 MOST_VALUES = 8 * 192_000  # a second, all channels: what a small file that is compressed can unfold to is bounded
 MOST_LABELS = 8  # of a task that are shown
 KEPT = 600  # seconds that an upload is kept, so that it can be heard and recognised again
+SHOWN = 20  # seconds of an error
 WAITING = 16  # visitors in the queue; the model serves one at a time
 
 NOTE = ("The answer is a statistical guess at the emotion that a voice expresses, learned from labelled recordings. It "
         "does not say what somebody feels, and it can be wrong.")
 CSS = """
 .gradio-container { max-width: 800px !important; margin: 0 auto !important; }
+.wide, #recording { contain: inline-size; }  /* as wide as the window and not as what is in them */
 .wide { overflow-x: auto; }
+#summary { min-height: 48px; }
+.html-container { padding: 0 !important; }
 .wide table { width: 100%; border-collapse: collapse; }
+.wide :is(table, thead, tbody, tr) { border: none !important; }
 .wide caption { text-align: left; font-weight: 600; padding: 4px 0; }
-.wide th, .wide td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0;
+.wide th, .wide td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border: none;
                      border-bottom: 1px solid var(--border-color-primary); }
+.wide td { white-space: nowrap; }
+.wide td:last-child { white-space: normal; min-width: 12em; }
 .wide img { min-width: 640px; width: 100%; }
 """
 
@@ -40,8 +48,12 @@ CSS = """
 class Limits:
     """Of a recording: the size of its file, and how long it is."""
 
-    megabytes: int
+    megabytes: int  # of 2^20 bytes, as gradio counts them
     seconds: float
+
+    @property
+    def bytes(self) -> int:
+        return self.megabytes * 2**20
 
 
 def find_gradio() -> Any:
@@ -57,18 +69,22 @@ def find_gradio() -> Any:
 def build_page(recognizer: Recognizer, limits: Limits) -> Any:
     """gradio's Blocks."""
     gr = find_gradio()
-    tasks = recognizer.tokenizer.tasks
+    tasks = by_interest(recognizer.tokenizer.tasks)
+    main = main_task(tasks)
     with gr.Blocks(title="whisper_er demo", analytics_enabled=False, delete_cache=(60, KEPT)) as page:
         gr.Markdown("# Speech emotion recognition")
         gr.Markdown(NOTE)
-        audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[])
+        audio = gr.Audio(
+            sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="recording"
+        )
+        audio.async_move_resource_to_block_cache = uploads_only(gr, audio.async_move_resource_to_block_cache)
         gr.Markdown(f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
-                    f"{clock(limits.seconds)} minutes. It is deleted after {KEPT // 60} minutes.")
+                    f"{clock(limits.seconds)} minutes. Recordings are deleted after {KEPT // 60} minutes.")
         button = gr.Button("Recognize", variant="primary")
+        summary = gr.HTML(elem_id="summary")  # shows the progress, or that there was an error, until there is a result
         with gr.Column(visible=False) as result:
-            summary = gr.HTML()
             answers = [answer_component(gr, task) for task in tasks]
-            utterances, timeline = gr.HTML(), gr.HTML()
+            timeline, utterances = gr.HTML(), gr.HTML()
         with gr.Accordion("The model", open=False):
             gr.HTML(demo_html.facts(tasks, recognizer.tokenizer.language))
 
@@ -77,28 +93,44 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
                 recognition = recognize(recognizer, path, limits)
             except UserError as error:
                 message = escape(str(error))  # gradio renders it as HTML
-                raise gr.Error(message, duration=None, title="Not recognized", print_exception=False) from None
+                raise gr.Error(message, duration=SHOWN, print_exception=False) from None
             several = len(recognition.segments) > 1
             return [
-                gr.Column(visible=True),
                 demo_html.summary(recognition),
+                gr.Column(visible=True),
                 *(answer(recognition, task) for task in tasks),
-                gr.HTML(demo_html.utterances(recognition, tasks) if several else "", visible=several),
                 gr.HTML(demo_html.timeline(recognition, main) if several and main else "", visible=several),
+                gr.HTML(demo_html.utterances(recognition, tasks) if several else "", visible=several),
             ]
 
-        main = main_task(tasks)
-        outputs = [result, summary, *answers, utterances, timeline]
+        outputs = [summary, result, *answers, timeline, utterances]
         private = {"api_visibility": "private"}
-        button.click(show, audio, outputs, concurrency_limit=1, show_progress_on=button, **private)
-        audio.change(lambda: gr.Column(visible=False), None, result, queue=False, show_progress="hidden", **private)
+        button.click(show, audio, outputs, concurrency_limit=1, show_progress_on=summary, **private)
+        audio.change(lambda: ("", gr.Column(visible=False)), None, [summary, result], queue=False,
+                     show_progress="hidden", **private)
     return page.queue(max_size=WAITING, api_open=False)
 
 
-def main_task(tasks: tuple[Task, ...]) -> str:
+def uploads_only(gr: Any, move: Callable) -> Callable:
+    """Of gradio's way to take a value in: it would fetch what lies at an address that a visitor names."""
+
+    async def move_upload(path: str | Path | None) -> str | None:
+        if path is not None and "://" in str(path):
+            raise gr.Error("an address is no recording: upload the file", print_exception=False)
+        return await move(path)
+
+    return move_upload
+
+
+def main_task(tasks: Sequence[Task]) -> str:
     """The category whose timeline is drawn; "" where there is none."""
     categories = [task.name for task in tasks if task.kind == "category"]
     return "emotion" if "emotion" in categories else next(iter(categories), "")
+
+
+def by_interest(tasks: Sequence[Task]) -> list[Task]:
+    """The transcript, the main task, the others."""
+    return sorted(tasks, key=lambda task: (task.kind != "text", task.name != main_task(tasks)))
 
 
 def answer_component(gr: Any, task: Task) -> Any:
@@ -133,8 +165,10 @@ def recognize(recognizer: Recognizer, path: str | None, limits: Limits) -> Recog
 
 def check(path: str, name: str, limits: Limits) -> None:
     """By its header, which costs nothing; what it claims and the file does not hold shows when it is read."""
-    if Path(path).stat().st_size > limits.megabytes * 10**6:
-        raise UserError(f"{name}: {Path(path).stat().st_size / 1e6:.0f} MB; allowed are {limits.megabytes} MB")
+    if not Path(path).is_file():
+        raise UserError(f"{name}: deleted after {KEPT // 60} minutes: choose it again")
+    if (size := Path(path).stat().st_size) > limits.bytes:
+        raise UserError(f"{name}: {size / 2**20:.1f} MB; allowed are {limits.megabytes} MB")
     info = audio_info(path, name)
     seconds = info.num_samples / info.sample_rate
     if seconds > limits.seconds:

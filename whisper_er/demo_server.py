@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from whisper_er.demo_page import CSS, Limits, build_page, find_gradio
 from whisper_er.errors import UserError
@@ -17,6 +18,7 @@ from whisper_er.recognizer import Recognizer
 # The browser loads from this server alone; gradio's page has scripts and styles in itself, and sounds and workers
 # that it makes.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+DIRECTORY = "GRADIO_TEMP_DIR"
 LAST_SECONDS = 1  # that what is still being sent may take after Ctrl-C; a page that is open holds a connection
 
 
@@ -42,32 +44,40 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> None:
-    """Until Ctrl-C or TERM."""
+    """Until Ctrl-C, which comes back as KeyboardInterrupt, or TERM. Inside of uploads()."""
     gr = find_gradio()
     import uvicorn
     from fastapi import FastAPI
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is open is closed, uploads deleted
-    with uploads():
-        page = build_page(recognizer, limits)
-        app = gr.mount_gradio_app(
-            FastAPI(openapi_url=None), page, path="/", theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
-            css=CSS, footer_links=[], run_history=False, show_error=False, max_file_size=limits.megabytes * 10**6,
-            ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
-        )  # fmt: skip
-        server = uvicorn.Server(uvicorn.Config(
-            app, log_level="warning", access_log=False, headers=[("Content-Security-Policy", POLICY)],
-            timeout_graceful_shutdown=LAST_SECONDS,
-        ))  # fmt: skip
-        host, port = listener.getsockname()[:2]
-        print(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", flush=True)
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None), build_page(recognizer, limits), path="/", theme=theme(gr), css=CSS, footer_links=[],
+        run_history=False, show_error=False, max_file_size=limits.bytes, ssr_mode=False, enable_monitoring=False,
+        pwa=False, mcp_server=False,
+    )  # fmt: skip
+    headers = [("Content-Security-Policy", POLICY)]
+    server = uvicorn.Server(uvicorn.Config(
+        app, log_level="warning", access_log=False, headers=headers, timeout_graceful_shutdown=LAST_SECONDS,
+    ))  # fmt: skip
+    host, port = listener.getsockname()[:2]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", flush=True)
+    server.run(sockets=[listener])
+
+
+def theme(gr: Any) -> Any:
+    """The system's fonts, and colours that white text can be read on."""
+    plain = gr.themes.Default(primary_hue="blue", font="system-ui", font_mono="monospace")
+    shades = {f"button_primary_background_fill{state}{dark}": f"*primary_{shade}"
+              for state, shade in (("", 600), ("_hover", 700)) for dark in ("", "_dark")}
+    return plain.set(**shades)
 
 
 @contextmanager
 def uploads() -> Iterator[None]:
-    """Gradio keeps them in a directory of our own, which goes when the server does."""
+    """Gradio keeps them in a directory of our own, which goes at the end. Entered before gradio is imported."""
     with TemporaryDirectory(prefix="whisper_er-demo-") as directory:
-        os.environ["GRADIO_TEMP_DIR"] = directory
-        yield
+        os.environ[DIRECTORY] = directory
+        try:
+            yield
+        finally:
+            del os.environ[DIRECTORY]

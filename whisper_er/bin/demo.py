@@ -7,9 +7,11 @@ browsers then give it no microphone, unless a proxy of yours adds HTTPS. Nothing
 reported; recordings are deleted after ten minutes and when the server ends.
 """
 
+from contextlib import suppress
+
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.demo_page import Limits, find_gradio
-from whisper_er.demo_server import is_loopback, listen, serve
+from whisper_er.demo_server import is_loopback, listen, serve, uploads
 from whisper_er.errors import UserError
 
 
@@ -23,8 +25,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.max_mb < 1 or not args.max_seconds > 0:
         raise UserError(f"--max_mb {args.max_mb} --max_seconds {args.max_seconds:g}: allowed is what is above 0")
-    find_gradio()
-    with listen(args.host, args.port) as listener:  # before the model is opened, which takes its time
+    with suppress(KeyboardInterrupt), uploads(), listen(args.host, args.port) as listener:
+        find_gradio()
         recognizer = open_recognizer(args)
         if not is_loopback(args.host):
             print(f"--host {args.host}: everyone who reaches this address can use the page", flush=True)
