@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_er import demo_html
-from whisper_er.audio import audio_info
+from whisper_er.audio import open_audio
 from whisper_er.errors import UserError
 from whisper_er.pauses import CLICK, SILENT
 from whisper_er.recognition import Recognition, clock
@@ -94,6 +94,8 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
             except UserError as error:
                 message = escape(str(error))  # gradio renders it as HTML
                 raise gr.Error(message, duration=SHOWN, print_exception=False) from None
+            except Exception as error:  # a defect of ours: gradio prints it, and would tell the visitor nothing
+                raise gr.Error("the server failed; its terminal says why", duration=SHOWN) from error
             several = len(recognition.segments) > 1
             return [
                 demo_html.summary(recognition),
@@ -169,9 +171,9 @@ def check(path: str, name: str, limits: Limits) -> None:
         raise UserError(f"{name}: deleted after {KEPT // 60} minutes: choose it again")
     if (size := Path(path).stat().st_size) > limits.bytes:
         raise UserError(f"{name}: {size / 2**20:.1f} MB; allowed are {limits.megabytes} MB")
-    info = audio_info(path, name)
-    seconds = info.num_samples / info.sample_rate
+    with open_audio(path, name) as sound:
+        seconds, rate, channels = sound.frames / sound.samplerate, sound.samplerate, sound.channels
     if seconds > limits.seconds:
         raise UserError(f"{name}: {seconds:.1f} s; allowed are {limits.seconds:g} s: cut it")
-    if info.channels * info.sample_rate > MOST_VALUES:
-        raise UserError(f"{name}: {info.channels} channels at {info.sample_rate} Hz; allowed are 8 at 192000 Hz")
+    if channels * rate > MOST_VALUES:
+        raise UserError(f"{name}: {channels} channels at {rate} Hz; allowed are 8 at 192000 Hz")
