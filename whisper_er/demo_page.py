@@ -71,7 +71,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
     gr = find_gradio()
     tasks = by_interest(recognizer.tokenizer.tasks)
     main = main_task(tasks)
-    with gr.Blocks(title="whisper_er demo", analytics_enabled=False, delete_cache=(60, KEPT)) as page:
+    with gr.Blocks(title="whisper_er demo", analytics_enabled=False) as page:
         gr.Markdown("# Speech emotion recognition")
         gr.Markdown(NOTE)
         audio = gr.Audio(
@@ -80,7 +80,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
         audio.async_move_resource_to_block_cache = uploads_only(gr, audio.async_move_resource_to_block_cache)
         gr.Markdown(f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
                     f"{clock(limits.seconds)} minutes. Recordings are deleted after {KEPT // 60} minutes.")
-        button = gr.Button("Recognize", variant="primary")
+        button = gr.Button("Recognize", variant="primary", interactive=False)
         summary = gr.HTML(elem_id="summary")  # shows the progress, or that there was an error, until there is a result
         with gr.Column(visible=False) as result:
             answers = [answer_component(gr, task) for task in tasks]
@@ -105,11 +105,14 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
                 gr.HTML(demo_html.utterances(recognition, tasks) if several else "", visible=several),
             ]
 
+        def start_again(path: str | None) -> list:
+            """No answer stands beside another recording, and what is still being sent cannot be recognised."""
+            return [gr.Button(interactive=path is not None), "", gr.Column(visible=False)]
+
         outputs = [summary, result, *answers, timeline, utterances]
         private = {"api_visibility": "private"}
         button.click(show, audio, outputs, concurrency_limit=1, show_progress_on=summary, **private)
-        audio.change(lambda: ("", gr.Column(visible=False)), None, [summary, result], queue=False,
-                     show_progress="hidden", **private)
+        audio.change(start_again, audio, [button, summary, result], queue=False, show_progress="hidden", **private)
     return page.queue(max_size=WAITING, api_open=False)
 
 

@@ -2,16 +2,20 @@
 
 import errno
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from whisper_er.demo_page import CSS, Limits, build_page, find_gradio
+from whisper_er.demo_page import CSS, KEPT, Limits, build_page, find_gradio
 from whisper_er.errors import UserError
 from whisper_er.recognizer import Recognizer
 
@@ -19,6 +23,7 @@ from whisper_er.recognizer import Recognizer
 # that it makes.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 DIRECTORY = "GRADIO_TEMP_DIR"
+SWEEP = 60  # seconds between two looks for uploads that are too old
 LAST_SECONDS = 1  # that what is still being sent may take after Ctrl-C; a page that is open holds a connection
 
 
@@ -59,6 +64,7 @@ def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> No
     server = uvicorn.Server(uvicorn.Config(
         app, log_level="warning", access_log=False, headers=headers, timeout_graceful_shutdown=LAST_SECONDS,
     ))  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(is_defect)
     host, port = listener.getsockname()[:2]
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", flush=True)
     server.run(sockets=[listener])
@@ -75,9 +81,32 @@ def theme(gr: Any) -> Any:
 @contextmanager
 def uploads() -> Iterator[None]:
     """Gradio keeps them in a directory of our own, which goes at the end. Entered before gradio is imported."""
+    ended = threading.Event()
+
+    def sweep_again_and_again() -> None:
+        while not ended.wait(SWEEP):
+            sweep(Path(directory))
+
     with TemporaryDirectory(prefix="whisper_er-demo-") as directory:
         os.environ[DIRECTORY] = directory
+        sweeper = threading.Thread(target=sweep_again_and_again)
+        sweeper.start()
         try:
             yield
         finally:
+            ended.set()
+            sweeper.join()
             del os.environ[DIRECTORY]
+
+
+def sweep(directory: Path) -> None:
+    """Delete what is older than KEPT; gradio's own delete_cache leaves uploads that were broken off."""
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # gradio moves what has arrived
+            if path.is_file() and time.time() - path.stat().st_mtime > KEPT:
+                path.unlink()
+
+
+def is_defect(record: logging.LogRecord) -> bool:
+    """A visitor who leaves in the middle of an upload is none."""
+    return not (record.exc_info and type(record.exc_info[1]).__name__ == "ClientDisconnect")
