@@ -37,7 +37,8 @@ class Opened:
     """A page with what it said on the console and what it asked for. A context manager."""
 
     def __init__(self, browser, address: str | Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport=dict(zip(("width", "height"), size)), color_scheme=scheme)
+        window = dict(zip(("width", "height"), size))
+        self.context = browser.new_context(viewport=window, color_scheme=scheme, reduced_motion="reduce")
         self.page = self.context.new_page()
         self.page.set_default_timeout(5000)
         self.said: list[str] = []
@@ -53,8 +54,22 @@ class Opened:
     def __exit__(self, *error: object) -> None:
         self.context.close()
 
+    def expect(self, selector: str):
+        """What playwright waits for, at most five seconds."""
+        from playwright.sync_api import expect
+
+        return expect(self.page.locator(selector))
+
     def texts(self, selector: str) -> list[str]:
         return self.page.locator(selector).all_inner_texts()
 
     def is_wider_than_its_window(self) -> bool:
         return self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+    def tab_to(self, selector: str, most: int = 80) -> None:
+        """Press Tab until the focus is on it."""
+        for _ in range(most):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"{most} tabs do not lead to {selector}")

@@ -302,6 +302,6 @@ def test_that_everyone_is_let_in_is_said(host, said, capsys):
 
 
 def test_a_limit_that_lets_nothing_in_is_refused():
-    for limit in (["--max_mb", 0], ["--max_seconds", 0], ["--max_seconds", "nan"]):
-        with pytest.raises(UserError, match="allowed is what is above 0"):
+    for limit in (["--max_mb", 0], ["--max_seconds", 0], ["--max_seconds", "nan"], ["--max_seconds", "inf"]):
+        with pytest.raises(UserError, match="allowed are numbers above 0"):
             call(demo, "--model", "any", *limit)

@@ -14,7 +14,7 @@ from whisper_er import demo_html
 from whisper_er.audio import open_audio
 from whisper_er.errors import UserError
 from whisper_er.pauses import CLICK, SILENT
-from whisper_er.recognition import Recognition, clock
+from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer
 from whisper_er.recording import LONGEST, find_utterances, open_recording
 from whisper_er.task import Task
@@ -79,7 +79,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
         )
         audio.async_move_resource_to_block_cache = uploads_only(gr, audio.async_move_resource_to_block_cache)
         gr.Markdown(f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
-                    f"{clock(limits.seconds)} minutes. Recordings are deleted after {KEPT // 60} minutes.")
+                    f"{limits.seconds:g} seconds. Recordings are deleted after {KEPT // 60} minutes.")
         button = gr.Button("Recognize", variant="primary", interactive=False)
         summary = gr.HTML(elem_id="summary")  # shows the progress, or that there was an error, until there is a result
         with gr.Column(visible=False) as result:

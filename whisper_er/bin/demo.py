@@ -7,6 +7,7 @@ browsers then give it no microphone, unless a proxy of yours adds HTTPS. Nothing
 reported; recordings are deleted after ten minutes and when the server ends.
 """
 
+import math
 from contextlib import suppress
 
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
@@ -23,8 +24,8 @@ def main() -> None:
     parser.add_argument("--max_mb", type=int, default=64, help="of a recording's file (%(default)s)")
     parser.add_argument("--max_seconds", type=float, default=300, help="of a recording (%(default)s)")
     args = parser.parse_args()
-    if args.max_mb < 1 or not args.max_seconds > 0:
-        raise UserError(f"--max_mb {args.max_mb} --max_seconds {args.max_seconds:g}: allowed is what is above 0")
+    if args.max_mb < 1 or not 0 < args.max_seconds < math.inf:
+        raise UserError(f"--max_mb {args.max_mb} --max_seconds {args.max_seconds:g}: allowed are numbers above 0")
     with suppress(KeyboardInterrupt), uploads(), listen(args.host, args.port) as listener:
         find_gradio()
         recognizer = open_recognizer(args)
