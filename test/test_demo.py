@@ -138,6 +138,20 @@ def test_the_page_keeps_to_one_recording_at_a_time_and_fetches_nothing_for_a_vis
         asyncio.run(page.preprocess_data(function, [fetch], None))
 
 
+@pytest.mark.parametrize("error, said", [
+    (UserError(f"{HOSTILE}: empty"), "&lt;img src=x onerror=alert(1)&gt;: empty"),
+    (RuntimeError("/home/secret"), "the server failed; its terminal says why"),
+])  # fmt: skip
+def test_a_visitor_reads_what_can_be_mended_as_text_and_nothing_of_a_defect(recognizer, error, said):
+    page = demo_page.build_page(recognizer, LIMITS)
+    show = next(f.fn for f in page.fns.values() if f.name == "show")
+    with mock.patch.object(demo_page, "recognize", side_effect=error):
+        with pytest.raises(demo_page.find_gradio().Error) as shown:
+            show("a.wav")
+    assert shown.value.message == said
+    assert shown.value.print_exception == isinstance(error, RuntimeError)
+
+
 def test_without_gradio_the_extra_is_named():
     with mock.patch.dict(sys.modules, gradio=None), pytest.raises(UserError, match=r"pip install 'whisper_er\[demo\]'"):
         demo_page.find_gradio()
