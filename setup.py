@@ -25,6 +25,7 @@ setup(
     extras_require={
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
+        "demo": ["gradio>=6.31,<7"],  # the page of `whisper-er demo`
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy"],

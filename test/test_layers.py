@@ -14,7 +14,8 @@ LAYERS = [
     "dataset recording experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"
     " models.build models.size",
-    "validation trainer recognizer results results_markdown compare comparison_markdown",
+    "validation trainer recognizer results results_markdown compare comparison_markdown demo_page demo_html"
+    " demo_server",
     "bin bin.* __main__",
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}

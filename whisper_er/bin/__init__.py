@@ -7,9 +7,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_er.errors import UserError
 from whisper_er.stop import Stopped
+
+if TYPE_CHECKING:
+    from whisper_er.recognizer import Recognizer
+
+MODEL = "WHISPER_ER_MODEL"  # in the environment: what --model is where it is not given
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -17,6 +23,25 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     name = f"whisper-er {Path(sys.argv[0]).stem}"
     raw = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(name, description=description, formatter_class=raw, allow_abbrev=False)
+
+
+def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every entry point asks that works with one trained model."""
+    parser.add_argument("--model", default=os.environ.get(MODEL, ""), help="experiment directory, what stage 7 "
+                        f"exported, or a name on the hub (default: the variable {MODEL})")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (%(default)s)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
+    parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
+    parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
+
+
+def open_recognizer(args: argparse.Namespace) -> "Recognizer":
+    """The model that add_recognizer_arguments asked for."""
+    from whisper_er.recognizer import Recognizer  # here: it brings torch along, which takes seconds
+
+    if not args.model:
+        raise UserError(f"no model: give --model DIR, or set {MODEL}")
+    return Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -11,7 +11,6 @@ code is the number of these, at most 99.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +20,7 @@ import soundfile
 
 from whisper_er import recognition_formats as formats
 from whisper_er.atomic import write_text
-from whisper_er.bin import make_parser, run
+from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.errors import UserError
 from whisper_er.figures import save_timeline
 from whisper_er.progress import progress_bar
@@ -29,7 +28,6 @@ from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer
 from whisper_er.recording import LONGEST, Recording, SoundFile, check_longest, open_recording
 
-MODEL = "WHISPER_ER_MODEL"
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
 # libsndfile's names of formats are what files end in, but for these; and .raw and the like have no header.
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif", ".snd"}
@@ -40,8 +38,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="file, directory (with those below), or - for a list "
                         "of them on standard input, one a line")
-    parser.add_argument("--model", default=os.environ.get(MODEL, ""), help="experiment directory, what stage 7 "
-                        f"exported, or a name on the hub (default: the variable {MODEL})")
+    add_recognizer_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, default="text", help="%(default)s")
     parser.add_argument("--out_dir", type=Path, help="write <name>.<format> for each recording here, and timelines")
     parser.add_argument("--timeline", metavar="TASK", help="draw this task's probabilities over each recording as PNG")
@@ -49,13 +46,7 @@ def main() -> None:
                         "longer than 30 s")
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of an utterance of a recording that is "
                         "split (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (%(default)s)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
-    parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
-    parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
     args = parser.parse_intermixed_args()
-    if not args.model:
-        raise UserError(f"no model: give --model DIR, or set {MODEL}")
     check_longest(args.longest)
     files = [file for name in args.audio for file in find(name)]
     if args.out_dir:
@@ -63,7 +54,7 @@ def main() -> None:
     elif args.timeline or args.format == "srt" and len(files) > 1:
         raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
 
-    recognizer = Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
+    recognizer = open_recognizer(args)
     categories = [task.name for task in recognizer.tokenizer.tasks if task.kind == "category"]
     if args.timeline and args.timeline not in categories:
         raise UserError(f"--timeline {args.timeline}: not a category of the model; allowed: {' '.join(categories)}")
