@@ -13,7 +13,7 @@ LAYERS = [
     "dataset experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"
     " models.build models.size",
-    "validation trainer recognizer results results_markdown compare comparison_markdown",
+    "validation trainer recognizer results result_tables results_markdown compare comparison_markdown",
     "bin bin.*",
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
