@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from whisper_er.errors import first_few
@@ -12,8 +12,8 @@ from whisper_er.results import RESULT, SetResult
 ACCURACY_ONLY = ("gender", "speaker")  # tasks that the field reports by accuracy alone; result.json has all figures
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
 UNDEFINED = "–"
-INTERVAL_NOTE = (f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, so "
-                 "that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
+INTERVAL_NOTE = (f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, "
+                 "so that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
                  "second is too narrow as well.")
 UNITS = ("utterance", "speaker")  # what the bootstrap draws
 
@@ -92,9 +92,8 @@ class IntervalRow:
         return [self.part, self.task, self.figure, self.value, *(interval(self.bounds[unit]) for unit in UNITS)]
 
 
-def interval_rows(result: SetResult) -> list[IntervalRow]:
-    """The pooled figures that have intervals, and each group's."""
-    parts = [("all", result.pooled), *(item for group in result.pooled["groups"].values() for item in group.items())]
+def interval_rows(parts: Iterable[tuple[str, dict]]) -> list[IntervalRow]:
+    """Those figures of each part of the utterances that have intervals; a part as score_tasks has it."""
     return [
         IntervalRow(part_name, task, figure.removeprefix("macro_").upper(),
                     Column("", task, figure).show(part["tasks"]), figures[figure],

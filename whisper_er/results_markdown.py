@@ -47,7 +47,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def interval_table(result: SetResult) -> str:
     """Intervals of the pooled figures, and of each group's."""
-    rows = interval_rows(result)
+    groups = result.pooled["groups"].values()
+    rows = interval_rows([("all", result.pooled), *(part for group in groups for part in group.items())])
     heading = ["utterances", "task", "figure", "value", "by utterance", f"by speaker ({result.pooled['num_speakers']})"]
     return table([heading, *(row.cells for row in rows)]) if rows else ""
 
