@@ -5,6 +5,7 @@ setup(
     version="0.1.0",
     description="Speech emotion recognition by fine-tuning the whole of Whisper",
     packages=find_packages(include=["whisper_er", "whisper_er.*"]),
+    package_data={"whisper_er.report": ["report.css", "report.js"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -25,6 +26,7 @@ setup(
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy"],
+        # playwright: opens the HTML pages in Chromium, which is installed apart; it downloads nothing for that
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy", "playwright"],
     },
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from unittest import mock
 
+import browser as browsers
 import pytest
 import slurm_cluster
 from stopped_runs import OVERRIDES, contents
@@ -75,3 +76,12 @@ def slurm() -> Iterator[dict[str, str]]:
         except RuntimeError as error:
             pytest.skip(f"a Slurm for tests does not start here: {error}")
         yield env
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """A headless Chromium, as playwright hands it out."""
+    if reason := browsers.why_not():
+        pytest.skip(reason)
+    with browsers.running() as opened:
+        yield opened

@@ -101,7 +101,7 @@ def utterance_table(exp_dir: Path, results: Sequence[SetResult], audio_mb: float
     names = joined(results, lambda result: result.pairs.utt_ids)
     clips = joined(results, clips_of)
     sounds = gather([clips[i] for i in order], exp_dir, audio_mb)
-    return table_data(columns, [names[i] for i in order], order, sounds.of_clip), sounds
+    return table_data(columns, [names[i] for i in order], order, sounds.of_clip, "errors first"), sounds
 
 
 def joined(results: Sequence[SetResult], column: Callable[[SetResult], Iterable]) -> list:

@@ -7,6 +7,7 @@ if (!block) return;
 const data = JSON.parse(block.textContent);
 const CHUNK = matchMedia("(max-width: 48rem)").matches ? 25 : 100; // rows drawn at a time; on a phone each is a card
 const NONE = "–";
+const CHANGED = "changed hands";
 const compare = new Intl.Collator("en", { numeric: true }).compare;
 const state = { filters: new Map(), search: "", view: null, descending: false, found: [], drawn: 0, playing: null };
 
@@ -71,6 +72,7 @@ const second = { category: ["probability", "p"], text: ["errors", "errors"], sca
 
 const views = [{ title: "utterance", kind: "plain", at: 0, column: {} }];
 data.columns.forEach((column, i) => {
+  if (column.hidden) return;
   views.push({ title: column.title, kind: column.kind, at: i + 1, column });
   const extra = second[column.kind];
   const known = extra && (column.kind !== "category" || data.rows.some((row) => row[i + 1] && row[i + 1][2]));
@@ -86,6 +88,7 @@ const searched = data.rows.map((row) => row.flatMap((value, i) => {
 }).join("\n").toLowerCase());
 const tests = {
   value: (value, wanted) => value === wanted,
+  right: (value, wanted, column) => (wanted === CHANGED ? column.labels.includes(value) : value === wanted),
   answer: (value, wanted, column) => {
     const right = isRight[column.kind](value);
     return wanted === "none" ? right === null : right === (wanted === "right");
@@ -95,17 +98,21 @@ const tests = {
 };
 function choices(column, name, i) {
   if (name === "answer") return [["wrong", "wrong"], ["right", "right"]];
-  if (name !== "value") return column.labels.map((own) => [own, own]);
-  const values = new Set(data.rows.map((row) => row[i + 1]).filter((value) => value));
-  return [...values].sort(compare).map((own) => [own, own]);
+  if (name === "reference" || name === "hypothesis") return column.labels.map((own) => [own, own]);
+  const values = [...new Set(data.rows.map((row) => row[i + 1]).filter((value) => value))].sort(compare);
+  return [...(name === "right" ? [CHANGED] : []), ...values].map((own) => [own, own]);
 }
-const filters = data.columns.flatMap((column, i) => column.filters.map((name) => ({
-  key: name === "value" ? column.key : `${column.key}.${name}`, column, at: i + 1, test: tests[name],
-  title: name === "value" ? column.title : `${column.title}: ${name}`, main: column.main, choices: choices(column, name, i),
-})));
+const filters = data.columns.flatMap((column, i) => column.filters.map((name) => {
+  const own = column.kind !== "plain"; // one of several of a column
+  return { key: own ? `${column.key}.${name}` : column.key, title: own ? `${column.title}: ${name}` : column.title,
+    column, at: i + 1, test: tests[name], main: column.main, choices: choices(column, name, i) };
+}));
 
-function field(title, control) {
-  return make("label", {}, make("span", {}, title), control);
+let fields = 0;
+function field(title, control, ...beside) {
+  control.id = `field-${fields++}`;
+  return make("div", { className: beside.length ? "wide" : "" }, make("label", { htmlFor: control.id }, title),
+    make("div", { className: "control" }, control, ...beside));
 }
 function select(options) {
   const node = make("select");
@@ -118,7 +125,7 @@ for (const filter of filters) {
   filter.select = select([["", "all"], ...filter.choices]);
   filter.select.addEventListener("change", () => { state.filters.set(filter.key, filter.select.value); update(); });
 }
-const orderSelect = select([["", "errors first"], ...views.map((view, i) => [String(i), view.name])]);
+const orderSelect = select([["", data.order], ...views.map((view, i) => [String(i), view.name])]);
 const direction = make("button", { type: "button", "aria-pressed": "false" }, "descending");
 const reset = make("button", { type: "button" }, "Reset filters");
 const status = make("p", { role: "status", className: "status" });
@@ -220,8 +227,10 @@ function detailsNode(row) {
     const value = row[i + 1];
     if (!value) return;
     if (column.kind === "text") {
-      list.append(make("dt", {}, `${column.title}: reference`), make("dd", { dir: "auto" }, value[0] || NONE),
-        make("dt", {}, `${column.title}: hypothesis`), make("dd", { dir: "auto" }, value[1] || NONE));
+      if (!column.hidden) {
+        list.append(make("dt", {}, `${column.title}: reference`), make("dd", { dir: "auto" }, value[0] || NONE));
+      }
+      list.append(make("dt", {}, `${column.title}: hypothesis`), make("dd", { dir: "auto" }, value[1] || NONE));
     } else if (column.kind === "category" && value[2]) {
       list.append(make("dt", {}, `${column.title}: probabilities`), make("dd", {}, bars(column, value)));
     }
@@ -318,7 +327,7 @@ const others = make("details", { className: "others", hidden: rest.length === 0 
 const form = make("form", { role: "search", "aria-label": "Filter utterances" },
   make("div", { className: "fields" }, field("search ids and words", searchBox),
     ...filters.filter((filter) => filter.main).map((filter) => field(filter.title, filter.select)),
-    field("order", make("span", { className: "order" }, orderSelect, direction))), others, reset);
+    field("order", orderSelect, direction)), others, reset);
 form.addEventListener("submit", (event) => event.preventDefault());
 
 const root = document.getElementById("table");

@@ -28,28 +28,25 @@ def scores(result: SetResult) -> Markup:
     if result.mean is not None:
         about += " Mean ± sample standard deviation over the folds; pooled: all folds' utterances together."
     parts.append(paragraph(about, class_="note"))
-    if drawn := intervals([("all", result.pooled)], result, f"{level_percent()} bootstrap intervals"):
-        parts += [drawn, paragraph(INTERVAL_NOTE, class_="note")]
+    if drawn := intervals([("", result.pooled)], result, f"{level_percent()} bootstrap intervals"):
+        about = "Upright line: the figure; thick: its interval by utterance; thin: by speaker. "
+        parts += [drawn, paragraph(about, INTERVAL_NOTE, class_="note")]
     if lines := notes(result):
         parts.append(bullets(lines))
     return join(parts)
 
 
 def intervals(parts: Iterable[tuple[str, dict]], result: SetResult, caption: str) -> Markup:
-    """A table with a drawing in each row; empty where no figure has an interval."""
+    """A table with a drawing in each row; empty where no figure has an interval. A part's name may be empty."""
     rows = interval_rows(parts)
-    speakers = f"by speaker ({result.pooled['num_speakers']})"
-    words = ("utterances", "task", "figure")
-    numbers = ("value", "by utterance", speakers, "0 to 100 %: thick by utterance, thin by speaker")
-    head = element("tr", *(element("th", title, scope="col", class_="word") for title in words),
-                   *(element("th", title, scope="col") for title in numbers))
+    numbers = ("value", "by utterance", f"by speaker ({result.pooled['num_speakers']})", "0 to 100 %")
+    head = element("tr", *(element("th", title, scope="col") for title in ("figure", *numbers)))
     body = []
     for row in rows:
-        _, task, figure, *values = row.cells
+        values = [element("td", cell) for cell in row.cells[3:]]
         drawn = charts.interval(row.share, row.bounds["utterance"], row.bounds["speaker"])
-        body.append(element("tr", element("th", row.part, scope="row"), element("td", task, class_="word"),
-                            element("td", figure, class_="word"), *(element("td", value) for value in values),
-                            element("td", drawn)))
+        name = " ".join(filter(None, (row.part, row.task, row.figure)))
+        body.append(element("tr", element("th", name, scope="row"), *values, element("td", drawn)))
     return framed(caption, head, body) if rows else Markup()
 
 
@@ -74,7 +71,7 @@ def confusion(task: str, figures: dict, where: dict[str, str], column: str) -> M
         cells = [confusion_cell(task, label, said, count, total, where, column) for said, count in zip(labels, counts)]
         ends = (recall.show({task: {"recall": figures["recall"][label]}}), str(total))
         rows.append(element("tr", element("th", label, scope="row"), *cells, *(element("td", end) for end in ends)))
-    heading = [element("th", "reference \\ hypothesis", scope="col"),
+    heading = [element("th", "reference \\", element("br"), "hypothesis", scope="col"),
                *(element("th", label, scope="col") for label in (*labels, "recall", "utterances"))]
     return framed(f"Confusion of {task}: % of the reference, count", element("tr", *heading), rows, "confusion")
 
@@ -100,8 +97,8 @@ def reliability(task: str, figures: dict) -> Markup:
     rows = [["confidence", "utterances", "mean confidence", "accuracy"]]
     for one in figures["calibration"]["bins"]:
         if one["count"]:
-            rows.append([f"{one['low']:.2f} to {one['high']:.2f}", f"{one['count']:.0f}", f"{100 * one['confidence']:.1f}",
-                         f"{100 * one['accuracy']:.1f}"])
+            shares = (f"{100 * one[key]:.1f}" for key in ("confidence", "accuracy"))
+            rows.append([f"{one['low']:.2f} to {one['high']:.2f}", f"{one['count']:.0f}", *shares])
     title = f"{task}: ECE {ece}, NLL {Column('', task, 'nll', 1, 3).show({task: figures})}"
     return element("figure", element("figcaption", title), charts.reliability(task, figures["calibration"]["bins"]),
                    element("details", element("summary", "The bins as a table"), table(rows, f"Reliability of {task}")))

@@ -30,18 +30,17 @@ def speaker_figures(task: Task, pairs: Pairs) -> dict[Column, dict[str, float | 
     """Column -> speaker -> figure; a speaker of whom nothing is labelled is left out."""
     if task.kind == "scale":
         return scale_figures(task, pairs)
-    scored = pairs.labelled(task.name) if task.kind == "category" else pairs
-    rows_NX, statistics = (category_counts if task.kind == "category" else text_counts)(task, scored)
-    if not scored.utt_ids:
-        return {}
-    sums_UX = sum_by(scored.speakers, rows_NX)
     if task.kind == "text":
         columns = [Column("WER", task.name, "wer")]
     elif task.name in ACCURACY_ONLY:
         columns = [Column(f"{task.name} accuracy", task.name, "wa")]
     else:
         columns = [Column(f"{task.name} WA", task.name, "wa"), Column(f"{task.name} UA", task.name, "ua")]
-    speakers = sorted(set(scored.speakers))
+    scored = pairs.labelled(task.name) if task.kind == "category" else pairs
+    if not scored.utt_ids:
+        return {column: {} for column in columns}
+    rows_NX, statistics = (category_counts if task.kind == "category" else text_counts)(task, scored)
+    sums_UX, speakers = sum_by(scored.speakers, rows_NX), sorted(set(scored.speakers))
     return {column: dict(zip(speakers, map(defined, statistics[column.figure](sums_UX).tolist())))
             for column in columns}
 

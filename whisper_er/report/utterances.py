@@ -21,7 +21,9 @@ PROBABILITY_DIGITS = 4
 
 @dataclass(frozen=True)
 class Column:
-    """filters: of plain, `value`; of the others some of `answer`, `reference`, `hypothesis`. main: always in sight."""
+    """filters: of plain, `value`, or `right`, which knows what changed hands (labels); of the others some of `answer`,
+    `reference`, `hypothesis`. main: filters that are always in sight; hidden: values that only the details have.
+    """
 
     key: str
     title: str
@@ -30,6 +32,7 @@ class Column:
     filters: Sequence[str] = ()
     labels: Sequence[str] = ()
     main: bool = False
+    hidden: bool = False
 
 
 def plain(key: str, title: str, values: Sequence[str], filters: Sequence[str] = ("value",)) -> Column:
@@ -108,17 +111,18 @@ def error_keys(task: Task, pairs: Pairs) -> list[tuple[int, float]]:
 
 
 def table_data(
-    columns: Sequence[Column], names: Sequence[str], order: Sequence[int], sounds: Sequence[object],
+    columns: Sequence[Column], names: Sequence[str], order: Sequence[int], sounds: Sequence[object], order_name: str,
     first: dict[str, str] | None = None,
 ) -> dict:
     """order: positions in the columns; names, ids, and sounds (audio.py) are in that order already.
 
-    first: filters that are set when the page opens.
+    order_name: what the order is called; first: filters that are set when the page opens.
     """
     return {
         "columns": [{"key": c.key, "title": c.title, "kind": c.kind, "filters": list(c.filters),
-                     "labels": list(c.labels), "main": c.main} for c in columns],
+                     "labels": list(c.labels), "main": c.main, "hidden": c.hidden} for c in columns],
         "rows": [[name, *(column.values[i] for column in columns)] for name, i in zip(names, order)],
         "sounds": list(sounds),
+        "order": order_name,
         "first": first or {},
     }
