@@ -114,7 +114,9 @@ def test_an_utterance_plays_and_stops_whether_its_sound_is_embedded_or_linked(re
     assert report.page.evaluate("document.querySelector('audio').currentTime") > 0
     assert report.page.evaluate("document.querySelector('audio').currentSrc").startswith(kind)
     assert ERRORS_FIRST[row] in report.texts(".player")[0]
-    button.click()
+    report.page.get_by_role("button", name="utterance", exact=True).click()  # what plays is marked in any order
+    report.expect(f"[data-row='{row}'][aria-pressed='true']").to_be_visible()
+    report.page.locator(f"[data-row='{row}']").click()
     report.expect(f"[data-row='{row}'][aria-pressed='false']").to_be_visible()
     assert report.page.evaluate("document.querySelector('audio').paused")
 

@@ -193,13 +193,13 @@ function draw() {
   const rows = state.found.slice(state.drawn, state.drawn + CHUNK);
   body.append(...rows.map(rowNode));
   state.drawn += rows.length;
+  showPlaying();
   const left = state.found.length - state.drawn;
   more.hidden = left === 0;
   more.textContent = `Show ${Math.min(CHUNK, left)} more of ${left.toLocaleString("en")}`;
   const counted = `${state.found.length.toLocaleString("en")} of ${data.rows.length.toLocaleString("en")} utterances`;
   status.textContent = state.found.length === 0 ? `No utterance has all of this (${counted}).`
     : left ? `${counted}, the first ${state.drawn} shown` : counted;
-  return rows.length;
 }
 
 function rowNode(index) {
@@ -254,7 +254,7 @@ function playButton(index) {
   if (data.sounds[index] === null || data.sounds[index] === undefined) {
     return make("span", { className: "silent", title: "no audio" }, make("span", { className: "hidden" }, "no audio"));
   }
-  const button = make("button", { type: "button", className: "play", "aria-pressed": String(state.playing === index),
+  const button = make("button", { type: "button", className: "play", "aria-pressed": "false",
     "aria-label": `Play ${data.rows[index][0]}`, "data-row": index });
   button.addEventListener("click", () => toggle(index));
   return button;
