@@ -37,7 +37,8 @@ class Opened:
     """A page with what it said on the console and what it asked for. A context manager."""
 
     def __init__(self, browser, address: str | Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport=dict(zip(("width", "height"), size)), color_scheme=scheme)
+        window = dict(zip(("width", "height"), size))
+        self.context = browser.new_context(viewport=window, color_scheme=scheme, reduced_motion="reduce")
         self.page = self.context.new_page()
         self.page.set_default_timeout(5000)
         self.said: list[str] = []
