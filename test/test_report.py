@@ -186,7 +186,7 @@ def test_what_labels_speakers_and_transcripts_hold_stays_text(tmp_path):
     assert not {"img", "b"} & {tag for tag, _ in parsed.tags}
     assert [attrs.get("type", "ours") for tag, attrs in parsed.tags if tag == "script"] == ["application/json", "ours"]
     assert "Results of <img src=x>&amp;" in parsed.text
-    assert {row[1] for row in parsed.data["rows"]} == set(words)
+    assert {row[2] for row in parsed.data["rows"]} == set(words)
     assert set(labels) == {row[0] for row in parsed.tables["Confusion of emotion: % of the reference, count"][1:]}
     named = {json.loads(attrs["data-filter"]).get("speaker") for _, attrs in parsed.tags if "data-filter" in attrs}
     assert set(words) <= named
@@ -328,7 +328,7 @@ def test_several_ways_of_decoding_share_one_table(tmp_path, undrawn):
     call(results, "--exp_dir", exp, "--folds", "1 2", "--test_sets", "test")
     parsed = Parsed(exp / "report.html")
     assert len(parsed.data["rows"]) == 16 and len(parsed.sounds()) == 8  # a sound is there once
-    assert {row[2] for row in parsed.data["rows"]} == {"decode_x/test", "decode_y/test"}
+    assert {row[3] for row in parsed.data["rows"]} == {"decode_x/test", "decode_y/test"}
     cells = [json.loads(attrs["data-filter"]) for _, attrs in parsed.tags if "data-filter" in attrs]
     assert all(cell["set"] in ("decode_x/test", "decode_y/test") for cell in cells)
 

@@ -97,14 +97,14 @@ def utterance_table(
     """All utterances that were compared; the page opens with those that changed hands."""
     first, second = comparison.first, comparison.second
     right = who_is_right(comparison, names)
-    columns = [plain("speaker", "speaker", first.speakers),
-               Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
-    columns += [plain(f"group-{name}", name, values) for name, values in first.groups.items()]
-    if task.kind != "text":
-        columns += transcripts(names, (first, second))
+    columns = [Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
     for key, name, pairs in zip(("first", "second"), names, (first, second)):
         shown = ("answer", "reference", "hypothesis") if key == "first" else ("answer", "hypothesis")
         columns.append(task_column(task, pairs.tasks[task.name], True, name, key, shown))
+    if task.kind != "text":
+        columns += transcripts(names, (first, second))
+    columns += [plain("speaker", "speaker", first.speakers),
+                *(plain(f"group-{name}", name, values) for name, values in first.groups.items())]
     order = changed_first(comparison)
     clip_of = {clip.utt_id: clip for result in reversed(results) for clip in clips_of(result)}
     sounds = gather([clip_of[first.utt_ids[i]] for i in order], out_dir, audio_mb)

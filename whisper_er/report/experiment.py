@@ -10,7 +10,7 @@ from whisper_er.report.audio import Clip, Sounds, gather
 from whisper_er.report.curves import learning_curves
 from whisper_er.report.markup import Markup, bullets, element, join, paragraph
 from whisper_er.report.page import Section, page
-from whisper_er.report.utterances import error_keys, main_task, plain, table_data, task_column
+from whisper_er.report.utterances import Column, error_keys, main_task, plain, table_data, task_column
 from whisper_er.result_tables import command_lines, protocol_lines
 from whisper_er.results import SetResult, pool_tasks
 from whisper_er.task import Task
@@ -80,9 +80,14 @@ def about_utterances(sounds: Sounds) -> Markup:
 
 
 def utterance_table(exp_dir: Path, results: Sequence[SetResult], audio_mb: float) -> tuple[dict, Sounds]:
-    """All sets' utterances in one table, errors in the main task first; sound in that order."""
+    """All sets' utterances in one table, errors in the main task first; sound in that order.
+
+    The main task comes beside the id, so that a narrow window shows both.
+    """
     tasks = tasks_of(results)
-    columns = [plain("speaker", "speaker", joined(results, lambda result: result.pairs.speakers))]
+    main = main_task(tasks)
+    columns = [joined_task(main, results, True)]
+    columns.append(plain("speaker", "speaker", joined(results, lambda result: result.pairs.speakers)))
     if len(results) > 1:
         columns.append(plain("set", "set", joined(results, lambda result: [result.name] * size(result))))
     folds = joined(results, fold_of_each)
@@ -91,12 +96,8 @@ def utterance_table(exp_dir: Path, results: Sequence[SetResult], audio_mb: float
     for group in dict.fromkeys(name for result in results for name in result.pairs.groups):
         values = joined(results, lambda result, name=group: result.pairs.groups.get(name, [""] * size(result)))
         columns.append(plain(f"group-{group}", group, values))
-    for task in tasks:
-        parts = [task_column(task, own.pairs.tasks[task.name], task == main_task(tasks))
-                 if task.name in own.pairs.tasks else None for own in results]
-        values = [value for own, part in zip(results, parts) for value in (part.values if part else [None] * size(own))]
-        columns.append(dataclasses.replace(next(filter(None, parts)), values=values))
-    keys = joined(results, lambda result: error_keys(main_task(tasks), result.pairs))
+    columns += [joined_task(task, results, False) for task in tasks if task != main]
+    keys = joined(results, lambda result: error_keys(main, result.pairs))
     order = sorted(range(len(keys)), key=keys.__getitem__)
     names = joined(results, lambda result: result.pairs.utt_ids)
     clips = joined(results, clips_of)
@@ -106,6 +107,14 @@ def utterance_table(exp_dir: Path, results: Sequence[SetResult], audio_mb: float
 
 def joined(results: Sequence[SetResult], column: Callable[[SetResult], Iterable]) -> list:
     return [value for result in results for value in column(result)]
+
+
+def joined_task(task: Task, results: Sequence[SetResult], main: bool) -> Column:
+    """A set that was scored without it has None."""
+    parts = [task_column(task, own.pairs.tasks[task.name], main) if task.name in own.pairs.tasks else None
+             for own in results]
+    values = [value for own, part in zip(results, parts) for value in (part.values if part else [None] * size(own))]
+    return dataclasses.replace(next(filter(None, parts)), values=values)
 
 
 def size(result: SetResult) -> int:
