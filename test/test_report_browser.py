@@ -172,6 +172,7 @@ def test_no_page_is_wider_than_its_window_and_none_complains(browser, root, name
             details.evaluate("node => node.open = true")
         opened.page.locator(".toggle").first.click()
         opened.page.locator(".play").first.click()
+        assert opened.page.locator(".fill").first.bounding_box()["width"] > 20  # of the most probable label
         assert not opened.is_wider_than_its_window()
         assert opened.said == [] and opened.asked[0] == (root / name).as_uri()
         assert all(url.startswith("data:") for url in opened.asked[1:])
