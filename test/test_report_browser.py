@@ -110,8 +110,7 @@ def test_an_utterance_plays_and_stops_whether_its_sound_is_embedded_or_linked(re
     report.page.evaluate("document.querySelector('audio').loop = true")
     button.click()
     report.expect(f"[data-row='{row}'][aria-pressed='true']").to_be_visible()
-    report.page.wait_for_timeout(150)
-    assert report.page.evaluate("document.querySelector('audio').currentTime") > 0
+    report.wait_until("document.querySelector('audio').currentTime > 0")
     assert report.page.evaluate("document.querySelector('audio').currentSrc").startswith(kind)
     assert ERRORS_FIRST[row] in report.texts(".player")[0]
     report.page.get_by_role("button", name="utterance", exact=True).click()  # what plays is marked in any order
