@@ -5,7 +5,7 @@ setup(
     version="0.1.0",
     description="Speech emotion recognition by fine-tuning the whole of Whisper",
     packages=find_packages(include=["whisper_er", "whisper_er.*"]),
-    package_data={"whisper_er": ["py.typed"]},
+    package_data={"whisper_er": ["py.typed"], "whisper_er.report": ["report.css", "report.js"]},
     entry_points={"console_scripts": ["whisper-er=whisper_er.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -28,6 +28,7 @@ setup(
         "demo": ["gradio>=6.31,<7"],  # the page of `whisper-er demo`
         "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy"],
+        # playwright: opens the HTML pages in Chromium, which is installed apart; it downloads nothing for that
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy", "playwright"],
     },
 )

@@ -66,6 +66,14 @@ class Opened:
     def is_wider_than_its_window(self) -> bool:
         return self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
+    def wait_until(self, expression: str) -> None:
+        """playwright's own way evaluates a string in the page, which a strict policy forbids."""
+        for _ in range(100):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never true: {expression}")
+
     def tab_to(self, selector: str, most: int = 80) -> None:
         """Press Tab until the focus is on it."""
         for _ in range(most):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Run every test: test/run.sh [pytest options]. Sets the environment up under tools/ on first use.
 # WHISPER_ER_ASSETS=/dir with real tensors, tokenizers and corpora adds the tests that need them.
-# WHISPER_ER_INSTALL_SLURM=1 lets root install Debian's Slurm, for the tests that start a private one (tools/slurm).
+# WHISPER_ER_INSTALL="slurm chromium" lets root install these from Debian: Slurm for the tests that start a private one
+# (tools/slurm), Chromium for those that open the reports.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,12 +12,21 @@ cores=$(env -u OMP_NUM_THREADS nproc)  # it would count those threads
 export OMP_NUM_THREADS=1  # a file of tests per core at a time
 
 has_slurm() { (PATH+=:/usr/sbin && type sbatch slurmctld slurmd munged) >/dev/null 2>&1; }
-if ! has_slurm && [ "${WHISPER_ER_INSTALL_SLURM:-}" == 1 ] && [ "$(id -u)" -eq 0 ] && type apt-get >/dev/null 2>&1; then
-    echo "installing Slurm for its tests"
-    { timeout 300 apt-get update && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y \
-        --no-install-recommends slurm-wlm munge; } >/dev/null || echo "Slurm could not be installed"
-fi
-has_slurm || echo "tests on Slurm will be skipped: it is not installed (apt-get install slurm-wlm munge)"
+has_chromium() { type chromium || type chromium-browser || type google-chrome; } >/dev/null 2>&1
+
+provide() {  # provide NAME PACKAGE...: what the tests of NAME need, where it may be installed
+    local name=$1
+    shift
+    ! "has_${name}" || return 0
+    if [[ " ${WHISPER_ER_INSTALL:-} " == *" ${name} "* ]] && [ "$(id -u)" -eq 0 ] && type apt-get >/dev/null 2>&1; then
+        echo "installing ${name} for its tests"
+        { timeout 300 apt-get update && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y \
+            --no-install-recommends "$@"; } >/dev/null || echo "${name} could not be installed"
+    fi
+    "has_${name}" || echo "tests of ${name} will be skipped: it is not installed (apt-get install $*)"
+}
+provide slurm slurm-wlm munge
+provide chromium chromium
 
 ruff check .
 python -m pytest -rfEs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test

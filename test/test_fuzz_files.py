@@ -22,6 +22,8 @@ from whisper_er.config import TrainConfig, load
 from whisper_er.errors import LONGEST, UserError
 from whisper_er.kaldi import read_table
 from whisper_er.models.build import read_empty_model
+from whisper_er.report.curves import read_curves
+from whisper_er.report.experiment import write_report
 from whisper_er.results_markdown import render
 from whisper_er.task import Task, category
 from whisper_er.token_list import read_token_list
@@ -54,9 +56,11 @@ def read_backbone(path: Path) -> None:
 
 
 def read_scores(path: Path) -> None:
-    """As far as the tables of RESULTS.md."""
+    """As far as the tables of RESULTS.md and the page of report.html."""
     exp = path.parents[3]
-    render(exp, ["command"], results.collect(exp, [], "test", "x"))
+    found = results.collect(exp, [], "test", "x")
+    render(exp, ["command"], found)
+    write_report(exp, ["command"], found, 0)
 
 
 TEXT_READERS = {
@@ -68,6 +72,7 @@ TEXT_READERS = {
     "token_list/token_list.yaml": lambda path: load_tokenizer(path.parent),
     "decode_x/test/decode.json": lambda path: parts.read_protocol(path.parent),
     "decode_x/test/posteriors.jsonl": read_posteriors,
+    "metrics.jsonl": read_curves,
     "decode_x/test/score/result.json": read_scores,
     "decode_x/test/score/utterances.jsonl": read_scores,
 }  # fmt: skip

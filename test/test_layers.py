@@ -14,8 +14,9 @@ LAYERS = [
     "dataset recording experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"
     " models.build models.size",
-    "validation trainer recognizer results results_markdown compare comparison_markdown demo_page demo_html"
-    " demo_server",
+    "validation trainer recognizer results result_tables results_markdown compare comparison_markdown report"
+    " report.audio report.charts report.comparison report.curves report.experiment report.markup report.page"
+    " report.scores report.speakers report.utterances demo_page demo_html demo_server",
     "bin bin.* __main__",
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}

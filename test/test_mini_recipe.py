@@ -32,7 +32,8 @@ def first(recipe) -> str:
 def test_one_command_goes_from_nothing_to_a_table_of_scores(recipe, first):
     words = " ".join(first.split())
     assert "| fold | utterances | WER | WER raw | gender accuracy | emotion WA | emotion UA | emotion F1 |" in words
-    assert "exp/mtl/RESULTS.md" in words
+    assert "exp/mtl/RESULTS.md" in words and f"of {TEST_SIZE} utterances {TEST_SIZE} are in this file" in words
+    assert "<title>Results of mtl</title>" in (recipe / "exp/mtl/report.html").read_text()
     result = json.loads((recipe / "exp/mtl/fold1/decode_default/test/score/result.json").read_text())
     assert result["num_utterances"] == TEST_SIZE
     assert set(result["tasks"]) == {"asr", "gender", "emotion"}

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from whisper_er.compare import UNITS, Comparison
 from whisper_er.pairs import Pairs
 from whisper_er.resampling import Interval
-from whisper_er.results_markdown import UNDEFINED, level_percent, table
+from whisper_er.result_tables import UNDEFINED, level_percent
+from whisper_er.results_markdown import table
 
 
 def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
-    """A row per figure, in percent: both systems, the difference, and per unit its interval and p-value."""
+    return table(comparison_rows(comparison, names))
+
+
+def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list[str]]:
+    """A heading, and a row per figure, in percent: both systems, the difference, and per unit its interval and p."""
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
     rows = [[comparison.task, *names, "difference", *tested]]
     for name, figure in comparison.figures.items():
@@ -20,7 +25,7 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
             bootstrap = figure.second_minus_first[unit]
             row += [bounds(bootstrap.interval), p_value(bootstrap.p_value)]
         rows.append(row)
-    return table(rows)
+    return rows
 
 
 def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:

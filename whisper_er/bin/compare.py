@@ -7,6 +7,8 @@ Of an experiment with seeds, name the seed's directory: exp/a_g_s/seed1.
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from whisper_er.atomic import write_text
@@ -14,6 +16,8 @@ from whisper_er.bin import make_parser, run
 from whisper_er.compare import compare
 from whisper_er.comparison_markdown import changed_lines, changed_table, comparison_table, mcnemar_line, most_certain
 from whisper_er.errors import UserError
+from whisper_er.report.audio import DEFAULT_MB, megabytes
+from whisper_er.report.comparison import COMPARISON, write_comparison
 from whisper_er.results import SetResult, collect, common_task
 
 SHOWN = 20  # utterances in COMPARISON.md; changed.jsonl has all
@@ -28,12 +32,15 @@ def main() -> None:
     parser.add_argument("--test_set", default="test", help="%(default)s")
     parser.add_argument("--first_tag", default="", help="decode_<tag> of the first; needed where it has several")
     parser.add_argument("--second_tag", default="", help="decode_<tag> of the second")
-    parser.add_argument("--out_dir", type=Path, required=True, help="gets COMPARISON.md and changed.jsonl")
+    parser.add_argument("--out_dir", type=Path, required=True, help="gets COMPARISON.md, .html and changed.jsonl")
+    parser.add_argument("--report_audio_mb", type=megabytes, default=DEFAULT_MB, metavar="MB",
+                        help=f"audio to put into {COMPARISON}; beyond it there are links (%(default)s)")
     args = parser.parse_args()
 
     first = only_result(args.first, args.first_tag, args)
     second = only_result(args.second, args.second_tag, args)
-    comparison = compare(common_task(args.task, [first, second]), first.pairs, second.pairs)
+    task = common_task(args.task, [first, second])
+    comparison = compare(task, first.pairs, second.pairs)
     names = (args.first.name, args.second.name)
     if names[0] == names[1]:
         names = (str(args.first), str(args.second))
@@ -46,7 +53,10 @@ def main() -> None:
     args.out_dir.mkdir(parents=True, exist_ok=True)
     write_text(args.out_dir / "changed.jsonl", changed_lines(comparison))
     write_text(args.out_dir / "COMPARISON.md", "\n\n".join(parts) + "\n")
-    print(f"utterances that only one has right: {args.out_dir}/COMPARISON.md, changed.jsonl")
+    command = shlex.join(["python", "-m", "whisper_er.bin.compare", *sys.argv[1:]])
+    sounds = write_comparison(args.out_dir, command, task, comparison, names, (first, second), args.report_audio_mb)
+    print("\n".join([f"{args.out_dir / COMPARISON}: {sounds.summary}", *sounds.problems]))
+    print(f"utterances that only one has right: {args.out_dir}/COMPARISON.md, {COMPARISON}, changed.jsonl")
 
 
 def only_result(exp_dir: Path, tag: str, args: argparse.Namespace) -> SetResult:

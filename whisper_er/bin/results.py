@@ -1,4 +1,4 @@
-"""Gather the scores of an experiment's folds: print the table, write RESULTS.md, result.json and figures.
+"""Gather the scores of an experiment's folds: print the table, write RESULTS.md, report.html, result.json and figures.
 
     whisper-er results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test"
     whisper-er results --exp_dir exp/ser --folds "1 2 3 4 5" --test_sets "test" --seeds "1 2 3"
@@ -15,6 +15,8 @@ from whisper_er import figures
 from whisper_er.atomic import write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.errors import UserError
+from whisper_er.report.audio import DEFAULT_MB, megabytes
+from whisper_er.report.experiment import REPORT, write_report
 from whisper_er.results import SetResult, collect
 from whisper_er.results_markdown import render, render_seeds, seed_table, summary_table
 from whisper_er.scoring import to_json
@@ -28,6 +30,8 @@ def main() -> None:
     parser.add_argument("--test_sets", required=True, help='test sets, e.g. "test"')
     parser.add_argument("--inference_tag", default="", help="decode_<inference_tag>; empty: all that every fold has")
     parser.add_argument("--run_command", default="", help="what called this, to be written down")
+    parser.add_argument("--report_audio_mb", type=megabytes, default=DEFAULT_MB, metavar="MB",
+                        help=f"audio to put into {REPORT}, errors first; beyond it there are links (%(default)s)")
     args = parser.parse_args()
 
     if not args.test_sets.split():
@@ -58,6 +62,8 @@ def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list
                 name = f"confusion_{task}_{result.name.replace('/', '_')}"
                 figures.save_confusion({exp_dir.name: scores}, exp_dir / "figures" / name)
     write_text(exp_dir / "RESULTS.md", render(exp_dir, commands, results))
+    sounds = write_report(exp_dir, commands, results, args.report_audio_mb)
+    print("\n".join([f"{exp_dir / REPORT}: {sounds.summary}", *sounds.problems]))
     return results
 
 

@@ -19,8 +19,9 @@ from whisper_er.comparison_markdown import changed_table, comparison_table, mcne
 from whisper_er.config import TrainConfig
 from whisper_er.figures import save_confusion
 from whisper_er.models.size import backbone_sizes, rounded, sized_model, trained_parameters
+from whisper_er.result_tables import UNDEFINED, interval, level_percent
 from whisper_er.results import SetResult, collect, common_task
-from whisper_er.results_markdown import UNDEFINED, bullets, interval, level_percent, table
+from whisper_er.results_markdown import bullets, table
 from whisper_er.task import Task
 
 TABLE_2 = ("conventional", "stl_ser", "a_s", "g_s", "a_g_s")

@@ -1,0 +1,1 @@
+"""report.html and comparison.html: one self-contained file each, to be opened from disk."""

@@ -1,0 +1,125 @@
+"""comparison.html: two experiments on the same utterances side by side, and what changed hands."""
+
+import dataclasses
+from pathlib import Path
+
+from whisper_er.atomic import write_text
+from whisper_er.compare import Comparison
+from whisper_er.comparison_markdown import comparison_rows, mcnemar_line
+from whisper_er.pairs import Pairs
+from whisper_er.report import scores
+from whisper_er.report.audio import Sounds, gather
+from whisper_er.report.experiment import about_utterances, clips_of, made_by
+from whisper_er.report.markup import Markup, element, join, paragraph, table
+from whisper_er.report.page import Section, page
+from whisper_er.report.utterances import Column, plain, table_data, task_column
+from whisper_er.result_tables import UNDEFINED, columns_of, protocol_lines
+from whisper_er.results import SetResult
+from whisper_er.scoring import score_tasks
+from whisper_er.task import Task
+
+COMPARISON = "comparison.html"
+CHANGED = "changed hands"  # what report.js calls the first choice of the filter `right`
+Two = tuple[SetResult, SetResult]
+
+
+def write_comparison(
+    out_dir: Path, command: str, task: Task, comparison: Comparison, names: tuple[str, str], results: Two,
+    audio_mb: float,
+) -> Sounds:
+    """Write out_dir/comparison.html. results: of both, as they were compared. Returns what sound it has."""
+    data, sounds = utterance_table(out_dir, task, comparison, names, results, audio_mb)
+    sections = [
+        Section("difference", f"Difference in {task.name}", difference(comparison, names)),
+        Section("figures", "All figures", all_figures(names, results)),
+    ]
+    if task.kind == "category":
+        sections.append(Section("confusion", "Confusion", matrices(task, comparison, names)))
+    sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
+    about = join([*(paragraph(f"{name}: ", protocol_lines(result)[0]) for name, result in zip(names, results)),
+                  made_by([command])])
+    write_text(out_dir / COMPARISON, page(f"{names[1]} against {names[0]}", about, sections, data, sounds.embedded))
+    return sounds
+
+
+def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
+    note = (f"In percent; the difference is {names[1]} minus {names[0]}, its interval and p by a paired bootstrap over "
+            "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
+            "independent, which those of one speaker are not.")
+    caption = f"Figures of {comparison.task} and their difference"
+    return join([table(comparison_rows(comparison, names), caption), paragraph(mcnemar_line(comparison, names)),
+                 paragraph(note, class_="note")])
+
+
+def all_figures(names: tuple[str, str], results: Two) -> Markup:
+    """A row per experiment, pooled; what only one of them predicts is left open for the other."""
+    pooled = [result.pooled["tasks"] for result in results]
+    columns = list(dict.fromkeys(column for tasks in pooled for column in columns_of(tasks)))
+    rows = [["experiment", "utterances", *(column.title for column in columns)]]
+    for name, result, tasks in zip(names, results, pooled):
+        shown = [column.show(tasks) if column.figure in tasks.get(column.task, {}) else UNDEFINED for column in columns]
+        rows.append([name, str(result.pooled["num_utterances"]), *shown])
+    return join([table(rows, "Pooled figures of both"),
+                 paragraph("In percent; CCC, MAE and NLL (nats) as they are.", class_="note")])
+
+
+def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Markup:
+    """Both, of the utterances that were compared."""
+    drawn = []
+    for key, name, pairs in zip(("first", "second"), names, (comparison.first, comparison.second)):
+        figures = score_tasks([task], pairs)["tasks"][task.name]
+        drawn.append(element("div", element("h3", name), scores.confusion(task.name, figures, {}, key)))
+    note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
+    return join([note, element("div", *drawn, class_="matrices")])
+
+
+def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
+    """Of each utterance: both, neither, or only one of the two."""
+    said = {(True, True): "both", (False, False): "neither", (True, False): f"only {names[0]}",
+            (False, True): f"only {names[1]}"}
+    first, second = (pairs.tasks[comparison.task].correct for pairs in (comparison.first, comparison.second))
+    return [said[pair] for pair in zip(first, second)]
+
+
+def changed_first(comparison: Comparison) -> list[int]:
+    """What changed hands first, then what both have wrong; among each the second's most certain answers."""
+    first, second = (pairs.tasks[comparison.task] for pairs in (comparison.first, comparison.second))
+    sure = [posterior[hyp] for posterior, hyp in zip(second.posterior, second.hypothesis)]
+    sure = sure or [0.0] * len(second.hypothesis)
+    rank = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
+    right = list(zip(first.correct, second.correct))
+    return sorted(range(len(right)), key=lambda i: (rank[right[i]], -sure[i]))
+
+
+def utterance_table(
+    out_dir: Path, task: Task, comparison: Comparison, names: tuple[str, str], results: Two, audio_mb: float
+) -> tuple[dict, Sounds]:
+    """All utterances that were compared; the page opens with those that changed hands."""
+    first, second = comparison.first, comparison.second
+    right = who_is_right(comparison, names)
+    columns = [Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
+    for key, name, pairs in zip(("first", "second"), names, (first, second)):
+        shown = ("answer", "reference", "hypothesis") if key == "first" else ("answer", "hypothesis")
+        columns.append(task_column(task, pairs.tasks[task.name], True, name, key, shown))
+    if task.kind != "text":
+        columns += transcripts(names, (first, second))
+    columns += [plain("speaker", "speaker", first.speakers),
+                *(plain(f"group-{name}", name, values) for name, values in first.groups.items())]
+    order = changed_first(comparison)
+    clip_of = {clip.utt_id: clip for result in reversed(results) for clip in clips_of(result)}
+    sounds = gather([clip_of[first.utt_ids[i]] for i in order], out_dir, audio_mb)
+    changed = {"right": CHANGED} if comparison.only_first or comparison.only_second else {}
+    utt_ids = [first.utt_ids[i] for i in order]
+    return table_data(columns, utt_ids, order, sounds.of_clip, "what changed hands first", changed), sounds
+
+
+def transcripts(names: tuple[str, str], both: tuple[Pairs, Pairs]) -> list[Column]:
+    """The reference, and among the details what each system with a text task heard."""
+    columns = []
+    for name, pairs in zip(names, both):
+        for key, values in pairs.tasks.items():
+            if values.reference_normalized:
+                columns = columns or [plain("transcript", "transcript", values.reference, ())]
+                heard = task_column(Task(key, "text"), values, False, f"{key}, {name}", f"{key}-{len(columns)}", ())
+                columns.append(dataclasses.replace(heard, hidden=True))
+    return columns
