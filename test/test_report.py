@@ -367,7 +367,7 @@ def test_what_the_pages_are_made_of_is_part_of_the_package():
     tree = ast.parse((ROOT / "setup.py").read_text())
     (given,) = [ast.literal_eval(node.value) for node in ast.walk(tree)
                 if isinstance(node, ast.keyword) and node.arg == "package_data"]
-    listed = {Path("whisper_er/report", name) for name in given["whisper_er.report"]}
+    listed = {Path(*package.split("."), name) for package, names in given.items() for name in names}
     there = {path.relative_to(ROOT) for path in (ROOT / "whisper_er").rglob("*.*")
              if path.suffix not in (".py", ".pyc")}
     assert listed == there
