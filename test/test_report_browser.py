@@ -77,6 +77,7 @@ def test_the_table_opens_with_the_errors_first_and_can_be_sorted_by_any_column(r
 def test_filters_narrow_the_table_and_are_reset(report):
     report.page.get_by_label("emotion: answer").select_option("wrong")
     assert ids(report) == ["b00", "a01", "b03"]
+    assert not report.page.locator(".more").is_visible()  # there are no more
     report.page.get_by_label("fold", exact=True).select_option("2")
     assert ids(report) == ["b00", "b03"]
     report.page.get_by_label("search ids and words").fill("THREE")  # heard in every second utterance
