@@ -12,16 +12,17 @@ from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.models.ctranslate2_whisper import import_ctranslate2, prompt_of
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.to_transformers import to_transformers
-from whisper_er.pretrained import Pretrained, write_about
+from whisper_er.pretrained import open_model, write_about
 from whisper_er.tokenizer import START, Tokenizer
 
 HIDDEN_START = "<|start|>"  # what <|startoftranscript|> is called where CTranslate2 is not to find it
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
-def convert(opened: Pretrained, source: Path, directory: Path, quantization: str) -> None:
-    """Fill an empty directory. source: the directory that `opened` comes from, for its token list."""
+def convert(source: Path, directory: Path, quantization: str) -> None:
+    """Fill an empty directory. source: an exported model, or an experiment."""
     library = import_ctranslate2()
+    opened = open_model(source)  # for this alone: quantising writes over the weights that it is given
     if not isinstance(opened.model, WhisperER):
         raise UserError(f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
                         "as Hugging Face directory; give one of those")

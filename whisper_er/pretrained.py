@@ -1,4 +1,4 @@
-"""A trained model from each kind of directory: an experiment, a Hugging Face directory of stage 7, a CTranslate2 one."""
+"""A trained model from a directory: an experiment, what stage 7 made of one for transformers, or for CTranslate2."""
 
 import json
 import re
@@ -66,8 +66,8 @@ def what_it_is(directory: Path) -> str:
     if inside:
         return f"holds several models; open one of {first_few(f'{directory}/{name}' for name in inside)}"
     if (directory / "config.json").is_file():
-        return (f"a model that stage 7 did not write (it has no {EXPORTED}); allowed are experiments and what they were "
-                "exported to")
+        return (f"a model that stage 7 did not write (it has no {EXPORTED}); allowed are experiments, and models that "
+                "stage 7 exported")
     return ("has neither config.yaml, as an experiment has, nor whisper_er.json, as an exported model; give "
             "exp/<tag>/fold<k> (run stages 3 and 4 first) or a model that stage 7 exported")
 
@@ -119,8 +119,8 @@ def weight_files(directory: Path) -> list[Path]:
     names = sorted(set(index["weight_map"].values()))
     odd = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", name)]
     if odd or not names:
-        raise UserError(f"{directory / INDEX}: names {first_few(map(repr, odd)) or 'no file'}; allowed are files beside "
-                        f"it; {EXPORT_AGAIN}")
+        raise UserError(f"{directory / INDEX}: names {first_few(map(repr, odd)) or 'no file'}; allowed are files of "
+                        f"safetensors beside it; {EXPORT_AGAIN}")
     return [directory / name for name in names]
 
 

@@ -43,7 +43,7 @@ def main() -> None:
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:
                 raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper")
-            base = train_sentencepiece(texts, args.bpe_size, directory)
+            base = train_sentencepiece(texts, args.bpe_size)
         elif args.token_type == "none":
             base = NoText()
             if TEXT_TASK in names:
