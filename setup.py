@@ -23,7 +23,7 @@ setup(
         "resample": ["soxr"],  # stage 1, for corpora that are not recorded at 16 kHz
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
-        "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
+        "export": ["ctranslate2"],  # stage 7 with --ctranslate2; tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy"],
     },
