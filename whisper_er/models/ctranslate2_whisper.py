@@ -106,12 +106,11 @@ class CTranslate2Whisper(Model):
         results = engine.generate(
             states, [self.prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
             patience=PATIENCE,
-            max_length=2 * longest,  # it takes half
-            return_scores=True, suppress_blank=False, suppress_tokens=[],
+            max_length=self.max_length(longest), return_scores=True, suppress_blank=False, suppress_tokens=[],
         )  # fmt: skip
         hypotheses = [result.sequences_ids[0] for result in results]
         kept, states_left = zip(*(self.well_formed(ids, longest) for ids in hypotheses))
-        said, best = self.label(engine, states, [list(ids) for ids in kept], states_left)
+        said, best = self.label(engine, states, kept, states_left)
         found = []
         for result, ids, own, begun, posterior in zip(results, hypotheses, said, kept, best):
             self.completed += len(own) > len(begun)
@@ -119,6 +118,10 @@ class CTranslate2Whisper(Model):
             rest = [index for index in ids[len(begun) :] if index < self.tokenizer.text.num_text]
             found.append(Found([*own, *rest, self.tokenizer.end], result.scores[0], posterior, posterior))
         return found
+
+    def max_length(self, tokens: int) -> int:
+        """For so many tokens: CTranslate2 takes half, or what the prompt but for its last token leaves."""
+        return max(2 * tokens, tokens + len(self.prompt) - 1)
 
     def well_formed(self, ids: Sequence[int], longest: int) -> tuple[list[int], int]:
         """The longest beginning that the grammar allows and can finish in time, and the state it leads to."""
@@ -130,13 +133,13 @@ class CTranslate2Whisper(Model):
         return list(ids), int(state)
 
     def label(
-        self, engine: Any, encoded: Any, said: list[list[int]], states: Sequence[int]
+        self, engine: Any, encoded: Any, begun: Sequence[Sequence[int]], states: Sequence[int]
     ) -> tuple[list[list[int]], list[dict[int, torch.Tensor]]]:
         """Say the categories that are left, best first; the log posterior (C,) of each task's category where it stands.
 
-        said: ids of each utterance, up to `states`. Every round reads off the model what it gives after all of them.
+        begun: ids of each utterance, up to `states`. Every round reads off the model what it gives after all of them.
         """
-        states = list(states)
+        said, states = [list(ids) for ids in begun], list(states)
         while True:
             logits = self.logits_along(engine, encoded, said)
             due = [int(self.grammar.category_Q[state]) for state in states]
@@ -156,8 +159,9 @@ class CTranslate2Whisper(Model):
         Beam search returns none, greedy search does, and it takes what follows the prompt as already said.
         """
         results = engine.generate(
-            encoded, [[*self.prompt, *ids] for ids in said], beam_size=1, max_length=2 * (max(map(len, said)) + 1),
-            return_logits_vocab=True, suppress_blank=False, suppress_tokens=[],
+            encoded, [[*self.prompt, *ids] for ids in said], beam_size=1,
+            max_length=self.max_length(max(map(len, said)) + 1), return_logits_vocab=True, suppress_blank=False,
+            suppress_tokens=[],
         )  # fmt: skip
         return [[np.array(step).reshape(-1) for step in result.logits[0]] for result in results]
 
