@@ -4,9 +4,10 @@ import json
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-import torch
+from safetensors.torch import load_file
 from tiny_experiment import call
 from tiny_export import VALUES, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, tiny_model
@@ -80,8 +81,7 @@ def test_an_utterance_gives_the_same_alone_and_beside_others_of_its_length(learn
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("kind", ["whisper", "bpe"])
-def test_a_malformed_hypothesis_gets_every_label_and_loses_no_text(whisper_tokens, bpe_tokens, utterances, tmp_path,
-                                                                  kind, order):
+def test_a_malformed_hypothesis_gets_every_label(whisper_tokens, bpe_tokens, utterances, tmp_path, kind, order):
     tokens = {"whisper": whisper_tokens, "bpe": bpe_tokens}[kind]
     model = tiny_model(tokenizer_of((kind, tokens), order))  # it has learned nothing
     convert(write_experiment(tmp_path / "exp", model), tmp_path / "ct2", "float32")
@@ -94,6 +94,23 @@ def test_a_malformed_hypothesis_gets_every_label_and_loses_no_text(whisper_token
                 posterior = item.posteriors[task.name]
                 assert sum(posterior) == pytest.approx(1)
                 assert item.values[task.name] in task.labels
+
+
+def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
+    model = open_model(learned[1]).model
+    (gender, *_), (emotion, *_) = model.tokenizer.task_ids[-2:] if not model.tokenizer.task_ids[0] else (
+        model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
+    engine = model.engine("cpu")
+    said = SimpleNamespace(sequences_ids=[[gender, gender, 2, 3, emotion]], scores=[-1.0])
+
+    def generate(features, prompts, beam_size, **options):
+        return [said] if beam_size > 1 else engine.generate(features, prompts, beam_size=beam_size, **options)
+
+    batch = batch_of(utterances[:1], model.tokenizer)
+    mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
+    (found,) = model.search(SimpleNamespace(encode=engine.encode, generate=generate), mel_BFN, 20, DecodeConfig())
+    assert [index for index in found.ids if index < model.tokenizer.text.num_text] == [2, 3]
+    assert model.completed == 1 and found.ids[-1] == model.tokenizer.end
 
 
 def test_a_label_that_is_missing_is_the_models_best_after_what_was_said(learned, utterances):
@@ -128,16 +145,27 @@ def convert_main(exp_dir, data_dir, out_dir, *more):
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 def test_the_check_says_what_is_equal_and_how_fast_both_are(learned, data_dir, tmp_path, capsys, quantization):
     exp_dir, _ = learned
-    convert_main(exp_dir, data_dir, tmp_path / "out", "--quantization", quantization, "--allow_different", "6")
+    convert_main(exp_dir, data_dir, tmp_path / "out", "--quantization", quantization)
     check = json.loads((tmp_path / "out/check.json").read_text())
     assert check["num_utterances"] == 6 and check["quantization"] == quantization
     assert set(check["utterances_per_second"]) == {"whisper_er", "CTranslate2"}
-    if quantization == "float32":
-        assert check["different"] == {"asr": [], "gender": [], "emotion": []} and check["completed"] == 0
+    assert check["different"] == {"asr": [], "gender": [], "emotion": []} and check["completed"] == 0
     read_me = (tmp_path / "out/README.md").read_text()
     assert re.search(r"\| emotion +\| +6 \| +6 \|", read_me) and "| CTranslate2 |" in read_me
     assert str(tmp_path) not in read_me + (tmp_path / "out/check.json").read_text()
     assert re.search(r"\| emotion +\| +6 \| +6 \|", capsys.readouterr().out)
+
+
+def test_the_model_compared_with_is_not_the_one_that_quantising_writes_over(learned, data_dir, tmp_path, monkeypatch):
+    trained = load_file(learned[0] / "ave.safetensors")
+
+    def compare_once_seen(ours, *rest):
+        assert {name: tensor.tolist() for name, tensor in ours.model.state_dict().items()} == {
+            name: tensor.tolist() for name, tensor in trained.items()}
+        return compare(ours, *rest)
+
+    monkeypatch.setattr(export_ctranslate2, "compare", compare_once_seen)
+    convert_main(learned[0], data_dir, tmp_path / "out", "--quantization", "int8")
 
 
 def test_other_labels_are_an_error_and_leave_nothing_unless_they_are_allowed(learned, data_dir, tmp_path, monkeypatch):
@@ -193,10 +221,3 @@ def test_what_is_no_model_of_ctranslate2_is_one_line(learned, tmp_path):
     (tmp_path / "model.bin").write_bytes(b"\0" * 64)
     with pytest.raises(UserError, match="CTranslate2 cannot read it"):
         open_model(tmp_path)
-
-
-def test_quantising_leaves_the_model_itself_as_it_is(learned, tmp_path):
-    before = open_model(learned[0]).model.state_dict()
-    convert(learned[0], tmp_path / "ct2", "int8")
-    for name, tensor in open_model(learned[0]).model.state_dict().items():
-        assert torch.equal(tensor, before[name])

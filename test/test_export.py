@@ -22,13 +22,18 @@ from whisper_er.recognizer import Recognizer
 PADS = ["none", "+1", "to 5", "30s"]
 NO_PACKAGE = """
 import contextlib, io, json, os, runpy, sys
+from unittest import mock
+from transformers import WhisperForConditionalGeneration as Whisper
 sys.modules["whisper_er"] = None  # importing it is an error
-said = []
+plain, seen, said = Whisper.generate, [], []
+def generate(self, features):
+    seen.append([features.shape[2], 2 * self.model.encoder.embed_positions.num_embeddings])
+    return plain(self, features)
 for directory, snippet in json.load(sys.stdin):
     os.chdir(directory)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
+    with contextlib.redirect_stdout(io.StringIO()) as out, mock.patch.object(Whisper, "generate", generate):
         runpy.run_path(snippet)
-    said.append(out.getvalue())
+    said.append([out.getvalue(), *seen.pop()])
 print(json.dumps(said))
 """
 
@@ -134,12 +139,13 @@ def test_the_snippet_of_the_model_card_gives_our_text_and_labels_without_our_pac
             runs.append([str(directory), str(path)])
             ((found,),) = recognizer([batch_of([utterance], recognizer.tokenizer)], DecodeConfig())
             labels = [f"<|{found.values[task]}|>" for task in ("gender", "emotion")]
-            expected.append(f"{found.values['asr']}\n{' '.join(labels)}\n")
+            frames = int(PadRule.parse(pad).frames(torch.tensor([utterance.num_samples])))
+            expected.append([f"{found.values['asr']}\n{' '.join(labels)}\n", frames, frames])
     done = subprocess.run([sys.executable, "-c", NO_PACKAGE], input=json.dumps(runs), capture_output=True, text=True,
                           check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
-    assert len(set(expected)) >= 2  # by heart they are different
+    assert len({said for said, *_ in expected}) >= 2 and len({frames for _, frames, _ in expected}) >= 5
 
 
 def test_without_text_the_snippet_prints_labels_alone(whisper_tokens, utterances, tmp_path):
