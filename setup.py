@@ -9,6 +9,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "transformers>=5.23",
+        "tokenizers",  # comes with transformers; a SentencePiece vocabulary is exported with it
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
         "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)

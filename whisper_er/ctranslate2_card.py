@@ -35,9 +35,9 @@ def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
         "Posteriors are those given the best hypothesis (`posterior: best`), not over the beam.",
         "CTranslate2 knows no grammar: of a malformed hypothesis the beginning is kept, and the labels that it lacks "
         "are the model's best after that.",
-        f"With ctranslate2 alone: the prompt is {prompt_of(tokenizer)} and must not be padded out with others; "
-        f"`suppress_blank=False, suppress_tokens=[], patience={PATIENCE:g}`; features of whisper_er/logmel.py, or "
-        f"Whisper's for 30 s cut to the frames of the pad rule `{pad}`; labels are the ids from "
+        f"With ctranslate2 alone: the prompt is {prompt_of(tokenizer)}; utterances with another number of frames go in "
+        f"another call; `suppress_blank=False, suppress_tokens=[], patience={PATIENCE:g}`; features of "
+        f"whisper_er/logmel.py, or Whisper's for 30 s cut to the frames of the pad rule `{pad}`; labels are the ids from "
         f"{tokenizer.text.size} on, in the order of vocabulary.json.",
     ]
 
