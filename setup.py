@@ -11,6 +11,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "transformers>=5.23",
+        "tokenizers",  # comes with transformers; a SentencePiece vocabulary is exported with it
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
         "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)
@@ -26,7 +27,7 @@ setup(
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "demo": ["gradio>=6.31,<7"],  # the page of `whisper-er demo`
-        "benchmark": ["ctranslate2"],  # tools/benchmark: a peer to be as fast as
+        "export": ["ctranslate2"],  # stage 7 with --ctranslate2; tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against
         # playwright: opens the HTML pages in Chromium, which is installed apart; it downloads nothing for that
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy", "playwright"],

@@ -31,8 +31,8 @@ def whisper_directory(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bpe_tokens(tmp_path_factory):
-    return train_sentencepiece(SENTENCES, 40, tmp_path_factory.mktemp("sentencepiece"))
+def bpe_tokens():
+    return train_sentencepiece(SENTENCES, 40)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def read_posteriors(path: Path) -> None:
 
 def read_backbone(path: Path) -> None:
     config = load(TrainConfig, path.parent / "config.yaml")
-    read_empty_model(config, path.parent, load_tokenizer(path.parent / "token_list"))
+    read_empty_model(config, path, load_tokenizer(path.parent / "token_list"))
 
 
 def read_scores(path: Path) -> None:

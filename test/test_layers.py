@@ -9,14 +9,16 @@ PACKAGE = Path(__file__).parents[1] / "whisper_er"
 LAYERS = [
     "errors atomic plain_files lock stop distributed config device kaldi folds parts task token_list packed metrics"
     " resampling significance calibration batch text_normalizer corpus csv_corpus progress recognition"
-    " recognition_formats pauses figures",
-    "audio audio_writer logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint optimizer",
+    " recognition_formats pauses figures data_card",
+    "audio audio_writer logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint optimizer"
+    " hf_tokenizer plain_snippet",
     "dataset recording experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"
-    " models.build models.size",
-    "validation trainer recognizer results result_tables results_markdown compare comparison_markdown report"
+    " models.build models.size models.to_transformers models.ctranslate2_whisper",
+    "validation trainer pretrained recognizer results result_tables results_markdown compare comparison_markdown report"
     " report.audio report.charts report.comparison report.curves report.experiment report.markup report.page"
-    " report.scores report.speakers report.utterances demo_page demo_html demo_server",
+    " report.scores report.speakers report.utterances demo_page demo_html demo_server model_card"
+    " ctranslate2_conversion ctranslate2_check ctranslate2_card",
     "bin bin.* __main__",
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}

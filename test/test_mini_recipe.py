@@ -12,6 +12,8 @@ from whisper_er import kaldi
 SMALL = ("--local_data_opts", "--utterances_per_speaker 8", "--nj", "1")
 FEW_STEPS = "max_steps=20 valid_interval=10 log_interval=10 n_best=3"
 STEPS = ("--ser_args", FEW_STEPS)
+# After 20 steps the two searches need not agree.
+EXPORT = ("--skip_export", "false", "--ctranslate2", "float32", "--ctranslate2_allow_different", "16")
 CORPUS_SIZE, TEST_SIZE = 80, 16  # 10 voices; fold 1 tests two of them
 
 
@@ -26,7 +28,7 @@ def run(recipe: Path, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def first(recipe) -> str:
-    return run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", "--skip_export", "false")
+    return run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", *EXPORT)
 
 
 def test_one_command_goes_from_nothing_to_a_table_of_scores(recipe, first):
@@ -62,7 +64,7 @@ def test_folds_do_not_share_speakers_and_lose_no_utterance(recipe, first):
 def test_the_same_command_again_trains_decodes_and_scores_nothing(recipe, first):
     averaged = recipe / "exp/mtl/fold1/ave.safetensors"
     before = averaged.stat().st_mtime_ns
-    out = run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", "--skip_export", "false")
+    out = run(recipe, *STEPS, "--ser_tag", "mtl", "--inference_nj", "2", *EXPORT)
     assert averaged.stat().st_mtime_ns == before
     assert [stage for stage in "12457" if f"stage {stage}:" in out] == []
     assert "max_steps=20 reached" in (recipe / "exp/mtl/fold1/train.log").read_text().splitlines()[-2]
@@ -80,3 +82,7 @@ def test_the_exported_directory_opens_in_transformers_with_the_averaged_weights(
     whisper = WhisperForConditionalGeneration.from_pretrained(recipe / "exp/mtl/fold1/export")
     averaged = load_file(recipe / "exp/mtl/fold1/ave.safetensors")
     assert (whisper.proj_out.weight.detach().numpy() == averaged["decoder.embed_tokens.weight"]).all()
+    card = (recipe / "exp/mtl/fold1/export/README.md").read_text()
+    assert "mini_emo" in card and "decode_default/test" in card
+    check = json.loads((recipe / "exp/mtl/fold1/export_ctranslate2/check.json").read_text())
+    assert check["num_utterances"] == TEST_SIZE

@@ -14,6 +14,7 @@ from tiny_whisper import ORDERS, sound, tasks_of
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from whisper_er.config import ModelConfig
+from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.logmel import LogMel, PadRule
 from whisper_er.models.build import load_whisper
 from whisper_er.models.encoder import encode
@@ -99,3 +100,13 @@ def test_with_real_weights_the_encoder_padded_to_30_s_is_that_of_transformers(re
     expected_BTD = encoder(features).last_hidden_state
     assert expected_BTD.abs().max() > 1
     torch.testing.assert_close(states_BTD, expected_BTD, atol=2e-3, rtol=0)
+
+
+def test_the_exported_tokenizer_keeps_the_vocabulary_and_has_the_labels_behind_it(tokens):
+    tokenizer = Tokenizer(tokens, tasks_of(ORDERS[0]), "whisper", "en")
+    hf = to_hf_tokenizer(tokenizer)
+    assert len(hf) == tokenizer.size
+    assert hf.convert_tokens_to_ids("<|male|>") == tokens.size + 1
+    for text in TEXTS:
+        ids = tokens.encode(text)
+        assert hf.decode([*tokenizer.prefix, *ids, tokens.size], skip_special_tokens=True).strip() == tokens.decode(ids)

@@ -116,6 +116,7 @@ def option(call, name):
     (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
     (["--seeds", "one"], "--seeds is 'one'"),
     (["--score_by", "a,b"], "--score_by is 'a,b'"),
+    (["--ctranslate2", "int4"], "--ctranslate2 is 'int4'; it must be empty, or a quantization"),
     (["--encoder_model", "a", "--whisper_model", "b"], "--encoder_model and --whisper_model are both given"),
     (["--ser_args", "a='b"], "cannot split 'a='b' into words: No closing quotation"),
 ])
@@ -295,6 +296,28 @@ def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
 def test_stage_7_and_skipped_stages(recipe):
     calls = recipe.calls(*FOLDS, "--skip_stages", "5 6", "--skip_export", "false")
     assert names(calls)[-2:] == ["export", "export"] and "decode" not in names(calls)
+
+
+def test_stage_7_takes_the_data_card_and_the_scores_and_converts_where_it_is_asked_to(recipe):
+    only = (*FOLDS, "--stage", "7", "--skip_export", "false")
+    recipe.calls(*FOLDS)
+    exp = "exp/train_serialmtl_asr_gender_emotion"
+    assert [call[1:] for call in recipe.calls(*only)] == [
+        ["--exp_dir", f"{exp}/fold{fold}", "--out_dir", f"{exp}/fold{fold}/export"] for fold in (1, 3)]
+    (recipe.directory / "conf/data_card.yaml").touch()
+    converted = (*only, "--ctranslate2", "int8", "--ctranslate2_allow_different", "2", "--inference_args", "a=1")
+    calls = recipe.calls(*converted)
+    assert names(calls) == 2 * ["export"] + 2 * ["export_ctranslate2"]
+    assert option(calls[0], "--data_card") == "conf/data_card.yaml"
+    assert calls[2][1:] == ["--export_dir", f"{exp}/fold1/export", "--out_dir", f"{exp}/fold1/export_ctranslate2",
+                            "--data_dir", "dump/fold1/test", "--quantization", "int8", "--allow_different", "2",
+                            "--config", "conf/decode.yaml", "a=1"]
+    assert recipe.calls(*converted) == []
+    assert names(recipe.calls(*only, "--ctranslate2", "float32")) == 2 * ["export_ctranslate2"]
+    (recipe.directory / exp / "fold3/decode_default/test/score/result.json").touch()
+    calls = recipe.calls(*only, "--ctranslate2", "float32")
+    assert [call[0] for call in calls] == ["export", "export_ctranslate2"]
+    assert option(calls[0], "--exp_dir") == f"{exp}/fold3"  # its card shows the new scores
 
 
 def test_whisper_tokens_need_a_model_and_a_config_must_exist(recipe):

@@ -161,6 +161,6 @@ def test_a_whisper_that_cannot_be_loaded_is_a_one_line_error(tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_more_pieces_than_the_transcripts_hold_is_an_error(tmp_path):
+def test_more_pieces_than_the_transcripts_hold_is_an_error():
     with pytest.raises(UserError, match="bpe_size=5000"):
-        train_sentencepiece(SENTENCES, 5000, tmp_path)
+        train_sentencepiece(SENTENCES, 5000)

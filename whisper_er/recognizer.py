@@ -10,17 +10,15 @@ import torch
 
 from whisper_er import config as configuration
 from whisper_er.batch import Batch
-from whisper_er.checkpoint import load_weights
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import by_length, unlabelled
 from whisper_er.device import autocast, find_device
-from whisper_er.errors import UserError
 from whisper_er.hub import model_directory
 from whisper_er.models.base import Model, Prediction
-from whisper_er.models.build import BACKBONE, read_empty_model
+from whisper_er.pretrained import open_model
 from whisper_er.recognition import Recognition, Segment, combine
 from whisper_er.recording import LONGEST, Recording, Split, open_recording
-from whisper_er.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.tokenizer import Tokenizer
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
@@ -67,20 +65,9 @@ class Recognizer:
 
     @staticmethod
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
-        """Read an experiment directory; it needs neither the hub nor the model that training started from."""
-        exp_dir = Path(exp_dir)
-        for name in ("config.yaml", BACKBONE, weights):
-            if not (exp_dir / name).is_file():
-                raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
-        config = configuration.load(TrainConfig, exp_dir / "config.yaml")
-        tokenizer = load_tokenizer(exp_dir / "token_list")
-        model = read_empty_model(config, exp_dir, tokenizer)
-        try:
-            model.load_state_dict(load_weights(exp_dir / weights), assign=True)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{exp_dir / weights}: does not fit {exp_dir}/config.yaml: {reason}") from None
-        return Recognizer(model.eval(), tokenizer, config, torch.device(device))
+        """Read an experiment directory, or a model that stage 7 exported (weights: of an experiment)."""
+        opened = open_model(exp_dir, weights)
+        return Recognizer(opened.model, opened.tokenizer, opened.config, torch.device(device))
 
     @overload
     def __call__(

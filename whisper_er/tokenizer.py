@@ -4,6 +4,7 @@ A target is built by concatenating ids and read back by id, never through string
 of the added tokens, so a transcript that happens to contain `<|happy|>` stays text.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -258,13 +259,13 @@ def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
     return WhisperTokens(tokenizer, size, language, multilingual, suppressed)
 
 
-def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> SentencePieceTokens:
-    """Train a BPE model of `size` pieces on transcripts; `directory` is for its working files."""
-    prefix = directory / "training"
+def train_sentencepiece(texts: Sequence[str], size: int) -> SentencePieceTokens:
+    """Train a BPE model of `size` pieces on transcripts. Written to memory, it names no directory of this machine."""
+    model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
-            model_prefix=str(prefix),
+            model_writer=model,
             model_type="bpe",
             vocab_size=size,
             character_coverage=1.0,
@@ -277,7 +278,4 @@ def train_sentencepiece(texts: Sequence[str], size: int, directory: Path) -> Sen
         )
     except RuntimeError as error:
         raise UserError(f"bpe_size={size}: SentencePiece cannot train on these transcripts: {error}") from None
-    model = prefix.with_suffix(".model").read_bytes()
-    for suffix in (".model", ".vocab"):
-        prefix.with_suffix(suffix).unlink()
-    return SentencePieceTokens(model)
+    return SentencePieceTokens(model.getvalue())

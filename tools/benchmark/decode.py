@@ -5,7 +5,7 @@
 A+G+S targets; with random weights no system stops by itself, so every hypothesis of every system has the tokens that
 an utterance of its length has (--tokens: the same number for all). Ours: log-mel included. Peers: features ready made;
 padded to 30 s, and for CTranslate2 also unpadded (utterances of similar length together, filled up to the longest).
-CTranslate2 is timed where it is installed (the extra `benchmark`).
+CTranslate2 is timed where it is installed (the extra `export`).
 """
 
 import tempfile
@@ -75,7 +75,7 @@ def ctranslate2_generate(args, prepared) -> list[list]:
     try:
         import ctranslate2
     except ImportError:
-        print("ctranslate2 is not installed: left out (pip install 'whisper_er[benchmark]')")
+        print("ctranslate2 is not installed: left out (pip install 'whisper_er[export]')")
         return []
     with tempfile.TemporaryDirectory() as directory:
         hf = hf_whisper(args.model)

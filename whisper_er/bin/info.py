@@ -10,8 +10,8 @@ from whisper_er.bin import make_parser, run
 from whisper_er.hub import model_directory
 from whisper_er.models.size import count_parameters, rounded, trained_parameters
 from whisper_er.recognizer import Recognizer
+from whisper_er.result_tables import columns_of
 from whisper_er.results import RESULT, read_result
-from whisper_er.results_markdown import columns_of
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def of_experiment(exp_dir: Path) -> Model:
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
     config = configuration.load(TrainConfig, exp_dir / "config.yaml")
-    return read_empty_model(config, exp_dir, load_tokenizer(exp_dir / "token_list"))
+    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
 
 
 def of_config(args: argparse.Namespace) -> Model:

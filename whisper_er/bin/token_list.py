@@ -46,7 +46,7 @@ def main() -> None:
             if not texts:
                 raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper, "
                                 "or none, which predicts no text")
-            base = train_sentencepiece(texts, args.bpe_size, directory)
+            base = train_sentencepiece(texts, args.bpe_size)
         elif args.token_type == "none":
             base = NoText()
             if TEXT_TASK in names:

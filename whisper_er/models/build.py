@@ -1,5 +1,6 @@
 """Configuration -> model: pretrained or from scratch, vocabulary extended."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,13 @@ def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer
     return assemble(config, backbone, tokenizer)
 
 
-def read_empty_model(config: TrainConfig, exp_dir: Path, tokenizer: Tokenizer) -> Model:
-    """The model of an experiment; UserError where its backbone_config.json is none of ours."""
-    path, remedy = exp_dir / BACKBONE, "run stage 3 again"
-    types = ("whisper", *SSL_TYPES)
-    values = read_plain(parse_json, path, {"model_type": types}, "the configuration of a model", remedy)
+def read_empty_model(
+    config: TrainConfig, path: Path, tokenizer: Tokenizer, types: Sequence[str] = (), remedy: str = "run stage 3 again"
+) -> Model:
+    """The model of a saved transformers configuration, an experiment's backbone_config.json or another of ours;
+    UserError where it is none, or not of one of the `types` (all that we have)."""
+    shape = {"model_type": tuple(types) or ("whisper", *SSL_TYPES)}
+    values = read_plain(parse_json, path, shape, "the configuration of a model", remedy)
     try:
         return empty_model(config, known_values(values), tokenizer)
     except UserError:

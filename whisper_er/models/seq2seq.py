@@ -91,7 +91,8 @@ class WhisperER(Model):
             config.beam_size,
             config.length_penalty,
         )
-        return [self.prediction(utt_id, item, config.posterior) for utt_id, item in zip(batch.utt_ids, found)]
+        return [to_prediction(self.tokenizer, utt_id, item, config.posterior)
+                for utt_id, item in zip(batch.utt_ids, found)]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
         if config.suppress == "none":
@@ -99,20 +100,25 @@ class WhisperER(Model):
         return Grammar(self.tokenizer, self.tokenizer.text.suppressed)
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
-        """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
-        closing = self.grammar.closing_Q[0]
-        positions = self.max_target - len(self.tokenizer.prefix)
-        return (closing + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
+        """Most tokens of each target."""
+        return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
 
-    def prediction(self, utt_id: str, found: Found, posterior: str) -> Prediction:
-        log_posteriors = found.marginal if posterior == "marginal" else found.best
-        values, posteriors = {}, {}
-        for k, task in enumerate(self.tokenizer.tasks):
-            if task.kind == "text":
-                values[task.name] = self.tokenizer.decode_text(found.ids)
-                continue
-            said = [index for index in found.ids if index in self.tokenizer.task_ids[k]]
-            probabilities = log_posteriors[k].exp().tolist()
-            values[task.name] = task.value(probabilities, self.tokenizer.task_ids[k].index(said[0]))
-            posteriors[task.name] = probabilities
-        return Prediction(utt_id, values, posteriors, found.score)
+
+def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: float, positions: int) -> torch.Tensor:
+    """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
+    return (grammar.closing_Q[0] + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
+
+
+def to_prediction(tokenizer: Tokenizer, utt_id: str, found: Found, posterior: str) -> Prediction:
+    """What the ids of a well-formed target say."""
+    log_posteriors = found.marginal if posterior == "marginal" else found.best
+    values, posteriors = {}, {}
+    for k, task in enumerate(tokenizer.tasks):
+        if task.kind == "text":
+            values[task.name] = tokenizer.decode_text(found.ids)
+            continue
+        said = [index for index in found.ids if index in tokenizer.task_ids[k]]
+        probabilities = log_posteriors[k].exp().tolist()
+        values[task.name] = task.value(probabilities, tokenizer.task_ids[k].index(said[0]))
+        posteriors[task.name] = probabilities
+    return Prediction(utt_id, values, posteriors, found.score)

@@ -12,7 +12,7 @@ set -euo pipefail
 stage=1                # first stage to run
 stop_stage=7           # last stage to run
 skip_stages=""         # stages to leave out, such as "1 2"
-skip_export=true       # leave out stage 7 (a Hugging Face model directory)
+skip_export=true       # leave out stage 7 (a Hugging Face model directory, and one for CTranslate2)
 
 # Machine
 ngpu=0                 # GPUs for training, on each machine; 0: the CPU
@@ -58,6 +58,11 @@ inference_config=conf/decode.yaml # decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
 inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
+
+# Export
+data_card=conf/data_card.yaml # what the model card says about the corpus: licence, intended use; may be missing
+ctranslate2=""         # also as CTranslate2 model with this quantization (float32, int8, ...); empty: none
+ctranslate2_allow_different=0 # utterances of the first test set that may get another label by it
 ## end of options
 
 cd "$(dirname "$0")"
@@ -66,6 +71,7 @@ cd "$(dirname "$0")"
 . ./utils/up_to_date.sh
 . ./utils/for_folds.sh
 . ./utils/decode_sets.sh
+. ./utils/export_models.sh
 . ./utils/lock_folds.sh
 called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
@@ -265,13 +271,7 @@ gather() {  # gather EXP_DIR SEEDS: tables over the folds of this and earlier ca
         --run_command "${called# }"
 }
 
-stage_7() {  # export
-    local part
-    for part in "${parts[@]}"; do need "${exp}${part}/ave.safetensors" 4; done
-    for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${exp}${each}/export" train_cmd \
-        "${exp}${each}/log/export.log" "${exp}${each}/export/.made_with" export "${exp}${each}/ave.safetensors" -- \
-        python -m whisper_er.bin.export --exp_dir "${exp}${each}" --out_dir "${exp}${each}/export"
-}
+stage_7() { export_models; }
 
 if [ "${skip_export}" == true ]; then
     [ "${stage}" -lt 7 ] || die "stage 7 is left out: --skip_export false runs it"

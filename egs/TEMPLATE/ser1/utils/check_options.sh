@@ -18,6 +18,8 @@ check_options() {
         || usage_error "--seeds is '${seeds}'; write numbers from 1 on, such as \"1 2 3\""
     [ -z "${score_by}" ] || words "${score_by}" '[a-z][a-z0-9_]*' \
         || usage_error "--score_by is '${score_by}'; write names such as \"style\""
+    [[ ${ctranslate2} =~ ^(|float32|b?float16|int16|int8(_float32|_b?float16)?)$ ]] \
+        || usage_error "--ctranslate2 is '${ctranslate2}'; it must be empty, or a quantization, such as float32 or int8"
     for name in nj inference_nj num_nodes bpe_size; do
         [ "${!name}" -ge 1 ] || usage_error "--${name} is '${!name}'; it must be at least 1"
     done
@@ -39,13 +41,13 @@ check_options() {
     for name in ser_tag inference_tag lang; do
         [[ ! /${!name}/ =~ /\.\.?/ ]] || usage_error "--${name} is '${!name}'; it would lead out of its directory"
     done
-    for name in dumpdir datadir expdir corpus_dir ser_config inference_config whisper_model encoder_model; do
+    for name in dumpdir datadir expdir corpus_dir ser_config inference_config data_card whisper_model encoder_model; do
         [[ ${!name} != -* ]] || usage_error "--${name} is '${!name}'; it would be taken for an option: write ./${!name}"
         [[ ${!name} != *[[:cntrl:]]* ]] || usage_error "--${name} is '${!name}'; it holds a line break or the like"
     done
     # The launcher replaces JOB in every word of a command by the job's number.
     for name in dumpdir datadir expdir train_set valid_set test_sets lang scales ser_config ser_args ser_tag \
-        inference_config inference_args inference_tag whisper_model encoder_model; do
+        inference_config inference_args inference_tag data_card whisper_model encoder_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
         [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
     done

@@ -1,0 +1,223 @@
+"""A model that CTranslate2 runs against the one that it was converted from."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file
+from tiny_experiment import call
+from tiny_export import VALUES, learn, sounds, tokenizer_of, write_experiment
+from tiny_whisper import ORDERS, batch_of, tiny_model
+
+from whisper_er import ctranslate2_check, kaldi
+from whisper_er.bin import export_ctranslate2
+from whisper_er.config import DecodeConfig
+from whisper_er.ctranslate2_check import compare, same
+from whisper_er.ctranslate2_conversion import convert
+from whisper_er.errors import UserError
+from whisper_er.models.base import Prediction
+from whisper_er.pretrained import open_model
+from whisper_er.recognizer import Recognizer
+from whisper_er.task import scale
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+BEST = DecodeConfig(posterior="best")
+
+
+@pytest.fixture(scope="module")
+def utterances(tmp_path_factory):
+    return sounds(tmp_path_factory.mktemp("ctranslate2") / "wav")
+
+
+@pytest.fixture(scope="module", params=[("whisper", ORDERS[0]), ("bpe", ORDERS[2])])
+def learned(request, whisper_tokens, bpe_tokens, utterances, tmp_path_factory):
+    """Experiment, and what it was converted to."""
+    token_type, order = request.param
+    root = tmp_path_factory.mktemp(token_type)
+    tokenizer = tokenizer_of((token_type, {"whisper": whisper_tokens, "bpe": bpe_tokens}[token_type]), order)
+    exp_dir = write_experiment(root / "exp", learn(tokenizer, utterances))
+    convert(exp_dir, root / "ct2", "float32")
+    return exp_dir, root / "ct2"
+
+
+@pytest.fixture(scope="module")
+def data_dir(utterances, tmp_path_factory):
+    """The utterances as a dump directory; one as long as another goes through CTranslate2 with it."""
+    path = tmp_path_factory.mktemp("dump") / "test"
+    every = [replace(utt, utt_id=f"{utt.utt_id}-{copy}") for utt in utterances for copy in (1, 2)]
+    kaldi.write_dir(path, {
+        "wav.scp": {utt.utt_id: utt.audio for utt in every}, "utt2spk": {utt.utt_id: "s" for utt in every},
+        "utt2num_samples": {utt.utt_id: str(utt.num_samples) for utt in every},
+    })  # fmt: skip
+    return path
+
+
+def predictions(directory, utterances) -> list[Prediction]:
+    recognizer = Recognizer.open(directory)
+    ((*found,),) = recognizer.predict([batch_of(utterances, recognizer.tokenizer)], BEST)
+    return found
+
+
+def test_text_labels_and_posteriors_are_those_of_the_model(learned, utterances):
+    ours, theirs = (predictions(path, utterances) for path in learned)
+    assert [item.values for item in ours] == VALUES  # learned by heart, so that they differ between utterances
+    for one, two in zip(ours, theirs, strict=True):
+        assert (one.utt_id, one.values) == (two.utt_id, two.values)
+        for task, posterior in one.posteriors.items():
+            assert two.posteriors[task] == pytest.approx(posterior, abs=1e-4)
+
+
+def test_an_utterance_gives_the_same_alone_and_beside_others_of_its_length(learned, utterances):
+    _, directory = learned
+    twins = [replace(utterances[0], utt_id="twin"), *utterances, utterances[0]]
+    together = predictions(directory, twins)
+    alone = [predictions(directory, [utterance])[0] for utterance in twins]
+    for one, two in zip(alone, together, strict=True):
+        assert (one.utt_id, one.values) == (two.utt_id, two.values)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["whisper", "bpe"])
+def test_a_malformed_hypothesis_gets_every_label(whisper_tokens, bpe_tokens, utterances, tmp_path, kind, order):
+    tokens = {"whisper": whisper_tokens, "bpe": bpe_tokens}[kind]
+    model = tiny_model(tokenizer_of((kind, tokens), order))  # it has learned nothing
+    convert(write_experiment(tmp_path / "exp", model), tmp_path / "ct2", "float32")
+    recognizer = Recognizer.open(tmp_path / "ct2")
+    ((*found,),) = recognizer.predict([batch_of(utterances, recognizer.tokenizer)], BEST)
+    assert recognizer.model.completed > 0
+    for item in found:
+        for task in recognizer.tokenizer.tasks:
+            if task.kind == "category":
+                posterior = item.posteriors[task.name]
+                assert sum(posterior) == pytest.approx(1)
+                assert item.values[task.name] in task.labels
+
+
+def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
+    model = open_model(learned[1]).model
+    (gender, *_), (emotion, *_) = model.tokenizer.task_ids[-2:] if not model.tokenizer.task_ids[0] else (
+        model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
+    engine = model.engine("cpu")
+    said = SimpleNamespace(sequences_ids=[[gender, gender, 2, 3, emotion]], scores=[-1.0])
+
+    def generate(features, prompts, beam_size, **options):
+        return [said] if beam_size > 1 else engine.generate(features, prompts, beam_size=beam_size, **options)
+
+    batch = batch_of(utterances[:1], model.tokenizer)
+    mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
+    (found,) = model.search(SimpleNamespace(encode=engine.encode, generate=generate), mel_BFN, 20, DecodeConfig())
+    assert [index for index in found.ids if index < model.tokenizer.text.num_text] == [2, 3]
+    assert model.completed == 1 and found.ids[-1] == model.tokenizer.end
+
+
+def test_a_label_that_is_missing_is_the_models_best_after_what_was_said(learned, utterances):
+    """Of what was learned the last label is cut off: what comes in its place is it, and the posterior says so."""
+    model = open_model(learned[1]).model
+    tokenizer, batch = model.tokenizer, batch_of(utterances[:1], model.tokenizer)
+    features = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
+    ids = tokenizer.encode(utterances[0].values)[0][:-1]
+    assert ids[-1] in tokenizer.task_ids[2]
+    kept, state = model.well_formed(ids[:-1], 20)
+    (said,), (best,) = model.label(model.engine("cpu"), ctranslate2.StorageView.from_array(features), [kept], [state])
+    assert (kept, said) == (ids[:-1], ids)
+    assert tokenizer.task_ids[2][int(best[2].argmax())] == ids[-1]
+
+
+def test_the_beginning_that_is_kept_is_allowed_and_leaves_room_for_the_labels(learned):
+    model = open_model(learned[1]).model
+    text, (gender, emotion) = 2, [ids[0] for ids in model.tokenizer.task_ids if ids]
+    if model.tokenizer.tasks[0].kind == "text":
+        assert model.well_formed([text] * 9, 8)[0] == [text] * 5  # two labels and the end have to follow
+        assert model.well_formed([text, emotion, gender], 8)[0] == [text]
+    else:  # gender asr emotion
+        assert model.well_formed([gender, *[text] * 9], 8)[0] == [gender, *[text] * 5]
+        assert model.well_formed([text, gender, emotion], 8)[0] == []
+    assert model.well_formed([gender, gender], 8)[0] == [gender]
+
+
+def convert_main(exp_dir, data_dir, out_dir, *more):
+    call(export_ctranslate2, "--export_dir", exp_dir, "--data_dir", data_dir, "--out_dir", out_dir, *more)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_the_check_says_what_is_equal_and_how_fast_both_are(learned, data_dir, tmp_path, capsys, quantization):
+    exp_dir, _ = learned
+    convert_main(exp_dir, data_dir, tmp_path / "out", "--quantization", quantization)
+    check = json.loads((tmp_path / "out/check.json").read_text())
+    assert check["num_utterances"] == 6 and check["quantization"] == quantization
+    assert set(check["utterances_per_second"]) == {"whisper_er", "CTranslate2"}
+    assert check["different"] == {"asr": [], "gender": [], "emotion": []} and check["completed"] == 0
+    read_me = (tmp_path / "out/README.md").read_text()
+    assert re.search(r"\| emotion +\| +6 \| +6 \|", read_me) and "| CTranslate2 |" in read_me
+    assert str(tmp_path) not in read_me + (tmp_path / "out/check.json").read_text()
+    assert re.search(r"\| emotion +\| +6 \| +6 \|", capsys.readouterr().out)
+
+
+def test_the_model_compared_with_is_not_the_one_that_quantising_writes_over(learned, data_dir, tmp_path, monkeypatch):
+    trained = load_file(learned[0] / "ave.safetensors")
+
+    def compare_once_seen(ours, *rest):
+        assert {name: tensor.tolist() for name, tensor in ours.model.state_dict().items()} == {
+            name: tensor.tolist() for name, tensor in trained.items()}
+        return compare(ours, *rest)
+
+    monkeypatch.setattr(export_ctranslate2, "compare", compare_once_seen)
+    convert_main(learned[0], data_dir, tmp_path / "out", "--quantization", "int8")
+
+
+def test_other_labels_are_an_error_and_leave_nothing_unless_they_are_allowed(learned, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(ctranslate2_check, "same", lambda task, one, two: one.utt_id != "u1-1" or task.name != "gender")
+    with pytest.raises(UserError, match=r"other labels than the model for 1 of 6 utterances \(u1-1\), allowed are 0"):
+        convert_main(learned[0], data_dir, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    convert_main(learned[0], data_dir, tmp_path / "out", "--allow_different", "1")
+    assert (tmp_path / "out/model.bin").is_file()
+
+
+def test_another_transcript_is_counted_and_no_error(learned, utterances, monkeypatch):
+    monkeypatch.setattr(ctranslate2_check, "same", lambda task, one, two: task.name != "asr")
+    ours, theirs = map(Recognizer.open, learned)
+    check = compare(ours, theirs, [batch_of(utterances, ours.tokenizer)], BEST, "float32")
+    assert check.different == {"asr": ["u0", "u1", "u2"], "gender": [], "emotion": []}
+    ctranslate2_check.require_equal(check, ours.tokenizer.tasks, 0)
+
+
+def test_expectations_on_a_scale_may_differ_by_a_hundredth_of_it():
+    task = scale("valence", 1, 5, 9)
+    one, two, three = (Prediction("u", {"valence": value}, {}) for value in ("3.0000", "3.0390", "3.0410"))
+    assert same(task, one, two) and not same(task, one, three)
+
+
+def test_a_converted_model_neither_trains_nor_suppresses(learned, utterances):
+    opened = open_model(learned[1])
+    batch = batch_of(utterances, opened.tokenizer)
+    with pytest.raises(UserError, match="cannot be trained"):
+        opened.model(batch)
+    with pytest.raises(UserError, match="suppress=whisper: a CTranslate2 model suppresses nothing"):
+        opened.model.predict(batch, DecodeConfig(suppress="whisper"))
+
+
+def test_without_ctranslate2_the_extra_is_named(learned, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    for use in (lambda: open_model(learned[1]), lambda: convert(learned[0], tmp_path / "out", "float32")):
+        with pytest.raises(UserError, match=r"^CTranslate2 is not installed; pip install 'whisper_er\[export\]'$"):
+            use()
+
+
+def test_a_converted_model_is_not_converted_again(learned, tmp_path):
+    with pytest.raises(UserError, match="CTranslate2 models are made of Whisper-ER ones"):
+        convert(learned[1], tmp_path / "out", "float32")
+
+
+def test_what_is_no_model_of_ctranslate2_is_one_line(learned, tmp_path):
+    _, directory = learned
+    for name in ("whisper_er.json", "token_list", "vocabulary.json", "config.json"):
+        (tmp_path / name).symlink_to(directory / name)
+    with pytest.raises(UserError, match="model.bin: no such file; convert the model again"):
+        open_model(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"\0" * 64)
+    with pytest.raises(UserError, match="CTranslate2 cannot read it"):
+        open_model(tmp_path)

@@ -1,0 +1,60 @@
+"""Experiment directories of models that have learned a few sounds by heart, so that what they say is well-formed."""
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from tiny_whisper import SIZES, batch_of, tasks_of, tiny_model, write_utterances
+
+from whisper_er import config as configuration
+from whisper_er.checkpoint import save_weights
+from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.dataset import Utterance
+from whisper_er.models.build import BACKBONE
+from whisper_er.models.seq2seq import WhisperER
+from whisper_er.tokenizer import TextTokens, Tokenizer
+
+SECONDS = [0.4, 0.7, 1.6]  # 80 frames of the encoder, as many as there are mel bins, are a case of their own
+VALUES = [
+    {"asr": "good", "gender": "female", "emotion": "happy"},
+    {"asr": "good day", "gender": "male", "emotion": "angry"},
+    {"asr": "sad day", "gender": "female", "emotion": "sad"},
+]
+ORDER = "asr gender emotion"
+
+
+def sounds(directory: Path) -> list[Utterance]:
+    directory.mkdir(parents=True)
+    return write_utterances(directory, SECONDS, VALUES)
+
+
+def tokenizer_of(tokens: tuple[str, TextTokens], order: str = ORDER) -> Tokenizer:
+    return Tokenizer(tokens[1], tasks_of(order), tokens[0], "en")
+
+
+@torch.enable_grad()  # a test may be without
+def learn(tokenizer: Tokenizer, utterances: list[Utterance], steps: int = 100) -> WhisperER:
+    """The decoder learns what to say to the states of an encoder that stays random."""
+    model = tiny_model(tokenizer, sizes={"init_std": 0.05, "d_model": 32})
+    optimizer = torch.optim.Adam(model.decoder.parameters(), lr=1e-2)
+    batch = batch_of(utterances, tokenizer)
+    with torch.no_grad():
+        encoded = model.encode(batch)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(batch, encoded).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+        optimizer.step()
+    return model
+
+
+def write_experiment(directory: Path, model: WhisperER, pad: str = "none") -> Path:
+    """What stages 2 to 4 leave, as far as a model is opened from it."""
+    (directory / "token_list").mkdir(parents=True)
+    model.tokenizer.save(directory / "token_list")
+    (directory / BACKBONE).write_text(json.dumps(model.backbone_config.to_dict()))
+    config = TrainConfig(model=ModelConfig(whisper_sizes=SIZES, pad=pad))
+    (directory / "config.yaml").write_text(yaml.safe_dump(configuration.to_plain(config)))
+    save_weights(model.state_dict(), directory / "ave.safetensors")
+    return directory

@@ -1,0 +1,114 @@
+"""Is a converted model the same? Both decode a set in turn: what differs is counted, and each is timed."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from whisper_er.batch import Batch
+from whisper_er.config import DecodeConfig
+from whisper_er.errors import UserError, first_few
+from whisper_er.models.base import Prediction
+from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
+from whisper_er.recognizer import Recognizer
+from whisper_er.results_markdown import table
+from whisper_er.task import Task
+
+CHECK = "check.json"
+SCALE_TOLERANCE = 0.01  # of a scale's range
+
+
+@dataclass
+class Check:
+    """different: task -> ids of the utterances for which the two say something else; utterances_per_second: of each;
+    completed: hypotheses of CTranslate2 that lacked a label at its place; quantization: of the stored weights,
+    compute_type: of the products; decoding: how both were decoded.
+    """
+
+    quantization: str
+    compute_type: str
+    decoding: dict[str, str | int | float]
+    threads: int
+    different: dict[str, list[str]]
+    num_utterances: int = 0
+    audio_seconds: float = 0.0
+    completed: int = 0
+    utterances_per_second: dict[str, float] = field(default_factory=dict)
+
+    def different_labels(self, tasks: Iterable[Task]) -> list[str]:
+        """Ids of utterances with another label for some category or scale."""
+        return sorted({utt_id for task in tasks if task.kind != "text" for utt_id in self.different[task.name]})
+
+    def write(self, directory: Path) -> None:
+        (directory / CHECK).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def table(self) -> str:
+        rows = [["task", "utterances", "equal"]]
+        rows += [[name, str(self.num_utterances), str(self.num_utterances - len(ids))]
+                 for name, ids in self.different.items()]
+        return table(rows)
+
+    def speed_table(self) -> str:
+        return table([["decoded by", "utterances/s"], *([name, f"{speed:.2f}"]
+                                                        for name, speed in self.utterances_per_second.items())])
+
+
+def compare(
+    ours: Recognizer, theirs: Recognizer, batches: Iterable[Batch], config: DecodeConfig, quantization: str
+) -> Check:
+    """Decode every batch with one and then the other. The first batch, decoded once before, warms both up."""
+    config = replace(config, posterior="best")  # CTranslate2 has no other
+    converted = theirs.model
+    assert isinstance(converted, CTranslate2Whisper)
+    tasks = ours.tokenizer.tasks
+    check = Check(
+        quantization=quantization,
+        compute_type=converted.engine(theirs.device.type).compute_type,
+        decoding={key: getattr(config, key) for key in ("beam_size", "length_penalty", "maxlenratio", "batch_size")},
+        threads=torch.get_num_threads(),
+        different={task.name: [] for task in tasks},
+    )
+    taken = {"whisper_er": 0.0, "CTranslate2": 0.0}
+    for number, batch in enumerate(batches):
+        if number == 0:
+            decode(ours, batch, config), decode(theirs, batch, config)
+            converted.completed = 0
+        mine, seconds = decode(ours, batch, config)
+        taken["whisper_er"] += seconds
+        other, seconds = decode(theirs, batch, config)
+        taken["CTranslate2"] += seconds
+        for task in tasks:
+            check.different[task.name] += [one.utt_id for one, two in zip(mine, other) if not same(task, one, two)]
+        check.num_utterances += len(batch)
+        check.audio_seconds += int(batch.samples_B.sum()) / 16000
+    check.completed = converted.completed
+    check.utterances_per_second = {name: check.num_utterances / seconds for name, seconds in taken.items()}
+    return check
+
+
+def decode(recognizer: Recognizer, batch: Batch, config: DecodeConfig) -> tuple[list[Prediction], float]:
+    """Predictions, and the seconds that they took, features included."""
+    start = time.perf_counter()
+    (predictions,) = recognizer.predict([batch], config)
+    return predictions, time.perf_counter() - start
+
+
+def same(task: Task, one: Prediction, two: Prediction) -> bool:
+    first, second = one.values[task.name], two.values[task.name]
+    if task.kind != "scale":
+        return first == second
+    span = float(task.labels[-1]) - float(task.labels[0])
+    return abs(float(first) - float(second)) <= SCALE_TOLERANCE * span
+
+
+def require_equal(check: Check, tasks: Iterable[Task], allowed: int) -> None:
+    """UserError where more utterances than `allowed` have another label."""
+    different = check.different_labels(tasks)
+    if len(different) > allowed:
+        raise UserError(
+            f"CTranslate2 gives other labels than the model for {len(different)} of {check.num_utterances} utterances "
+            f"({first_few(different)}), allowed are {allowed}; convert to float32, or give --allow_different"
+        )

@@ -1,0 +1,59 @@
+"""An exported model -> a directory that CTranslate2 opens, and our Recognizer."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from whisper_er.errors import UserError
+from whisper_er.hf_tokenizer import to_hf_tokenizer
+from whisper_er.models.ctranslate2_whisper import import_ctranslate2, prompt_of
+from whisper_er.models.seq2seq import WhisperER
+from whisper_er.models.to_transformers import to_transformers
+from whisper_er.pretrained import open_model, write_about
+from whisper_er.tokenizer import START, Tokenizer
+
+HIDDEN_START = "<|start|>"  # what <|startoftranscript|> is called where CTranslate2 is not to find it
+QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
+
+
+def convert(source: Path, directory: Path, quantization: str) -> None:
+    """Fill an empty directory. source: an exported model, or an experiment."""
+    library = import_ctranslate2()
+    opened = open_model(source)  # for this alone: quantising writes over the weights that it is given
+    if not isinstance(opened.model, WhisperER):
+        raise UserError(f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
+                        "as Hugging Face directory; give one of those")
+    spec = specification(opened.model, opened.tokenizer)
+
+    class InMemory(library.converters.Converter):
+        def _load(self) -> Any:
+            return spec
+
+    InMemory().convert(str(directory), quantization=quantization, force=True)
+    shutil.copytree(source / "token_list", directory / "token_list")
+    write_about(directory, opened, "ctranslate2")
+
+
+@torch.no_grad()
+def specification(model: WhisperER, tokenizer: Tokenizer) -> Any:
+    """CTranslate2's description of the model, with its vocabulary.
+
+    Where the prefix has no <|notimestamps|>, the start token hides and <|endoftext|> reads as it: see prompt_of.
+    """
+    from ctranslate2.converters.transformers import WhisperLoader
+
+    whisper = to_transformers(model)
+    names = list(to_hf_tokenizer(tokenizer).get_vocab().items())
+    if prompt_of(tokenizer) != tokenizer.prefix:
+        (start,) = tokenizer.prefix
+        names = [(HIDDEN_START if name == START else name, index) for name, index in names]
+    vocabulary = SimpleNamespace(get_vocab=lambda: dict(names))
+    spec = WhisperLoader()(whisper, vocabulary)
+    if prompt_of(tokenizer) != tokenizer.prefix:
+        read = whisper.model.decoder.embed_tokens.weight.clone()  # no longer the rows that are said
+        read[tokenizer.end] = read[start]
+        spec.decoder.embeddings.weight = read
+    return spec

@@ -1,0 +1,156 @@
+"""A trained model from a directory: an experiment, what stage 7 made of one for transformers, or for CTranslate2."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from whisper_er import config as configuration
+from whisper_er.atomic import write_text
+from whisper_er.checkpoint import load_weights
+from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.errors import UserError, first_few
+from whisper_er.logmel import PadRule
+from whisper_er.models.base import Model
+from whisper_er.models.build import BACKBONE, read_empty_model
+from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
+from whisper_er.models.seq2seq import WhisperER
+from whisper_er.plain_files import parse_json, read_plain
+from whisper_er.tokenizer import Tokenizer, load_tokenizer
+
+EXPORTED = "whisper_er.json"  # what transformers' and CTranslate2's own files do not say; marks a directory of ours
+FORMAT = 1
+SHAPE = {"format": int, "engine": ("transformers", "ctranslate2"), "pad": str, "long_audio": ("error", "truncate"),
+         "max_target": int}  # fmt: skip
+INDEX = "model.safetensors.index.json"  # beside shards
+EXPORT_AGAIN = "run stage 7 again"
+NAMES = {"model.encoder.": "audio_encoder.encoder.", "model.decoder.": "decoder."}  # transformers' -> ours
+TIED = "proj_out.weight"  # the token embedding once more
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model ready to predict. config: of an exported model, only what concerns its input differs from the default."""
+
+    model: Model
+    tokenizer: Tokenizer
+    config: TrainConfig
+
+
+def open_model(directory: Path, weights: str = "ave.safetensors") -> Pretrained:
+    """Read a directory; neither the hub nor the model that training started from is needed.
+
+    weights: file of an experiment. UserError for anything else than the three kinds, and for what does not fit.
+    """
+    directory = Path(directory)
+    if (directory / EXPORTED).is_file():
+        opened = open_export(directory)
+    elif (directory / "config.yaml").is_file():
+        opened = open_experiment(directory, weights)
+    else:
+        raise UserError(f"{directory}: {what_it_is(directory)}")
+    if isinstance(opened.model, WhisperER):
+        check_size(directory, opened.model.backbone_config.vocab_size, opened.tokenizer)
+    opened.model.eval()
+    return opened
+
+
+def what_it_is(directory: Path) -> str:
+    """Why it cannot be opened, and what can."""
+    if not directory.is_dir():
+        return "no such directory; give an experiment (exp/<tag>/fold<k>) or a model that stage 7 exported"
+    inside = sorted(path.parent.name for path in directory.glob("*/config.yaml")) or [
+        path.parent.relative_to(directory) for path in sorted(directory.glob(f"*/{EXPORTED}"))]
+    if inside:
+        return f"holds several models; open one of {first_few(f'{directory}/{name}' for name in inside)}"
+    if (directory / "config.json").is_file():
+        return (f"a model that stage 7 did not write (it has no {EXPORTED}); allowed are experiments, and models that "
+                "stage 7 exported")
+    return ("has neither config.yaml, as an experiment has, nor whisper_er.json, as an exported model; give "
+            "exp/<tag>/fold<k> (run stages 3 and 4 first) or a model that stage 7 exported")
+
+
+def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
+    for name in (BACKBONE, weights):
+        if not (exp_dir / name).is_file():
+            raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
+    tokenizer = load_tokenizer(exp_dir / "token_list")
+    model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
+    fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")
+    return Pretrained(model, tokenizer, config)
+
+
+def open_export(directory: Path) -> Pretrained:
+    path = directory / EXPORTED
+    about = read_plain(parse_json, path, SHAPE, "what stage 7 writes", EXPORT_AGAIN)
+    if about["format"] != FORMAT:
+        raise UserError(f"{path}: format {about['format']}, this version reads {FORMAT}; {EXPORT_AGAIN}")
+    config = TrainConfig(model=ModelConfig(pad=about["pad"], long_audio=about["long_audio"]))
+    tokenizer = load_tokenizer(directory / "token_list")
+    if about["engine"] == "ctranslate2":
+        return Pretrained(open_ctranslate2(directory, tokenizer, about), tokenizer, config)
+    model = read_empty_model(config, directory / "config.json", tokenizer, ["whisper"], EXPORT_AGAIN)
+    files = weight_files(directory)
+    fill(model, read_transformers(files), files[0], f"{directory}/config.json")
+    return Pretrained(model, tokenizer, config)
+
+
+def open_ctranslate2(directory: Path, tokenizer: Tokenizer, about: dict) -> CTranslate2Whisper:
+    vocabulary = read_plain(parse_json, directory / "vocabulary.json", [str], "CTranslate2's vocabulary", EXPORT_AGAIN)
+    check_size(directory, len(vocabulary), tokenizer)
+    return CTranslate2Whisper(directory, tokenizer, PadRule.parse(about["pad"]), about["max_target"])
+
+
+def check_size(directory: Path, size: int, tokenizer: Tokenizer) -> None:
+    if size != tokenizer.size:
+        raise UserError(f"{directory}: the model has {size} tokens, its token_list {tokenizer.size}; one of the two "
+                        "belongs to another model")
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """model.safetensors, or the shards that transformers cuts a large model into."""
+    if not (directory / INDEX).is_file():
+        return [directory / "model.safetensors"]
+    shape = {"weight_map": {str: str}}
+    index = read_plain(parse_json, directory / INDEX, shape, "the list of a model's tensors", EXPORT_AGAIN)
+    names = sorted(set(index["weight_map"].values()))
+    odd = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", name)]
+    if odd or not names:
+        raise UserError(f"{directory / INDEX}: names {first_few(map(repr, odd)) or 'no file'}; allowed are files of "
+                        f"safetensors beside it; {EXPORT_AGAIN}")
+    return [directory / name for name in names]
+
+
+def read_transformers(files: list[Path]) -> dict[str, torch.Tensor]:
+    """Tensors under our names, as float32: a model may be stored in half of it."""
+    tensors = {}
+    for path in files:
+        for name, tensor in load_weights(path).items():
+            if name != TIED:
+                tensors[our_name(name)] = tensor.float() if tensor.is_floating_point() else tensor
+    return tensors
+
+
+def our_name(name: str) -> str:
+    for theirs, ours in NAMES.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def fill(model: Model, tensors: dict[str, torch.Tensor], source: Path, configured_by: str) -> None:
+    try:
+        model.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: does not fit {configured_by}: {reason}") from None
+
+
+def write_about(directory: Path, opened: Pretrained, engine: str) -> None:
+    """The file EXPORTED of an exported model."""
+    about = {"format": FORMAT, "engine": engine, "pad": opened.config.model.pad,
+             "long_audio": opened.config.model.long_audio, "max_target": opened.model.max_target}
+    write_text(directory / EXPORTED, json.dumps(about, indent=1) + "\n")
