@@ -13,7 +13,7 @@ from tiny_export import VALUES, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, tiny_model
 
 from whisper_er import ctranslate2_check, kaldi
-from whisper_er.bin import export_ctranslate2
+from whisper_er.bin import export_ctranslate2, info
 from whisper_er.config import DecodeConfig
 from whisper_er.ctranslate2_check import compare, same
 from whisper_er.ctranslate2_conversion import convert
@@ -198,6 +198,26 @@ def test_a_converted_model_neither_trains_nor_suppresses(learned, utterances):
         opened.model(batch)
     with pytest.raises(UserError, match="suppress=whisper: a CTranslate2 model suppresses nothing"):
         opened.model.predict(batch, DecodeConfig(suppress="whisper"))
+    with pytest.raises(UserError, match="dtype=bfloat16: a CTranslate2 model computes in what it was converted to"):
+        opened.model.predict(batch, DecodeConfig(dtype="bfloat16"))
+
+
+def test_recordings_are_recognised_with_it_as_with_the_model_it_comes_from(learned, utterances):
+    paths = [utterance.audio for utterance in utterances]
+    ours, theirs = (Recognizer.from_pretrained(directory)(paths) for directory in learned)
+    assert [(found.text, found.labels) for found in ours] == [(found.text, found.labels) for found in theirs]
+
+
+def test_info_says_what_both_are(learned, capsys):
+    said = []
+    for directory in learned:
+        call(info, directory)
+        said.append(capsys.readouterr().out.splitlines())
+    assert said[0][0].split() == ["model", "seq2seq", "on", "whisper"]
+    assert said[1][0].split() == ["model", "seq2seq", "on", "CTranslate2"]
+    assert said[0][1].startswith("parameters  ")
+    assert said[0][2:-1] == said[1][1:-1]  # input, language, tasks
+    assert any(line.split() == ["emotion", "(category)", "angry", "happy", "sad"] for line in said[1])
 
 
 def test_without_ctranslate2_the_extra_is_named(learned, monkeypatch, tmp_path):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from whisper_er.bin import make_parser, run
 from whisper_er.hub import model_directory
-from whisper_er.models.size import count_parameters, rounded, trained_parameters
+from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
+from whisper_er.models.size import count_parameters, trained_parameters
 from whisper_er.recognizer import Recognizer
 from whisper_er.result_tables import columns_of
 from whisper_er.results import RESULT, read_result
@@ -26,10 +27,12 @@ def main() -> None:
 def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
     """Title and text of each line; a line that goes on has no title."""
     config, model = recognizer.config.model, recognizer.model
+    engine = "CTranslate2" if isinstance(model, CTranslate2Whisper) else model.backbone_config.model_type
     source = config.whisper_model or config.encoder_model
-    yield "model", f"{config.kind} on {model.backbone_config.model_type}{f', fine-tuned from {source}' * bool(source)}"
-    parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in count_parameters(model).items())
-    yield "parameters", f"{rounded(trained_parameters(model))} trainable; {parts}"
+    yield "model", f"{config.kind} on {engine}{f', fine-tuned from {source}' * bool(source)}"
+    if counts := count_parameters(model):
+        parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in counts.items())
+        yield "parameters", f"{trained_parameters(model):,} trainable; {parts}"
     yield "input", f"16 kHz mono, pad {config.pad}"
     yield "language", recognizer.tokenizer.language
     for number, task in enumerate(recognizer.tokenizer.tasks):

@@ -84,6 +84,9 @@ class CTranslate2Whisper(Model):
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         if config.suppress != "none":
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
+        if config.dtype != "float32":
+            raise UserError(f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
+                            "dtype at float32")
         engine = self.engine(batch.wave_BS.device.type)
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - len(self.prompt)
