@@ -1,27 +1,29 @@
 """A model that CTranslate2 runs against the one that it was converted from."""
 
 import json
+import math
 import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_experiment import call
-from tiny_export import VALUES, learn, sounds, tokenizer_of, write_experiment
+from tiny_export import SECONDS, VALUES, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, tiny_model
 
 from whisper_er import ctranslate2_check, kaldi
 from whisper_er.bin import export_ctranslate2, info
 from whisper_er.config import DecodeConfig
-from whisper_er.ctranslate2_check import compare, same
+from whisper_er.ctranslate2_check import Check, compare, same
 from whisper_er.ctranslate2_conversion import convert
 from whisper_er.errors import UserError
 from whisper_er.models.base import Prediction
 from whisper_er.pretrained import open_model
 from whisper_er.recognizer import Recognizer
-from whisper_er.task import scale
+from whisper_er.task import Task, scale
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 BEST = DecodeConfig(posterior="best")
@@ -79,6 +81,20 @@ def test_an_utterance_gives_the_same_alone_and_beside_others_of_its_length(learn
         assert (one.utt_id, one.values) == (two.utt_id, two.values)
 
 
+def test_a_short_utterance_has_its_own_limit_beside_a_long_one_padded_to_the_same_length(
+    bpe_tokens, utterances, tmp_path
+):
+    model = tiny_model(tokenizer_of(("bpe", bpe_tokens)))  # it has learned nothing, and does not stop by itself
+    convert(write_experiment(tmp_path / "exp", model, "30s"), tmp_path / "ct2", "float32")
+    recognizer = Recognizer.open(tmp_path / "ct2")
+    config = replace(BEST, maxlenratio=0.1)
+    alone, beside = (next(iter(recognizer.predict([batch_of(chosen, recognizer.tokenizer)], config)))[0]
+                     for chosen in (utterances[:1], [utterances[0], utterances[2]]))
+    assert alone.values == beside.values
+    limit = math.ceil(0.1 * 50 * SECONDS[0])
+    assert len(bpe_tokens.encode(alone.values["asr"])) <= limit
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("kind", ["whisper", "bpe"])
 def test_a_malformed_hypothesis_gets_every_label(whisper_tokens, bpe_tokens, utterances, tmp_path, kind, order):
@@ -100,7 +116,7 @@ def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
     model = open_model(learned[1]).model
     (gender, *_), (emotion, *_) = model.tokenizer.task_ids[-2:] if not model.tokenizer.task_ids[0] else (
         model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
-    engine = model.engine("cpu")
+    engine = model.engine(torch.device("cpu"))
     said = SimpleNamespace(sequences_ids=[[gender, gender, 2, 3, emotion]], scores=[-1.0])
 
     def generate(features, prompts, beam_size, **options):
@@ -121,7 +137,8 @@ def test_a_label_that_is_missing_is_the_models_best_after_what_was_said(learned,
     ids = tokenizer.encode(utterances[0].values)[0][:-1]
     assert ids[-1] in tokenizer.task_ids[2]
     kept, state = model.well_formed(ids[:-1], 20)
-    (said,), (best,) = model.label(model.engine("cpu"), ctranslate2.StorageView.from_array(features), [kept], [state])
+    engine = model.engine(torch.device("cpu"))
+    (said,), (best,) = model.label(engine, ctranslate2.StorageView.from_array(features), [kept], [state])
     assert (kept, said) == (ids[:-1], ids)
     assert tokenizer.task_ids[2][int(best[2].argmax())] == ids[-1]
 
@@ -170,7 +187,7 @@ def test_the_model_compared_with_is_not_the_one_that_quantising_writes_over(lear
 
 def test_other_labels_are_an_error_and_leave_nothing_unless_they_are_allowed(learned, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(ctranslate2_check, "same", lambda task, one, two: one.utt_id != "u1-1" or task.name != "gender")
-    with pytest.raises(UserError, match=r"other labels than the model for 1 of 6 utterances \(u1-1\), allowed are 0"):
+    with pytest.raises(UserError, match=r"other answers than the model for 1 of 6 utterances \(u1-1\), allowed are 0"):
         convert_main(learned[0], data_dir, tmp_path / "out")
     assert not list(tmp_path.iterdir())
     convert_main(learned[0], data_dir, tmp_path / "out", "--allow_different", "1")
@@ -183,6 +200,12 @@ def test_another_transcript_is_counted_and_no_error(learned, utterances, monkeyp
     check = compare(ours, theirs, [batch_of(utterances, ours.tokenizer)], BEST, "float32")
     assert check.different == {"asr": ["u0", "u1", "u2"], "gender": [], "emotion": []}
     ctranslate2_check.require_equal(check, ours.tokenizer.tasks, 0)
+
+
+def test_a_model_of_text_alone_has_to_give_the_same_text():
+    check = Check("float32", "float32", {}, 1, {"asr": ["u1"]}, num_utterances=2)
+    with pytest.raises(UserError, match="other answers than the model for 1 of 2"):
+        ctranslate2_check.require_equal(check, [Task("asr", "text")], 0)
 
 
 def test_expectations_on_a_scale_may_differ_by_a_hundredth_of_it():

@@ -189,6 +189,20 @@ def test_uploads_whole_or_broken_off_are_deleted_when_they_are_old(tmp_path):
     assert not directory.exists() and "GRADIO_TEMP_DIR" not in os.environ
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_uploads_go_when_the_server_is_ended_or_its_terminal_closed(number):
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(SystemExit) as ended, demo_server.uploads():
+            directory = Path(os.environ[demo_server.DIRECTORY])
+            (directory / "upload.wav").touch()
+            os.kill(os.getpid(), number)
+        assert ended.value.code == 128 + number and not directory.exists()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
 def test_only_this_machines_own_addresses_are_loopback():
     hosts = ["127.0.0.1", "127.8.8.8", "::1", "localhost", "0.0.0.0", "::", "192.168.1.2", "example.com", ""]
     assert [demo_server.is_loopback(host) for host in hosts] == [True] * 4 + [False] * 5
@@ -283,7 +297,9 @@ def test_a_long_recording_fits_a_phone_and_has_a_table_and_a_picture(page, tmp_p
     page.set_viewport_size({"width": 390, "height": 844})
     recognize(page, speech_and_pauses(tmp_path / "two.wav"))
     page.get_by_text("two.wav, 0:33.0, 2 utterances").wait_for()
-    assert page.get_by_role("region", name="Utterances").get_by_role("row").count() == 3
+    rows = page.get_by_role("region", name="Utterances").get_by_role("row")
+    rows.nth(2).wait_for()
+    assert rows.count() == 3
     assert page.get_by_alt_text("Probabilities of emotion").evaluate("picture => picture.naturalWidth") > 1000
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 

@@ -15,6 +15,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from whisper_er.audio import load_audio
 from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
+from whisper_er.errors import UserError
 from whisper_er.logmel import PadRule
 from whisper_er.pretrained import open_model
 from whisper_er.recognizer import Recognizer
@@ -177,6 +178,17 @@ def test_a_model_in_shards_and_in_half_precision_opens_as_well(exported, tmp_pat
     for name, tensor in open_model(tmp_path).model.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, open_model(exp_dir).model.state_dict()[name].half().float())
+
+
+def test_a_directory_that_is_none_of_ours_is_not_replaced(exported, tmp_path):
+    exp_dir, directory = exported("bpe")
+    for name in ("config.json", "model.bin", "text"):  # of a model of somebody's; of a data directory
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match="exists and is something else"):
+        call(export, "--exp_dir", exp_dir, "--out_dir", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(UserError, match="is exported already"):
+        call(export, "--exp_dir", directory, "--out_dir", tmp_path / "again")
 
 
 def test_nothing_in_it_names_a_directory_of_this_machine(exported, root):

@@ -10,8 +10,8 @@ LAYERS = [
     "errors atomic plain_files lock stop distributed config device kaldi folds parts task token_list packed metrics"
     " resampling significance calibration batch text_normalizer corpus csv_corpus progress recognition"
     " recognition_formats pauses figures data_card",
-    "audio audio_writer logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint optimizer"
-    " hf_tokenizer plain_snippet",
+    "audio audio_files audio_writer logmel format_audio hub whisper_sizes tokenizer grammar loss search checkpoint"
+    " optimizer hf_tokenizer plain_snippet",
     "dataset recording experiment pairs scoring train_log bad_steps parallel training_state kept models models.base"
     " models.packed_linear models.encoder models.decoder models.encoder_classifier models.ssl_encoder models.seq2seq"
     " models.build models.size models.to_transformers models.ctranslate2_whisper",

@@ -1,6 +1,8 @@
 """README.md of an exported model, of an experiment that was trained, decoded and scored."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,10 @@ import yaml
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
 
 from whisper_er.bin import decode, export, score
+from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data_card import read_data_card
 from whisper_er.errors import UserError
-from whisper_er.model_card import NOT_STATED
+from whisper_er.model_card import NOT_STATED, history
 
 EGS = Path(__file__).parents[1] / "egs"
 CARD = {"corpus": "Beeps: 2026", "url": "https://example.org", "licence": "CC0; free", "limits": "beeps only"}
@@ -48,6 +51,34 @@ def test_the_scores_are_those_of_result_json_with_their_intervals(root):
                for metric in entry["metrics"]}
     assert metrics["emotion UA"] == round(figures["emotion"]["ua"], 4)
     assert metrics["asr WER"] == round(figures["asr"]["wer"], 4)
+
+
+def test_the_scores_of_other_weights_are_left_out(root, tmp_path, capsys):
+    exp_dir = shutil.copytree(root / "exp/tag/fold1", tmp_path / "fold1", symlinks=True)
+    result = exp_dir / "decode_default/test/score/result.json"
+    checkpoint = next((exp_dir / "checkpoints").glob("*.safetensors")).relative_to(exp_dir)
+    call(export, "--exp_dir", exp_dir, "--out_dir", tmp_path / "checkpoint", "--model", checkpoint)
+    os.utime(result, (1, 1))  # older than the weights
+    call(export, "--exp_dir", exp_dir, "--out_dir", tmp_path / "older")
+    assert capsys.readouterr().out.count(f"{result}: not of ") == 2
+    for directory in ("checkpoint", "older"):
+        header, text = card(tmp_path / directory)
+        assert "model-index" not in header and "None: it was exported before it was scored." in text
+
+
+@pytest.mark.parametrize("base, options, said", [
+    ("", {}, "trained from scratch"), ("openai/whisper-base", {}, "fine-tuned from `openai/whisper-base`"),
+    ("b", {"model": ModelConfig(decoder_init="random")}, "fine-tuned from `b`, the decoder trained from scratch"),
+    ("b", {"max_steps": 0}, "as it is in `b`, with new tokens and not trained"),
+])  # fmt: skip
+def test_what_happened_to_the_weights_is_said(base, options, said):
+    assert history(TrainConfig(**options), base) == said
+
+
+def test_a_model_is_named_as_on_the_hub_and_never_by_a_path():
+    cached = "/home/me/.cache/huggingface/hub/models--openai--whisper-base/snapshots/e37978b90ca9"
+    names = ["openai/whisper-base", cached, "/models/my-whisper", "../my-whisper", ""]
+    assert [export.start_of(name) for name in names] == ["openai/whisper-base"] * 2 + ["my-whisper"] * 2 + [""]
 
 
 def test_protocol_and_decoding_are_in_it(root):

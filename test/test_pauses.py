@@ -34,6 +34,21 @@ def test_a_click_is_no_utterance():
     assert pauses.utterances(loud((100, 105), (300, 400)), 3000) == [(290, 410)]
 
 
+@pytest.mark.parametrize("quiet", [-75.0, -50.0])
+def test_a_few_seconds_of_speech_in_hours_of_silence_are_found(quiet):
+    noise_N = quiet + np.random.default_rng(0).normal(0, 1, 2 * 360_000)
+    noise_N[500_000:500_300] = -20
+    assert pauses.utterances(noise_N, 1500) == [(499_990, 500_310)]
+
+
+@pytest.mark.parametrize("length", [1501, 1515, 1600, 1875, 1876, 3001])
+def test_the_last_part_of_what_is_cut_is_no_sliver(length):
+    level_N = -20 + np.random.default_rng(0).normal(0, 1, length)
+    level_N[-10:] = -40
+    parts = pauses.shorten((0, length), level_N, 1500)
+    assert min(end - start for start, end in parts) >= 375 and max(end - start for start, end in parts) <= 1500
+
+
 def test_silence_has_no_utterance():
     assert pauses.utterances(np.full(500, -80.0), 3000) == []
     assert pauses.utterances(np.full(500, -120.0), 3000) == []

@@ -36,6 +36,11 @@ def recordings(trained, tmp_path_factory):
     return directory
 
 
+def listed(*names: object) -> io.TextIOWrapper:
+    """Standard input with these lines."""
+    return io.TextIOWrapper(io.BytesIO("\n".join(map(str, names)).encode()))
+
+
 def printed(trained, capsys, *words: object, code: int = 0) -> tuple[str, str]:
     """Standard output and standard error of a run that ends with this exit code."""
     with pytest.raises(SystemExit) as ended:
@@ -46,7 +51,8 @@ def printed(trained, capsys, *words: object, code: int = 0) -> tuple[str, str]:
 
 def test_a_directory_gives_a_line_for_each_recording_and_one_for_each_of_its_utterances(trained, recordings, capsys):
     out, errors = printed(trained, capsys, recordings)
-    assert errors == ""
+    others = f"{recordings}: 1 files that do not end as audio does are left out: {recordings}/notes.txt\n"
+    assert errors == others
     lines = out.splitlines()
     found = Recognizer.from_pretrained(trained / "exp", beam_size=2)(str(recordings / "a.wav"))
     sure = {task: f"{task}={label} ({100 * found.probabilities[task][label]:.0f} %)"
@@ -61,13 +67,42 @@ def test_unreadable_recordings_do_not_stop_the_others_and_are_the_exit_code(
     trained, recordings, tmp_path, capsys, monkeypatch
 ):
     (tmp_path / "text.wav").write_text("hello")
-    names = [tmp_path / "text.wav", recordings / "a.wav", tmp_path / "missing.wav", ""]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(str, names))))
-    out, errors = printed(trained, capsys, "-", code=2)
+    names = [tmp_path / "text.wav", recordings / "a.wav", tmp_path / "missing.wav", "", 300 * "x"]
+    monkeypatch.setattr("sys.stdin", listed(*names))
+    out, errors = printed(trained, capsys, "-", code=3)
     assert [line.partition(": ")[0] for line in out.splitlines()] == [f"{recordings}/a.wav"]
-    first, second, last = errors.splitlines()
+    first, second, third, last = errors.splitlines()
+    assert "xxx" in third
     assert first.startswith("error: text.wav: ") and second.startswith("error: missing.wav: ")
-    assert last == "2 of 3 recordings could not be read"
+    assert last == "3 of 4 recordings could not be read"
+
+
+def test_what_turns_out_unreadable_when_its_turn_comes_does_not_stop_the_others(trained, recordings, tmp_path, capsys):
+    soundfile.write(tmp_path / "tiny.wav", np.array([0.1]), 44100)  # no sample is left at 16 kHz
+    files = [recordings / "a.wav", tmp_path / "tiny.wav", recordings / "more" / "b c.wav"]
+    out, errors = printed(trained, capsys, *files, code=1)
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(files[0]), str(files[2])]
+    assert errors.startswith(f"error: {tmp_path}/tiny.wav: too short")
+
+
+def test_a_list_may_come_from_windows_and_has_to_name_something(trained, recordings, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{recordings}/a.wav\r\n\r\n".encode())))
+    assert len(printed(trained, capsys, "-")[0].splitlines()) == 1
+    monkeypatch.setattr("sys.stdin", listed())
+    with pytest.raises(UserError, match="standard input names no recording"):
+        call(recognize, "--model", trained / "exp", "-")
+
+
+def test_behind_two_dashes_a_name_may_begin_with_one(trained, recordings, tmp_path, capsys, monkeypatch):
+    shutil.copy(recordings / "a.wav", tmp_path / "-a.wav")
+    monkeypatch.chdir(tmp_path)
+    assert printed(trained, capsys, "--", "-a.wav")[0].startswith("-a.wav: gender=")
+
+
+def test_nothing_is_written_beside_a_recording(trained, recordings, tmp_path):
+    shutil.copy(recordings / "a.wav", tmp_path)
+    with pytest.raises(UserError, match="a.wav lies there"):
+        call(recognize, "--model", trained / "exp", "--out_dir", tmp_path, tmp_path)
 
 
 def test_jsonl_holds_what_the_python_result_holds(trained, recordings, capsys):
@@ -138,14 +173,15 @@ def test_a_reader_that_has_enough_ends_it_without_a_traceback(trained, recording
 def test_the_formats_of_a_silent_recording():
     silent = Recognition("a.wav", 40.0, "", {}, {}, {}, ())
     assert recognition_formats.as_text(silent) == "a.wav: silence\n"
-    assert recognition_formats.as_csv(silent) == recognition_formats.as_srt(silent) == ""
+    assert recognition_formats.as_csv(silent) == "a.wav,,,\n" and recognition_formats.as_srt(silent) == ""
 
 
-def test_cells_with_commas_quotes_and_line_ends_come_back_from_csv():
+def test_cells_with_commas_and_quotes_come_back_from_csv_and_line_ends_are_escaped():
     said = Segment(0, 1, 'so, "well"', {"emotion": "a,b"}, {}, {"emotion": {"a,b": 1.0}})
     found = Recognition('x\n".wav', 1.0, "", {}, {}, {}, (said,))
     ((name, _, _, text, label, _),) = csv.reader(io.StringIO(recognition_formats.as_csv(found)))
-    assert (name, text, label) == ('x\n".wav', 'so, "well"', "a,b")
+    assert (name, text, label) == ('x\\n".wav', 'so, "well"', "a,b")
+    assert recognition_formats.as_text(found).count("\n") == 1
 
 
 @pytest.mark.parametrize("seconds, short, long, srt", [

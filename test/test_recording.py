@@ -1,5 +1,7 @@
 """A recording of any format, rate, number of channels and length -> utterances at 16 kHz, mono."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -65,6 +67,34 @@ def test_samples_and_the_file_that_holds_them_give_the_same_utterances(tmp_path)
         assert one == other and (wave == same).all()
 
 
+def test_utterances_of_an_mp3_are_those_of_the_file_read_at_once(tmp_path):
+    """Decoding a frame takes the ones before it: after a mere jump the first 0.1 s would be wrong."""
+    random = np.random.default_rng(0)
+    wave = np.concatenate([part for _ in range(6) for part in (random.normal(0, 0.1, 64000), np.zeros(32000))])
+    soundfile.write(tmp_path / "a.mp3", wave, 16000)
+    whole = soundfile.read(tmp_path / "a.mp3", dtype="float32")[0]
+    found = list(open_recording(tmp_path / "a.mp3").utterances())
+    assert len(found) == 6
+    for start, end, samples in found:
+        assert np.abs(samples - whole[round(start * 16000) : round(end * 16000)]).max() < 1e-6
+
+
+@pytest.mark.parametrize("seconds", [2, 41])
+def test_what_cannot_seek_is_read_all_the_same(tmp_path, seconds):
+    wave = speech(8000)[: seconds * 8000]
+    soundfile.write(tmp_path / "phone.wav", wave, 8000, subtype="GSM610")
+    found = open_recording(tmp_path / "phone.wav")
+    assert found.seconds == pytest.approx(seconds, abs=0.1) and len(found.spans) == (1 if seconds < 30 else 3)
+    assert np.abs(next(found.utterances())[2]).max() == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_name_that_is_not_utf_8_is_one_line(tmp_path):
+    path = tmp_path / os.fsdecode(b"bad\xff.wav")
+    path.write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="its name is not UTF-8"):
+        open_recording(path)
+
+
 def test_the_split_does_not_depend_on_the_blocks_that_are_read(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", speech(11025), 11025)
     whole = open_recording(tmp_path / "a.wav").spans
@@ -101,7 +131,8 @@ def test_integers_are_scaled_by_their_range():
 
 
 @pytest.mark.parametrize("samples, rate, message", [
-    (tone(1), None, "sampling_rate=None"), (tone(1), 10, "sampling_rate=10"), (tone(1)[:0], 16000, r"shape \(0,\)"),
+    (tone(1), None, "sampling_rate=None"), (tone(1), 10, "sampling_rate=10"),
+    (tone(1), 16000.5, "sampling_rate=16000.5"), (tone(1)[:0], 16000, r"shape \(0,\)"),
     (tone(1)[None], 16000, r"shape \(1, 16000\); allowed are \(samples,\) and \(samples, channels\)"),
     (tone(1)[None, None], 16000, "shape"), (tone(1) * 32767, 16000, "samples up to 98"),
     (np.full(100, np.nan), 16000, "samples up to nan"), (np.full(100, "a"), 16000, "an array of <U1"),

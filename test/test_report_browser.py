@@ -225,6 +225,17 @@ def test_the_comparison_opens_with_what_changed_hands(browser, root):
         assert ids(opened) == ["b02"]
 
 
+def test_every_cell_of_every_matrix_shows_as_many_utterances_as_it_says(browser, root):
+    for name in ("out/comparison.html", "exp/new/report.html"):
+        with Opened(browser, root / name) as opened:
+            cells = opened.page.locator("#confusion .cell button, [id^=confusion] .cell button")
+            assert cells.count() >= 4
+            for cell in cells.all():
+                opened.page.get_by_role("button", name="Reset filters").click()
+                cell.click()
+                assert len(ids(opened)) == int(cell.locator("small").inner_text()), cell.get_attribute("aria-label")
+
+
 def test_five_thousand_utterances_are_drawn_in_parts_sorted_and_searched_at_once(browser, tmp_path):
     num = 5531
     labels = ["angry", "happy", "neutral", "sad"]

@@ -22,6 +22,7 @@ ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
 MIN_RATE, MAX_RATE = 1000, 1_000_000
 MOST_SAMPLES = 2**27  # of one utterance, at its rate and at SAMPLE_RATE (2.3 hours): a damaged header may say anything
+MP3_LEAD = 11520  # samples to decode before those that are wanted: a frame of 1152 builds upon the ones before it
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header leaves it open, as a FLAC stream's may
 
 
@@ -60,6 +61,10 @@ def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
     ark = ARK_ENTRY.fullmatch(entry)
     if "\0" in entry:
         raise UserError(f"{utt_id}: {entry}: a file name cannot hold the character NUL; mend wav.scp")
+    try:
+        entry.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{utt_id}: {entry}: its name is not UTF-8, which libsndfile asks for; rename it") from None
     path = Path(ark[1] if ark else entry).absolute()  # libsndfile reads standard input where the name is -
     with ExitStack() as stack:
         try:
@@ -99,9 +104,12 @@ def read_samples(
     expected = (sound.frames if end is None else end) - start
     check_length(sound, entry, utt_id, expected)
     try:
-        if start != sound.tell():
-            sound.seek(start)
-        samples = sound.read(expected, dtype="float32", always_2d=True)
+        # What cannot seek (GSM, ADPCM) does not know where it stands, and is read from its beginning.
+        lead = 0
+        if start != (sound.tell() if sound.seekable() else 0):
+            lead = min(start, MP3_LEAD) if sound.format == "MP3" else 0
+            sound.seek(start - lead)
+        samples = sound.read(lead + expected, dtype="float32", always_2d=True)[lead:]
     except soundfile.SoundFileError as error:
         raise _not_audio(entry, utt_id, error) from error
     except MemoryError as error:

@@ -45,5 +45,5 @@ def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
 def details(check: Check) -> list[str]:
     lines = [f"weights `{check.quantization}`, products `{check.compute_type}`",
              "decoding: " + ", ".join(f"{key} {value}" for key, value in check.decoding.items()),
-             f"{check.completed} hypotheses of CTranslate2 were malformed"]
+             f"{check.completed} hypotheses of CTranslate2 lacked a label at its place"]
     return lines + [f"{task} differs for {first_few(ids)}" for task, ids in check.different.items() if ids]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -38,9 +38,10 @@ class Check:
     completed: int = 0
     utterances_per_second: dict[str, float] = field(default_factory=dict)
 
-    def different_labels(self, tasks: Iterable[Task]) -> list[str]:
-        """Ids of utterances with another label for some category or scale."""
-        return sorted({utt_id for task in tasks if task.kind != "text" for utt_id in self.different[task.name]})
+    def different_answers(self, tasks: Sequence[Task]) -> list[str]:
+        """Ids of utterances with another label for some category or scale; of a model of text alone, another text."""
+        required = [task for task in tasks if task.kind != "text"] or tasks
+        return sorted({utt_id for task in required for utt_id in self.different[task.name]})
 
     def write(self, directory: Path) -> None:
         (directory / CHECK).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -66,7 +67,7 @@ def compare(
     tasks = ours.tokenizer.tasks
     check = Check(
         quantization=quantization,
-        compute_type=converted.engine(theirs.device.type).compute_type,
+        compute_type=converted.engine(theirs.device).compute_type,
         decoding={key: getattr(config, key) for key in ("beam_size", "length_penalty", "maxlenratio", "batch_size")},
         threads=torch.get_num_threads(),
         different={task.name: [] for task in tasks},
@@ -104,11 +105,11 @@ def same(task: Task, one: Prediction, two: Prediction) -> bool:
     return abs(float(first) - float(second)) <= SCALE_TOLERANCE * span
 
 
-def require_equal(check: Check, tasks: Iterable[Task], allowed: int) -> None:
-    """UserError where more utterances than `allowed` have another label."""
-    different = check.different_labels(tasks)
+def require_equal(check: Check, tasks: Sequence[Task], allowed: int) -> None:
+    """UserError where more utterances than `allowed` have another label, or another text where there are no labels."""
+    different = check.different_answers(tasks)
     if len(different) > allowed:
         raise UserError(
-            f"CTranslate2 gives other labels than the model for {len(different)} of {check.num_utterances} utterances "
+            f"CTranslate2 gives other answers than the model for {len(different)} of {check.num_utterances} utterances "
             f"({first_few(different)}), allowed are {allowed}; convert to float32, or give --allow_different"
         )

@@ -15,7 +15,8 @@ from whisper_er.models.to_transformers import to_transformers
 from whisper_er.pretrained import open_model, write_about
 from whisper_er.tokenizer import START, Tokenizer
 
-HIDDEN_START = "<|start|>"  # what <|startoftranscript|> is called where CTranslate2 is not to find it
+# What <|startoftranscript|> is called where CTranslate2 is not to find it; no label holds a space.
+HIDDEN_START = "<|start of target|>"
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 

@@ -54,7 +54,6 @@ def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> No
     import uvicorn
     from fastapi import FastAPI
 
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is open is closed, uploads deleted
     app = gr.mount_gradio_app(
         FastAPI(openapi_url=None), build_page(recognizer, limits), path="/", theme=theme(gr), css=CSS, footer_links=[],
         run_history=False, show_error=False, max_file_size=limits.bytes, ssr_mode=False, enable_monitoring=False,
@@ -80,12 +79,19 @@ def theme(gr: Any) -> Any:
 
 @contextmanager
 def uploads() -> Iterator[None]:
-    """Gradio keeps them in a directory of our own, which goes at the end. Entered before gradio is imported."""
+    """Gradio keeps them in a directory of our own, which goes at the end. Entered before gradio is imported.
+
+    TERM and a terminal that is closed end the server as Ctrl-C does: what is open is closed, uploads are deleted.
+    """
     ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
     def sweep_again_and_again() -> None:
         while not ended.wait(SWEEP):
-            sweep(Path(directory))
+            with suppress(OSError):  # the next look may find it mended
+                sweep(Path(directory))
 
     with TemporaryDirectory(prefix="whisper_er-demo-") as directory:
         os.environ[DIRECTORY] = directory
@@ -102,7 +108,7 @@ def uploads() -> Iterator[None]:
 def sweep(directory: Path) -> None:
     """Delete what is older than KEPT; gradio's own delete_cache leaves uploads that were broken off."""
     for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):  # gradio moves what has arrived
+        with suppress(OSError):  # gradio moves what has arrived
             if path.is_file() and time.time() - path.stat().st_mtime > KEPT:
                 path.unlink()
 

@@ -22,8 +22,8 @@ def find_device(name: str) -> torch.device:
     """By torch's name: cpu, cuda, cuda:1. UserError where there is no such device."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        torch.empty(0, device=device).numpy(force=True)  # "meta" holds nothing
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch without CUDA
         reason = " ".join(str(error).split("\n")[0].split())[:200]
         raise UserError(f"device '{name}' cannot be used: {reason}; give cpu, or cuda where there is a GPU") from None
     return device

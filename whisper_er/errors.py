@@ -13,12 +13,16 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        if not message.isprintable():
-            message = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+        message = printable(message)
         if len(message) > LONGEST:
             half = (LONGEST - len(" ... ")) // 2
             message = f"{message[:half]} ... {message[-half:]}"
         super().__init__(message)
+
+
+def printable(text: str) -> str:
+    """On one line, and without what a terminal would obey."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def first_few(names: Iterable[str], n: int = 5) -> str:

@@ -33,6 +33,8 @@ def model_directory(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     try:
+        if Path(name).parent != Path() and Path(name).parent.is_dir():
+            raise FileNotFoundError("no such directory")  # and not asked of the hub: it is a path with a slip in it
         return Path(snapshot_download(name, local_files_only=is_local(name)))
     except Exception as error:  # the hub's client and its network library raise what they like
         reason = " ".join(str(error).split()).split(". ")[0][:200]

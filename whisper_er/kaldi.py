@@ -93,13 +93,14 @@ def write_dir(path: Path, data: DataDir) -> None:
 def replace_dir(path: Path, holds: str = "") -> Iterator[Path]:
     """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.
 
-    UserError where `path` holds something else than a data directory, or than one with the file `holds`, which
-    replacing it would destroy.
+    UserError where `path` holds something else than a data directory, or, with `holds`, than a directory with this
+    file: replacing it would destroy that.
     """
     path = Path(os.path.realpath(path))  # a link keeps pointing where it points
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: exists and is no directory; choose another output directory")
-    if path.is_dir() and any(path.iterdir()) and not (_table_names(path) or (holds and (path / holds).is_file())):
+    replaceable = path.is_dir() and ((path / holds).is_file() if holds else bool(_table_names(path)))
+    if path.is_dir() and any(path.iterdir()) and not replaceable:
         raise UserError(f"{path}: exists and is something else; remove it or choose another output directory")
     new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for left in (new, old):  # by a run that was killed

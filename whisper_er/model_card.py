@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from whisper_er.config import TrainConfig
 from whisper_er.data_card import DataCard
 from whisper_er.logmel import PadRule
 from whisper_er.plain_snippet import plain_snippet
@@ -32,11 +33,19 @@ PIPELINE = "transformers' `pipeline` drops the labels, and pads everything to 30
 FIGURES = {"wa": ("accuracy", "WA"), "ua": ("recall", "UA"), "macro_f1": ("f1", "macro F1"), "wer": ("wer", "WER")}
 
 
-def read_results(exp_dir: Path) -> list[SetResult]:
-    """The scores of every way of decoding and every test set that lie in an experiment."""
-    found = sorted(exp_dir.glob(f"decode_*/*/{RESULT}"))
-    return [result for path in found
-            for result in collect(exp_dir, (), path.parents[1].name, path.parents[2].name.removeprefix("decode_"))]
+def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
+    """The scores of every way of decoding and every test set that lie in an experiment, as far as they are those of
+    these weights: what others gave, or these before they were made anew, is named and left out."""
+    weights = weights.resolve()
+    results = []
+    for path in sorted(exp_dir.glob(f"decode_*/*/{RESULT}")):
+        own = collect(exp_dir, (), path.parents[1].name, path.parents[2].name.removeprefix("decode_"))
+        models = {fold.result["decoding"].get("model") for result in own for fold in result.folds.values()}
+        if models != {weights.name} or path.stat().st_mtime < weights.stat().st_mtime:
+            print(f"{path}: not of {weights.name} as it is now: left out of the card; stages 5 and 6 score it")
+        else:
+            results += own
+    return results
 
 
 def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[SetResult], base: str) -> str:
@@ -86,7 +95,7 @@ def what_it_is(opened: Pretrained, base: str) -> str:
     tokenizer, pad = opened.tokenizer, opened.config.model.pad
     rows = [["task", "kind", "says"], *([task.name, task.kind, labels_of(task)] for task in tokenizer.tasks)]
     tokens = " ".join(f"`{token}`" for task in tokenizer.tasks for token in task.tokens)
-    start = f"fine-tuned from `{base}`" if base else "trained from scratch"
+    start = history(opened.config, base)
     silence = {"none": "no silence is added to an utterance", "30s": "every utterance is filled up to 30 s"}.get(
         pad, f"silence is added to an utterance by the rule `{pad}`")
     return (
@@ -94,6 +103,16 @@ def what_it_is(opened: Pretrained, base: str) -> str:
         f"whisper_er):\n\n{table(rows)}\n\nTokens of labels: {tokens}. Input: 16 kHz, one channel, at most 30 s; "
         f"{silence}. Prefix of the decoder: {tokenizer.prefix}."
     )
+
+
+def history(config: TrainConfig, base: str) -> str:
+    """What happened to the weights before they were exported."""
+    if not base:
+        return "trained from scratch"
+    if config.max_steps == 0:
+        return f"as it is in `{base}`, with new tokens and not trained"
+    decoder = ", the decoder trained from scratch" if config.model.decoder_init == "random" else ""
+    return f"fine-tuned from `{base}`{decoder}"
 
 
 def labels_of(task: Task) -> str:

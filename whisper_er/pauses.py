@@ -41,7 +41,7 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:
     """bool (N,), by a threshold between the noise floor and the loudest frames."""
-    top = np.percentile(level_N, 99.9)
+    top = np.sort(level_N)[-min(seconds(CLICK), len(level_N))]  # as many frames are louder as a click may have
     if top < SILENT:
         return np.zeros(len(level_N), dtype=bool)
     floor = np.percentile(level_N[level_N > DIGITAL], 3)
@@ -75,12 +75,13 @@ def widen(spans: list[tuple[int, int]], margin: int, length: int) -> list[tuple[
 
 
 def shorten(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
-    """Cut until no part is longer than `longest`, each time in the second half of what may be kept."""
+    """Cut until no part is longer than `longest`, nor the last one shorter than a quarter of it: each time in the
+    second half of what may be kept."""
     start, end = span
     parts = []
     while end - start > longest:
-        first = start + max(longest // 2, 1)
-        cut = first + int(level_N[first : start + longest].argmin()) if first < start + longest else start + longest
+        first, last = start + longest // 2, min(start + longest, end - longest // 4)
+        cut = first + int(level_N[first:last].argmin())
         parts.append((start, cut))
         start = cut
     return [*parts, (start, end)]

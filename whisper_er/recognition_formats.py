@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 
+from whisper_er.errors import printable
 from whisper_er.recognition import Recognition, Segment, clock
 from whisper_er.task import Task
 
@@ -12,14 +13,14 @@ from whisper_er.task import Task
 def as_text(recognition: Recognition) -> str:
     """A line for the recording; where it has several utterances, one more for each."""
     if not recognition.segments:
-        return f"{recognition.name}: silence\n"
-    if len(recognition.segments) == 1:
-        return f"{recognition.name}: {answers(recognition)}  {recognition.text}".rstrip() + "\n"
-    lines = [f"{recognition.name}: {answers(recognition)}  ({len(recognition.segments)} utterances in "
-             f"{clock(recognition.duration)})"]
-    lines += [f"  {clock(s.start, 1)} to {clock(s.end, 1)}: {answers(s)}  {s.text}".rstrip()
-              for s in recognition.segments]
-    return "\n".join(lines) + "\n"
+        lines = [f"{recognition.name}: silence"]
+    elif len(recognition.segments) == 1:
+        lines = [f"{recognition.name}: {answers(recognition)}  {recognition.text}"]
+    else:
+        lines = [f"{recognition.name}: {answers(recognition)}  ({len(recognition.segments)} utterances in "
+                 f"{clock(recognition.duration)})"]
+        lines += [f"  {clock(s.start, 1)} to {clock(s.end, 1)}: {answers(s)}  {s.text}" for s in recognition.segments]
+    return "".join(printable(line.rstrip()) + "\n" for line in lines)
 
 
 def answers(found: Recognition | Segment) -> str:
@@ -43,8 +44,8 @@ def csv_header(tasks: Sequence[Task]) -> str:
 
 
 def as_csv(recognition: Recognition) -> str:
-    """A row for each utterance, in the columns of csv_header."""
-    rows = []
+    """A row for each utterance, in the columns of csv_header; of silence one with the file alone."""
+    rows = [] if recognition.segments else [[recognition.name, "", "", ""]]
     for s in recognition.segments:
         row = [recognition.name, f"{s.start:.3f}", f"{s.end:.3f}", s.text]
         for task, probabilities in s.probabilities.items():
@@ -55,7 +56,7 @@ def as_csv(recognition: Recognition) -> str:
 
 def csv_lines(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([[printable(cell) for cell in row] for row in rows])
     return text.getvalue()
 
 

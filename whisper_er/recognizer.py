@@ -13,6 +13,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import by_length, unlabelled
 from whisper_er.device import autocast, find_device
+from whisper_er.errors import UserError
 from whisper_er.hub import model_directory
 from whisper_er.models.base import Model, Prediction
 from whisper_er.pretrained import open_model
@@ -99,11 +100,15 @@ class Recognizer:
         return results if recordings is audio else results[0]
 
     def stream(
-        self, recordings: Iterable[Recording], heard: Callable[[float], object] = lambda seconds: None
+        self,
+        recordings: Iterable[Recording],
+        heard: Callable[[float], object] = lambda seconds: None,
+        failed: Callable[[UserError], object] | None = None,
     ) -> Iterator[Recognition]:
         """The same one after the other; each as soon as its last utterance is recognised.
 
         heard: called with the seconds that are done with since its last call; all recordings' together in the end.
+        failed: called with what is wrong with a recording whose utterances cannot be read, which is left out then.
         """
         gathering: list[tuple[Recording, list[Segment]]] = []  # those that have begun, in order
 
@@ -111,8 +116,14 @@ class Recognizer:
             for recording in recordings:
                 segments: list[Segment] = []
                 gathering.append((recording, segments))
-                for utterance in recording.utterances():
-                    yield segments, *utterance
+                try:
+                    for utterance in recording.utterances():
+                        yield segments, *utterance
+                except UserError as error:
+                    if failed is None:
+                        raise
+                    gathering.pop()
+                    failed(error)
 
         waiting = utterances()
         while window := list(islice(waiting, WINDOW * self.decoding.batch_size)):

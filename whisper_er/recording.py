@@ -43,8 +43,11 @@ class SoundFile:
     num_samples: int
 
     @staticmethod
-    def open(path: Path) -> "SoundFile":
+    def open(path: Path) -> "SoundFile | Samples":
+        """Only the header is read, but of a file that cannot seek all samples."""
         with open_audio(str(path), path.name) as sound:
+            if not sound.seekable():
+                return Samples(read_samples(sound, str(path), path.name).mean(axis=1), sound.samplerate)
             return SoundFile(path, sound.samplerate, sound.frames)
 
     def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
@@ -63,8 +66,9 @@ class Samples:
     @staticmethod
     def check(samples: np.ndarray, rate: int | None) -> "Samples":
         """From floats in [-1, 1] or integers, (samples,) or (samples, channels). UserError for anything else."""
-        if rate is None or not MIN_RATE <= rate <= MAX_RATE:
-            raise UserError(f"sampling_rate={rate}: samples need theirs in Hz; allowed are {MIN_RATE} to {MAX_RATE}")
+        if not isinstance(rate, int | np.integer) or not MIN_RATE <= rate <= MAX_RATE:
+            raise UserError(f"sampling_rate={rate!r}: samples need theirs in Hz, whole; allowed are {MIN_RATE} to "
+                            f"{MAX_RATE}")
         if samples.ndim not in (1, 2) or not samples.size or samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
             raise UserError(f"audio: an array of shape {samples.shape}; allowed are (samples,) and (samples, channels)")
         if np.issubdtype(samples.dtype, np.signedinteger):

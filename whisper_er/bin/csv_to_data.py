@@ -36,6 +36,8 @@ def main() -> None:
     args = parser.parse_args()
     columns = parse_columns(args)
     only, _, value = args.only.partition("=")
+    if args.only and not only:
+        raise UserError(f"--only '{args.only}': names no column; expected COLUMN=VALUE")
     rows = csv_corpus.read_rows(args.csv, [*columns.values(), *([only] if only else [])], args.encoding)
     kept = [row for row in rows if not only or row.cells[only] == value]
     if not kept:

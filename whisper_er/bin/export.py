@@ -23,7 +23,7 @@ from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.model_card import model_card, read_results
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.to_transformers import to_transformers
-from whisper_er.pretrained import Pretrained, open_model, write_about
+from whisper_er.pretrained import EXPORTED, Pretrained, open_model, write_about
 
 
 def main() -> None:
@@ -35,12 +35,15 @@ def main() -> None:
     args = parser.parse_args()
 
     logging.disable_progress_bar()
+    if (args.exp_dir / EXPORTED).is_file():
+        raise UserError(f"{args.exp_dir}: is exported already; copy it, or give the experiment that it comes from")
     opened = open_model(args.exp_dir, args.model)
     if not isinstance(opened.model, WhisperER):
         raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only; leave stage 7 out")
-    card = model_card(name_of(args.exp_dir), opened, read_data_card(args.data_card), read_results(args.exp_dir),
+    results = read_results(args.exp_dir, args.exp_dir / args.model)
+    card = model_card(name_of(args.exp_dir), opened, read_data_card(args.data_card), results,
                       start_of(opened.config.model.whisper_model))
-    with kaldi.replace_dir(args.out_dir, holds="config.json") as directory:
+    with kaldi.replace_dir(args.out_dir, holds=EXPORTED) as directory:
         write_model(directory, opened)
         shutil.copytree(args.exp_dir / "token_list", directory / "token_list")
         (directory / "README.md").write_text(card, encoding="utf-8")
@@ -59,7 +62,9 @@ def write_model(directory: Path, opened: Pretrained) -> None:
 
 def start_of(whisper_model: str) -> str:
     """The model that training started from: a name on the hub, or the last part of a path on this machine."""
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", whisper_model) and not Path(whisper_model).exists()
+    if cached := re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/", whisper_model):
+        return "/".join(cached.groups())
+    on_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", whisper_model) and not Path(whisper_model).exists()
     return whisper_model if on_hub else Path(whisper_model).name
 
 

@@ -21,6 +21,7 @@ from whisper_er.ctranslate2_check import compare, require_equal
 from whisper_er.ctranslate2_conversion import QUANTIZATIONS, convert
 from whisper_er.dataset import by_length, load, read_utterances
 from whisper_er.device import choose_device
+from whisper_er.pretrained import EXPORTED
 from whisper_er.recognizer import Recognizer
 
 
@@ -38,7 +39,7 @@ def main() -> None:
 
     config = configuration.load(DecodeConfig, args.config, args.overrides) if args.config else DecodeConfig()
     device = choose_device(args.ngpu)
-    with kaldi.replace_dir(args.out_dir, holds="model.bin") as directory:
+    with kaldi.replace_dir(args.out_dir, holds=EXPORTED) as directory:
         convert(args.export_dir, directory, args.quantization)
         ours, theirs = (Recognizer.open(path, device=device) for path in (args.export_dir, directory))
         check = compare(ours, theirs, read_batches(args.data_dir, ours, config), config, args.quantization)

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import soundfile
-
 from whisper_er import recognition_formats as formats
 from whisper_er.atomic import write_text
+from whisper_er.audio_files import Found, check_distinct, find_audio_files
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.errors import UserError
 from whisper_er.figures import save_timeline
@@ -29,8 +28,6 @@ from whisper_er.recognizer import Recognizer
 from whisper_er.recording import LONGEST, Recording, SoundFile, check_longest, open_recording
 
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
-# libsndfile's names of formats are what files end in, but for these; and .raw and the like have no header.
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif", ".snd"}
 MOST_FAILED = 99  # of the exit code
 
 
@@ -46,11 +43,12 @@ def main() -> None:
                         "longer than 30 s")
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of an utterance of a recording that is "
                         "split (%(default)s)")
-    args = parser.parse_intermixed_args()
+    # That which takes options between the files does not know --, behind which a file may begin with -.
+    args = parser.parse_args() if "--" in sys.argv else parser.parse_intermixed_args()
     check_longest(args.longest)
-    files = [file for name in args.audio for file in find(name)]
+    files = find_audio_files(args.audio)
     if args.out_dir:
-        check_distinct(files)
+        check_distinct(files, args.out_dir)
     elif args.timeline or args.format == "srt" and len(files) > 1:
         raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
 
@@ -61,19 +59,18 @@ def main() -> None:
     recognize(recognizer, files, args)
 
 
-def recognize(recognizer: Recognizer, files: list[tuple[Path, Path]], args: argparse.Namespace) -> None:
+def recognize(recognizer: Recognizer, files: Found, args: argparse.Namespace) -> None:
     """Write every recognition as soon as it is there; exits with the number of recordings that could not be read."""
-    failed: list[str] = []
-    names: list[Path] = []  # of what is written for the recordings that could be read, in order
+    failed: list[UserError] = []
+    names = {str(path): name for path, name in files}  # of what is written for each
 
     def readable() -> Iterator[Recording]:
-        for path, name in files:
+        for path, _ in files:
             try:
                 recording = open_recording(path, split=args.split, longest=args.longest)
             except UserError as error:
-                failed.append(str(error))
+                failed.append(error)
             else:
-                names.append(name)
                 yield recording
 
     header = formats.csv_header(recognizer.tokenizer.tasks) if args.format == "csv" else ""
@@ -87,10 +84,10 @@ def recognize(recognizer: Recognizer, files: list[tuple[Path, Path]], args: argp
             seconds += more
             bar.update(int(seconds) - bar.n)
 
-        for number, recognition in enumerate(recognizer.stream(readable(), heard)):
+        for recognition in recognizer.stream(readable(), heard, failed.append):
             text = FORMATS[args.format](recognition)
             if args.out_dir:
-                write(args.out_dir / names[number], header + text, recognition, args)
+                write(args.out_dir / names[recognition.name], header + text, recognition, args)
             else:
                 with bar.external_write_mode():
                     print(text, end="", flush=True)
@@ -109,37 +106,7 @@ def write(path: Path, text: str, recognition: Recognition, args: argparse.Namesp
         save_timeline(recognition, args.timeline, path.with_suffix(".png"))
 
 
-def find(name: str) -> Iterator[tuple[Path, Path]]:
-    """Audio files that a word of the command line stands for, each with the name of what is written for it."""
-    if name == "-":
-        for line in sys.stdin:
-            if line.strip():
-                yield from find(line.rstrip("\n"))
-    elif Path(name).is_dir():
-        found = [path for path in sorted(Path(name).rglob("*")) if is_audio(path)]
-        if not found:
-            raise UserError(f"{name}: no audio in this directory; known endings: {' '.join(sorted(SUFFIXES))}")
-        yield from ((path, path.relative_to(name)) for path in found)
-    else:
-        yield Path(name), Path(Path(name).name)
-
-
-def is_audio(path: Path) -> bool:
-    """By its name; the `._*` of archives packed on a Mac are none."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def check_distinct(files: list[tuple[Path, Path]]) -> None:
-    """UserError where two recordings would be written to the same file."""
-    written: dict[Path, Path] = {}
-    for path, name in files:
-        if other := written.get(name.with_suffix("")):
-            raise UserError(f"--out_dir: {other} and {path} would both be written to {name.stem}.*; recognize them "
-                            "apart, or give the directory that holds both")
-        written[name.with_suffix("")] = path
-
-
-def total_seconds(files: list[tuple[Path, Path]]) -> float:
+def total_seconds(files: Found) -> float:
     """For the progress bar, from the headers; what cannot be read counts nothing."""
     seconds = 0.0
     for path, _ in files:

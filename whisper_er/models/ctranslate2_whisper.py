@@ -58,12 +58,12 @@ class CTranslate2Whisper(Model):
         super().__init__()
         self.directory, self.tokenizer, self.max_target = directory, tokenizer, max_target
         self.grammar, self.prompt = Grammar(tokenizer), prompt_of(tokenizer)
-        self.engines: dict[str, Any] = {}
+        self.engines: dict[torch.device, Any] = {}
         self.completed = 0
-        self.logmel = LogMel(self.engine("cpu").n_mels, pad)
+        self.logmel = LogMel(self.engine(torch.device("cpu")).n_mels, pad)
 
-    def engine(self, device: str) -> Any:
-        """CTranslate2's model on this kind of device; UserError where the directory holds none that it reads."""
+    def engine(self, device: torch.device) -> Any:
+        """CTranslate2's model on this device; UserError where the directory holds none that it reads."""
         if device not in self.engines:
             library = import_ctranslate2()
             if not (self.directory / "model.bin").is_file():
@@ -71,7 +71,8 @@ class CTranslate2Whisper(Model):
             self.engines.clear()
             try:
                 self.engines[device] = library.models.Whisper(
-                    str(self.directory), device, intra_threads=torch.get_num_threads(), inter_threads=1)
+                    str(self.directory), device.type, device_index=device.index or 0,
+                    intra_threads=torch.get_num_threads(), inter_threads=1)
             except Exception as error:  # whatever its C++ raises
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); convert it again") from None
@@ -87,15 +88,16 @@ class CTranslate2Whisper(Model):
         if config.dtype != "float32":
             raise UserError(f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
                             "dtype at float32")
-        engine = self.engine(batch.wave_BS.device.type)
+        engine = self.engine(batch.wave_BS.device)
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - len(self.prompt)
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)
         predictions: dict[int, Prediction] = {}
-        for frames in frames_B.unique().tolist():
-            rows = (frames_B == frames).nonzero()[:, 0].tolist()
+        alike_B2 = torch.stack([frames_B, longest_B], dim=1)  # those that may go together
+        for frames, longest in alike_B2.unique(dim=0).tolist():
+            rows = (alike_B2 == torch.tensor([frames, longest])).all(1).nonzero()[:, 0].tolist()
             mel = mel_BFN[rows, :, :frames].float().cpu().contiguous().numpy()
-            found = self.search(engine, mel, int(longest_B[rows].max()), config)
+            found = self.search(engine, mel, longest, config)
             for row, one in zip(rows, found):
                 predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], one, "best")
         return [predictions[row] for row in range(len(batch))]
@@ -117,8 +119,9 @@ class CTranslate2Whisper(Model):
         found = []
         for result, ids, own, begun, posterior in zip(results, hypotheses, said, kept, best):
             self.completed += len(own) > len(begun)
-            # Text that stood behind the first fault is not lost.
+            # Text that stood behind the first fault is not lost, as far as there is room for it.
             rest = [index for index in ids[len(begun) :] if index < self.tokenizer.text.num_text]
+            rest = rest[: max(0, longest - len(own) - 1)]
             found.append(Found([*own, *rest, self.tokenizer.end], result.scores[0], posterior, posterior))
         return found
 

@@ -68,7 +68,7 @@ def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Mark
     drawn = []
     for key, name, pairs in zip(("first", "second"), names, (comparison.first, comparison.second)):
         figures = score_tasks([task], pairs)["tasks"][task.name]
-        drawn.append(element("div", element("h3", name), scores.confusion(task.name, figures, {}, key)))
+        drawn.append(element("div", element("h3", name), scores.confusion(task.name, figures, {}, key, "first")))
     note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
     return join([note, element("div", *drawn, class_="matrices")])
 

@@ -56,10 +56,11 @@ def categories(result: SetResult) -> dict[str, dict]:
             if figures["kind"] == "category"}
 
 
-def confusion(task: str, figures: dict, where: dict[str, str], column: str) -> Markup:
+def confusion(task: str, figures: dict, where: dict[str, str], column: str, reference: str = "") -> Markup:
     """Rows reference, columns hypothesis. A cell with utterances is a button that shows them.
 
-    where: filters of the table of utterances beside the cell's own; column: the task's key there.
+    where: filters of the table of utterances beside the cell's own; column: the task's key there; reference: that of
+    another column with the same references, which is filtered by them.
     """
     labels = figures["labels"]
     if len(labels) > MOST_CLASSES:
@@ -68,7 +69,9 @@ def confusion(task: str, figures: dict, where: dict[str, str], column: str) -> M
     rows = []
     for label, counts in zip(labels, figures["confusion"]):
         total = sum(counts)
-        cells = [confusion_cell(task, label, said, count, total, where, column) for said, count in zip(labels, counts)]
+        referred = where | {f"{reference or column}.reference": label}
+        cells = [confusion_cell(task, label, said, count, total, referred | {f"{column}.hypothesis": said})
+                 for said, count in zip(labels, counts)]
         ends = (recall.show({task: {"recall": figures["recall"][label]}}), str(total))
         rows.append(element("tr", element("th", label, scope="row"), *cells, *(element("td", end) for end in ends)))
     heading = [element("th", "reference \\", element("br"), "hypothesis", scope="col"),
@@ -76,19 +79,16 @@ def confusion(task: str, figures: dict, where: dict[str, str], column: str) -> M
     return framed(f"Confusion of {task}: % of the reference, count", element("tr", *heading), rows, "confusion")
 
 
-def confusion_cell(
-    task: str, label: str, said: str, count: int, total: int, where: dict[str, str], column: str
-) -> Markup:
+def confusion_cell(task: str, label: str, said: str, count: int, total: int, filters: dict[str, str]) -> Markup:
     shade = f"shade-{round(SHADES * count / total)}" if total else ""
     right = " right" if label == said else ""
     percent = f"{100 * count / total:.1f}" if total else UNDEFINED
     shown = [element("span", percent), " ", element("small", str(count))]
     if not count:
         return element("td", element("div", *shown), class_=f"cell {shade}{right}")
-    filters = json.dumps({**where, f"{column}.reference": label, f"{column}.hypothesis": said})
     name = f"{task}: {count} with reference {label}, hypothesis {said}, {percent} %; show them"
-    return element("td", element("button", *shown, type="button", data_filter=filters, aria_label=name),
-                   class_=f"cell {shade}{right}")
+    button = element("button", *shown, type="button", data_filter=json.dumps(filters), aria_label=name)
+    return element("td", button, class_=f"cell {shade}{right}")
 
 
 def reliability(task: str, figures: dict) -> Markup:
