@@ -226,7 +226,7 @@ def test_the_comparison_opens_with_what_changed_hands(browser, root):
 
 
 def test_every_cell_of_every_matrix_shows_as_many_utterances_as_it_says(browser, root):
-    for name in ("out/comparison.html", "exp/new/report.html"):
+    for name in ("out/comparison.html", "exp/old/report.html"):
         with Opened(browser, root / name) as opened:
             cells = opened.page.locator("#confusion .cell button, [id^=confusion] .cell button")
             assert cells.count() >= 4

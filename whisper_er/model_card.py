@@ -27,7 +27,7 @@ NOT_FOR = (
 LIMITS = "Other languages, microphones, ages and ways to express emotion than those of the corpus: expect less."
 GRAMMAR = (
     "`generate` knows no grammar: it may leave out a label, or say one twice, where the model has not learnt its "
-    "targets well. Recognizer's search cannot. Where `generate` writes well-formed targets, both find the same."
+    "targets well. Recognizer's search cannot. Where what `generate` writes is well-formed, both mostly find the same."
 )
 PIPELINE = "transformers' `pipeline` drops the labels, and pads everything to 30 s."
 FIGURES = {"wa": ("accuracy", "WA"), "ua": ("recall", "UA"), "macro_f1": ("f1", "macro F1"), "wer": ("wer", "WER")}

@@ -132,11 +132,13 @@ check_config() {  # check_config OPTION KIND [key=value ...]
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
-    local raw_sets set_name options fold stale=() sources=(local)
+    local raw_sets set_name options fold source stale=() sources=(local)
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
-    [ ! -d "${corpus_dir}" ] || sources+=("${corpus_dir}")  # its list of labels may have been mended
+    for source in ${corpus_dir:+"${corpus_dir}"/*}; do  # a list of labels may have been mended
+        [ ! -f "${source}" ] || sources+=("${source}")
+    done
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
