@@ -15,6 +15,7 @@ from whisper_er import pairs as pairing
 from whisper_er import results, scoring
 from whisper_er.errors import UserError
 from whisper_er.kaldi import write_table
+from whisper_er.result_tables import Column
 from whisper_er.results_markdown import render, summary_table, table
 from whisper_er.task import Task
 from whisper_er.text_normalizer import read_spelling, text_normalizer
@@ -379,3 +380,7 @@ def test_seeds_are_shown_each_and_as_mean_and_deviation(experiment, tmp_path):
     assert [row[0].strip("-") for row in rows] == ["seed", "", "1", "2", "mean ± sd"]
     assert rows[2][4] == rows[3][4] == "55.6" and rows[4][4] == "55.6 ± 0.0"
     assert (tmp_path / "seed2" / "RESULTS.md").is_file()
+
+
+def test_what_rounds_to_nothing_has_no_sign():
+    assert Column("", "valence", "ccc", 1, 3).show({"valence": {"ccc": -0.0001}}) == "0.000"

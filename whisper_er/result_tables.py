@@ -30,8 +30,10 @@ class Column:
 
     def show(self, tasks: dict, sd: dict | None = None) -> str:
         value = tasks[self.task][self.figure]
-        text = UNDEFINED if value is None else f"{value * self.scale:.{self.digits}f}"
-        return text if sd is None or value is None else f"{text} ± {self.show(sd)}"
+        if value is None:
+            return UNDEFINED
+        text = f"{round(value * self.scale, self.digits) + 0.0:.{self.digits}f}"  # + 0.0: no -0.000
+        return text if sd is None else f"{text} ± {self.show(sd)}"
 
 
 def columns_of(tasks: dict) -> list[Column]:
