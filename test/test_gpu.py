@@ -4,7 +4,9 @@ import pytest
 import torch
 from tiny_experiment import write_corpus
 
+from whisper_er import Recognizer, kaldi
 from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.ctranslate2_conversion import convert
 from whisper_er.dataset import by_length, read_utterances
 from whisper_er.dataset import load as load_batches
 from whisper_er.models.build import build_model
@@ -44,6 +46,22 @@ def test_a_gpu_says_what_the_cpu_says(tmp_path, kind, token_list):
     for on_cpu, on_gpu in zip(*predictions):
         assert (on_gpu.utt_id, on_gpu.values) == (on_cpu.utt_id, on_cpu.values)
         assert on_gpu.score == pytest.approx(on_cpu.score, abs=1e-3)
+
+
+def test_recordings_are_recognised_on_a_gpu_as_on_the_cpu(trained):
+    paths = list(kaldi.read_table(trained / "test" / "wav.scp").values())
+    on_cpu, on_gpu = (Recognizer.from_pretrained(trained / "exp", device)(paths) for device in ("cpu", "cuda"))
+    for one, two in zip(on_cpu, on_gpu, strict=True):
+        assert (two.text, two.labels) == (one.text, one.labels)
+        assert two.probabilities["emotion"] == pytest.approx(one.probabilities["emotion"], abs=1e-3)
+
+
+def test_a_converted_model_gives_on_a_gpu_what_it_gives_on_the_cpu(trained, tmp_path):
+    pytest.importorskip("ctranslate2")
+    convert(trained / "exp", tmp_path / "ct2", "float32")
+    paths = list(kaldi.read_table(trained / "test" / "wav.scp").values())
+    on_cpu, on_gpu = (Recognizer.from_pretrained(tmp_path / "ct2", device)(paths) for device in ("cpu", "cuda"))
+    assert [(found.text, found.labels) for found in on_gpu] == [(found.text, found.labels) for found in on_cpu]
 
 
 @pytest.mark.parametrize("kind, token_list", SYSTEMS)

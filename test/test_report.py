@@ -363,6 +363,18 @@ def test_an_experiment_that_does_not_say_where_its_data_was_has_a_report_without
     assert parsed.data["sounds"] == [None] * 4 and "does not name the data directory" in parsed.text
 
 
+def test_without_an_encoder_the_page_is_written_and_says_so(tmp_path, monkeypatch):
+    exp_dir = write_two_folds(tmp_path)
+
+    def no_encoder(*args, **options):
+        raise ValueError("Unknown format: 'MP3'")
+
+    audio.encode.cache_clear()
+    monkeypatch.setattr("whisper_er.report.audio.soundfile.write", no_encoder)
+    sounds = write_report(exp_dir, ["./run.sh"], [read_two_folds(exp_dir)], 20)
+    assert not sounds.embedded and "libsndfile cannot write MP3 here" in sounds.problems[0]
+
+
 def test_what_the_pages_are_made_of_is_part_of_the_package():
     tree = ast.parse((ROOT / "setup.py").read_text())
     (given,) = [ast.literal_eval(node.value) for node in ast.walk(tree)

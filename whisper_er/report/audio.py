@@ -56,9 +56,13 @@ class Sounds:
 
 @functools.lru_cache(maxsize=4096)  # the reports of several seeds hold much the same utterances
 def encode(entry: str, utt_id: str) -> str:
-    """An entry of wav.scp as MP3 in base64: of speech about 6 kB for a second. UserError where it cannot be read."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, load_audio(entry, utt_id), SAMPLE_RATE, format="MP3", compression_level=COMPRESSION)
+    """An entry of wav.scp as MP3 in base64: of speech about 6 kB for a second. UserError where it cannot be read or
+    encoded."""
+    buffer, samples = io.BytesIO(), load_audio(entry, utt_id)
+    try:
+        soundfile.write(buffer, samples, SAMPLE_RATE, format="MP3", compression_level=COMPRESSION)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise UserError(f"{utt_id}: libsndfile cannot write MP3 here ({error}); update soundfile") from None
     return base64.b64encode(buffer.getvalue()).decode()
 
 
