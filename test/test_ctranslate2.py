@@ -239,6 +239,7 @@ def test_info_says_what_both_are(learned, capsys):
     assert said[0][0].split() == ["model", "seq2seq", "on", "whisper"]
     assert said[1][0].split() == ["model", "seq2seq", "on", "CTranslate2"]
     assert said[0][1].startswith("parameters  ")
+    assert said[0].pop(-2).split(maxsplit=1) == ["weights", "trained from scratch"]
     assert said[0][2:-1] == said[1][1:-1]  # input, language, tasks
     assert any(line.split() == ["emotion", "(category)", "angry", "happy", "sad"] for line in said[1])
 

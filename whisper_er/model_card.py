@@ -107,10 +107,10 @@ def what_it_is(opened: Pretrained, base: str) -> str:
 
 def history(config: TrainConfig, base: str) -> str:
     """What happened to the weights before they were exported."""
+    if config.max_steps == 0:
+        return f"as it is in `{base}`, with new tokens and not trained" if base else "not trained"
     if not base:
         return "trained from scratch"
-    if config.max_steps == 0:
-        return f"as it is in `{base}`, with new tokens and not trained"
     decoder = ", the decoder trained from scratch" if config.model.decoder_init == "random" else ""
     return f"fine-tuned from `{base}`{decoder}"
 

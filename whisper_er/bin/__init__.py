@@ -37,7 +37,7 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
     """The model that add_recognizer_arguments asked for."""
-    from whisper_er.recognizer import Recognizer  # here: it brings torch along, which takes seconds
+    from whisper_er.recognizer import Recognizer  # every entry point reads this file, and most do without torch
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
+from whisper_er.config import TrainConfig
 from whisper_er.hub import model_directory
+from whisper_er.model_card import history
 from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.size import count_parameters, trained_parameters
 from whisper_er.recognizer import Recognizer
@@ -20,7 +22,8 @@ def main() -> None:
     parser.add_argument("model", metavar="DIR", help="experiment directory, what stage 7 exported, or a hub name")
     args = parser.parse_args()
     directory = model_directory(args.model)
-    for title, line in [*of_model(Recognizer.open(directory)), *of_scores(directory)]:
+    recognizer = Recognizer.open(directory)
+    for title, line in [*of_model(recognizer), *of_training(directory, recognizer.config), *of_scores(directory)]:
         print(f"{title:12}{line}")
 
 
@@ -28,8 +31,7 @@ def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
     """Title and text of each line; a line that goes on has no title."""
     config, model = recognizer.config.model, recognizer.model
     engine = "CTranslate2" if isinstance(model, CTranslate2Whisper) else model.backbone_config.model_type
-    source = config.whisper_model or config.encoder_model
-    yield "model", f"{config.kind} on {engine}{f', fine-tuned from {source}' * bool(source)}"
+    yield "model", f"{config.kind} on {engine}"
     if counts := count_parameters(model):
         parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in counts.items())
         yield "parameters", f"{trained_parameters(model):,} trainable; {parts}"
@@ -37,6 +39,12 @@ def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
     yield "language", recognizer.tokenizer.language
     for number, task in enumerate(recognizer.tokenizer.tasks):
         yield "" if number else "tasks", f"{task.name} ({task.kind}) {' '.join(task.labels)}".rstrip()
+
+
+def of_training(directory: Path, config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Of an experiment; what an exported model was made from, its card says."""
+    if (directory / "config.yaml").is_file():
+        yield "weights", history(config, config.model.whisper_model or config.model.encoder_model)
 
 
 def of_scores(directory: Path) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from whisper_er import recognition_formats as formats
 from whisper_er.atomic import write_text
+from whisper_er.audio import open_audio
 from whisper_er.audio_files import Found, check_distinct, find_audio_files
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.errors import UserError
@@ -25,7 +26,7 @@ from whisper_er.figures import save_timeline
 from whisper_er.progress import progress_bar
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer
-from whisper_er.recording import LONGEST, Recording, SoundFile, check_longest, open_recording
+from whisper_er.recording import LONGEST, Recording, check_longest, open_recording
 
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
 MOST_FAILED = 99  # of the exit code
@@ -77,7 +78,9 @@ def recognize(recognizer: Recognizer, files: Found, args: argparse.Namespace) ->
     if not args.out_dir:
         print(header, end="", flush=True)
     seconds = 0.0
-    with progress_bar(int(total_seconds(files)), "s") as bar:
+    with progress_bar(0, "s") as bar:
+        if not bar.disable:
+            bar.reset(int(total_seconds(files)))
 
         def heard(more: float) -> None:
             nonlocal seconds
@@ -111,8 +114,8 @@ def total_seconds(files: Found) -> float:
     seconds = 0.0
     for path, _ in files:
         with suppress(UserError):
-            sound = SoundFile.open(path)
-            seconds += sound.num_samples / sound.rate
+            with open_audio(str(path), path.name) as sound:
+                seconds += sound.frames / sound.samplerate
     return seconds
 
 
