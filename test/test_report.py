@@ -1,4 +1,4 @@
-"""report.html and comparison.html as files: what they say, what they may load, what sound they hold."""
+"""report.html and comparison.html as files: what they say, and what they may load."""
 
 import ast
 import base64
@@ -7,20 +7,17 @@ import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from parsed_report import Parsed, rewritten
 from small_results import (
-    ABOUT,
     ASR,
     EMOTION,
     ERRORS_FIRST,
     LABELS,
-    SECONDS,
     pairs_of,
     read_two_folds,
-    seconds_of,
     write_fold,
     write_two_folds,
 )
@@ -30,7 +27,7 @@ from whisper_er import scoring
 from whisper_er.bin import compare, results
 from whisper_er.errors import UserError
 from whisper_er.pairs import Pairs, TaskPairs
-from whisper_er.report import audio, charts, markup, page, speakers, utterances
+from whisper_er.report import charts, markup, page, speakers, utterances
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
 from whisper_er.result_tables import summary_rows
@@ -39,57 +36,6 @@ from whisper_er.task import Task
 ROOT = Path(__file__).parents[1]
 NAMES = ["<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "<!--", "]]>", "a'\"b", "&lt;b&gt;",
          "\u2028\u202eabc", "${x}`y`"]  # fmt: skip
-
-
-class Parsed(HTMLParser):
-    """A file that has to be well formed. tables: caption -> rows of cells; blocks: id -> text of a script."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.source = path.read_text(encoding="utf-8")
-        self.tags: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.blocks: dict[str, str] = {}
-        self.text, self.rows, self.caption = "", [], ""
-        self.feed(self.source)
-        assert self.open == [], "these are never closed"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("meta", "br"):
-            return
-        self.open.append(tag)
-        if tag == "table":
-            self.rows, self.caption = [], ""
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes something else"
-        if tag == "table":
-            self.tables[self.caption] = self.rows
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] in ("script", "style"):
-            attrs = self.tags[-1][1]
-            self.blocks[attrs.get("id", self.open[-1])] = data
-            return
-        self.text += data
-        if "caption" in self.open:
-            self.caption += data
-        elif {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.blocks["data"])
-
-    def sounds(self) -> list[bytes]:
-        names = [f"sound-{i}" for i in range(len(self.blocks)) if f"sound-{i}" in self.blocks]
-        return [base64.b64decode(self.blocks[name]) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +49,6 @@ def root(tmp_path_factory) -> Path:
 def report(root) -> Parsed:
     exp = root / "exp/ser"
     write_report(exp, ["./run.sh --stage 6"], [read_two_folds(exp)], 1.0)
-    return Parsed(exp / "report.html")
-
-
-def rewritten(exp: Path, audio_mb: float = 1.0) -> Parsed:
-    write_report(exp, ["command"], [read_two_folds(exp)], audio_mb)
     return Parsed(exp / "report.html")
 
 
@@ -190,47 +131,6 @@ def test_what_labels_speakers_and_transcripts_hold_stays_text(tmp_path):
     assert set(labels) == {row[0] for row in parsed.tables["Confusion of emotion: % of the reference, count"][1:]}
     named = {json.loads(attrs["data-filter"]).get("speaker") for _, attrs in parsed.tags if "data-filter" in attrs}
     assert set(words) <= named
-
-
-def test_sound_is_embedded_errors_first_up_to_the_budget_and_linked_beyond(root):
-    exp = root / "exp/ser"
-    whole = rewritten(exp)
-    assert len(whole.sounds()) == 8 and whole.data["sounds"] == list(range(8))
-    for mp3 in whole.sounds():
-        assert seconds_of(mp3) == pytest.approx(SECONDS, abs=0.1)
-    assert "of 8 utterances 8 are in this file" in whole.text and "licence applies" in whole.text
-    one = len(whole.blocks["sound-0"])
-    some = rewritten(exp, 2.5 * one / audio.MEGABYTE)
-    assert some.data["sounds"][:2] == [0, 1] and len(some.sounds()) == 2
-    for row, link in zip(some.data["rows"][2:], some.data["sounds"][2:]):
-        assert (exp / link).resolve() == root / f"dump/fold{'ab'.index(row[0][0]) + 1}/wav/{row[0]}.wav"
-    assert rewritten(exp, 0).sounds() == []
-
-
-def test_sound_of_an_ark_is_embedded_and_beyond_the_budget_there_is_none(tmp_path):
-    exp = write_two_folds(tmp_path, "flac.ark")
-    whole = rewritten(exp)
-    assert len(whole.sounds()) == 8 and seconds_of(whole.sounds()[7]) == pytest.approx(SECONDS, abs=0.1)
-    none = rewritten(exp, 0)
-    assert none.data["sounds"] == [None] * 8 and "8 have none" in none.text
-
-
-def test_without_the_data_or_one_of_its_files_the_report_is_written_and_says_so(tmp_path):
-    exp = write_two_folds(tmp_path)
-    (tmp_path / "dump/fold1/wav/a01.wav").write_bytes(b"RIFF of nothing")
-    shutil.rmtree(tmp_path / "dump/fold2")
-    parsed = rewritten(exp)
-    assert len(parsed.sounds()) == 3
-    assert "Audio of 1 utterances cannot be read: a01: " in parsed.text
-    assert re.search(r"No audio for 4 utterances: .*dump/fold2/wav.scp: no such file", parsed.text)
-
-
-def test_a_name_of_a_sound_file_becomes_one_relative_link(tmp_path):
-    for name in ("a b.wav", "x#?&%20.wav", "\u00e9<.wav", "javascript:alert(1).wav"):
-        (tmp_path / name).write_bytes(b"x")
-        link = audio.link(str(tmp_path / name), tmp_path / "exp" / "x")
-        assert re.fullmatch(r"\.\./\.\./[\w.%()]+", link, re.ASCII), link
-    assert audio.link("cat x.wav |", tmp_path) is None and audio.link(str(tmp_path / "gone.wav"), tmp_path) is None
 
 
 @pytest.mark.parametrize("content, reason", [
@@ -343,36 +243,6 @@ def test_stage_6_writes_a_report_for_each_seed_and_says_what_sound_it_has(tmp_pa
         path = tmp_path / f"exp/ser/seed{seed}/report.html"
         assert f"{path}: Audio: of 8 utterances 0 are in this file (0.0 MB), 8 are links" in said
         assert "./run.sh --seeds '1 2'" in Parsed(path).text
-
-
-@pytest.mark.parametrize("size", ["-1", "x", "nan", "501"])
-def test_a_size_of_audio_that_is_none_is_refused(tmp_path, capsys, size):
-    with pytest.raises(SystemExit) as exit_:
-        call(results, "--exp_dir", tmp_path, "--test_sets", "test", f"--report_audio_mb={size}")
-    assert exit_.value.code == 2 and "--report_audio_mb" in capsys.readouterr().err
-
-
-def test_an_experiment_that_does_not_say_where_its_data_was_has_a_report_without_sound(tmp_path):
-    for fold, prefix, named in (("1", "a", {}), ("2", "b", {"ref_dir": 7})):
-        pairs = pairs_of([("sad", "sad", 0.5)] * 2, prefix)
-        directory = tmp_path / f"fold{fold}/decode_x/test/score/result.json"
-        scoring.write_score(directory, ABOUT | named | scoring.score_pairs([ASR, EMOTION], pairs),
-                            Pairs(pairs.utt_ids, pairs.speakers, pairs.groups,
-                                  {task.name: pairs.tasks[task.name] for task in (ASR, EMOTION)}))
-    parsed = rewritten(tmp_path)
-    assert parsed.data["sounds"] == [None] * 4 and "does not name the data directory" in parsed.text
-
-
-def test_without_an_encoder_the_page_is_written_and_says_so(tmp_path, monkeypatch):
-    exp_dir = write_two_folds(tmp_path)
-
-    def no_encoder(*args, **options):
-        raise ValueError("Unknown format: 'MP3'")
-
-    audio.encode.cache_clear()
-    monkeypatch.setattr("whisper_er.report.audio.soundfile.write", no_encoder)
-    sounds = write_report(exp_dir, ["./run.sh"], [read_two_folds(exp_dir)], 20)
-    assert not sounds.embedded and "libsndfile cannot write MP3 here" in sounds.problems[0]
 
 
 def test_what_the_pages_are_made_of_is_part_of_the_package():
