@@ -34,7 +34,8 @@ def search(
     language: RandomLanguage, tokenizer: Tokenizer, beam_size: int, length_penalty: float, max_tokens=MAX_TOKENS
 ):
     grammar, limits_U = Grammar(tokenizer), torch.tensor(max_tokens)
-    return beam_search(language.first(), language.step, grammar, limits_U, beam_size, length_penalty)
+    best = beam_search(language.first(), language.step, grammar, limits_U, beam_size, length_penalty)
+    return best.read(grammar.end)
 
 
 def posterior_at(language, utt: int, prefix: tuple[int, ...], ids: list[int]) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""A training step reads no value from its device: on `meta`, where there are none to read, it runs through."""
+"""What runs on a GPU, run on `meta`: it refuses a mix of devices, as a GPU does, and holds no value that could be read.
+
+A training step runs through, so it reads nothing from its device. A search reads one thing a step, which of its
+utterances still run; here that is told to it.
+"""
 
 from contextlib import nullcontext
 
@@ -6,8 +10,10 @@ import pytest
 import torch
 from tiny_experiment import write_corpus
 
-from whisper_er.config import TrainConfig, load
-from whisper_er.dataset import read_utterances
+from whisper_er import search
+from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.dataset import by_length, read_utterances
+from whisper_er.dataset import load as load_batches
 from whisper_er.models.build import build_model
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.train_log import Sums
@@ -16,20 +22,50 @@ from whisper_er.trainer import Trainer
 SPECAUG = ["model.specaug.time_masks=2", "model.specaug.freq_masks=2"]
 
 
-@pytest.mark.parametrize("kind, token_list", [("seq2seq", "token_list"), ("encoder_classifier", "label_list")])
-@pytest.mark.parametrize("options", [[], [*SPECAUG, "optim.grad_clip=1", "accum_grad=2"]])
-def test_a_step_waits_for_nothing(tmp_path, monkeypatch, kind, token_list, options):
+META = torch.device("meta")
+systems = pytest.mark.parametrize("kind, token_list", [("seq2seq", "token_list"), ("encoder_classifier", "label_list")])
+
+
+@pytest.fixture(autouse=True)
+def no_autocast(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # it knows no `meta`
+
+
+def prepare(tmp_path, kind: str, token_list: str, *options: str):
     corpus = write_corpus(tmp_path / "corpus")
     tokenizer = load_tokenizer(corpus / token_list)
     config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", *options])
-    device = torch.device("meta")
-    trainer = Trainer(build_model(config, tokenizer).to(device), tokenizer, config, tmp_path, device)
+    trainer = Trainer(build_model(config, tokenizer).to(META), tokenizer, config, tmp_path, META)
+    return trainer, read_utterances(corpus / "train", tokenizer, "error")
+
+
+@systems
+@pytest.mark.parametrize("options", [[], [*SPECAUG, "optim.grad_clip=1", "accum_grad=2"]])
+def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options):
+    trainer, utterances = prepare(tmp_path, kind, token_list, *options)
     trainer.optimizer.step = lambda: None  # the fused AdamW knows no `meta`
-    batches, size = next(trainer.steps(read_utterances(corpus / "train", tokenizer, "error")))
+    batches, size = next(trainer.steps(utterances))
     assert len({int(samples) for batch in batches for samples in batch.samples_B}) > 1  # with masks
     sums = Sums(0)
     step = trainer.step(batches, size, sums)
     for reads in (step.verdict_3.tolist, sums.total):
         with pytest.raises((RuntimeError, NotImplementedError)):
             reads()  # what would have stopped the step
+
+
+@systems
+@pytest.mark.parametrize("beam_size, suppress", [(1, "none"), (4, "whisper")])
+def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, kind, token_list, beam_size, suppress):
+    trainer, utterances = prepare(tmp_path, kind, token_list)
+    model, running = trainer.model.eval(), iter([[0, 1, 2], [0, 2], [1], []])
+    plan = by_length(utterances.num_samples_N[:3], 3)
+    (batch,) = load_batches(utterances, plan, trainer.tokenizer, model.max_target, 0, META)
+    batch = batch.to(META)
+    encoded = model.encode(batch)
+    assert model(batch, encoded).loss.is_meta
+    monkeypatch.setattr(search, "positions", lambda mask_B: torch.tensor(next(running), dtype=torch.long, device=META))
+    decoding = DecodeConfig(beam_size=beam_size, suppress=suppress)
+    answers = model.answer(batch, decoding, encoded)
+    assert (next(running, None) is None) == (kind == "seq2seq")  # all steps of the search were made
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model.read(batch.utt_ids, answers, decoding)

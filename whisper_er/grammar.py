@@ -16,6 +16,7 @@ class Grammar:
     next_QV:    int64, the state after a token.
     is_text_V:  bool, tokens of text.
     closing_Q:  int64, tokens needed to finish from a state when no more text is said.
+    shortest:   tokens of the shortest target; a number of Python's, so that to use it reads nothing from a device.
     category_Q: int64, the task whose category is said next if the text, should there be one, ends here; -1: none.
     never_V, not_first_V: bool, tokens that are suppressed everywhere, and as the first token.
     """
@@ -49,6 +50,7 @@ class Grammar:
                 self.next_QV[k, self.task_ids[k]] = k + 1
                 self.closing_Q[k] = self.closing_Q[k + 1] + 1
                 self.category_Q[k] = k
+        self.shortest = int(self.closing_Q[0])
 
     def to(self, device: torch.device) -> "Grammar":
         """Move the tables; returns self."""

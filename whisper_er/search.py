@@ -19,13 +19,41 @@ class Found:
 
     ids: tokens of the best hypothesis, <|endoftext|> included.
     score: log probability / length ** length_penalty.
-    marginal, best: task position -> log posterior (C,), over the beam and given the best hypothesis.
+    marginal, best: task position -> log posterior (C,) on the CPU, over the beam and given the best hypothesis.
     """
 
     ids: list[int]
     score: float
     marginal: dict[int, torch.Tensor]
     best: dict[int, torch.Tensor]
+
+
+@dataclass
+class BestHypotheses:
+    """The best hypothesis of each utterance, still on the device.
+
+    ids_UL: int64, what follows <|endoftext|> means nothing; score_U; marginal_UC, best_UC: task position -> log
+    posterior.
+    """
+
+    ids_UL: torch.Tensor
+    score_U: torch.Tensor
+    marginal_UC: dict[int, torch.Tensor]
+    best_UC: dict[int, torch.Tensor]
+
+    def read(self, end: int) -> list[Found]:
+        """Wait for the device. end: the id of <|endoftext|>."""
+        marginal_UC, best_UC = ({k: table.cpu() for k, table in tables.items()}
+                                for tables in (self.marginal_UC, self.best_UC))
+        return [
+            Found(
+                ids=ids[: ids.index(end) + 1],
+                score=score,
+                marginal={k: table[utt] for k, table in marginal_UC.items()},
+                best={k: table[utt] for k, table in best_UC.items()},
+            )
+            for utt, (score, ids) in enumerate(zip(self.score_U.tolist(), self.ids_UL.tolist()))
+        ]
 
 
 @torch.no_grad()
@@ -36,32 +64,40 @@ def beam_search(
     max_tokens_U: torch.Tensor,
     beam_size: int,
     length_penalty: float = 1.0,
-) -> list[Found]:
+) -> BestHypotheses:
     """The most probable well-formed sequence per utterance: score = log p / length ** length_penalty.
 
     first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: says the tokens after the hypotheses that
     stood at these rows of the previous call, rows counted over (utterance, beam) flattened; utterances whose search has
-    ended are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included.
+    ended are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included; on the CPU.
     An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
     far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
-    beam = Beam(first_logits_UV.shape[0], beam_size, length_penalty, grammar, max_tokens_U)
+    beam = Beam(first_logits_UV.device, beam_size, length_penalty, grammar, max_tokens_U)
     logits_BKV = first_logits_UV[:, None]
     while True:
         rows_BK = beam.extend(logits_BKV)
-        keep_B = ~beam.done()
-        if not keep_B.any():
-            return beam.found()
-        tokens_BK = beam.keep(keep_B)
-        logits_BKV = step(tokens_BK, rows_BK[keep_B])
+        running = positions(~beam.done())
+        if not len(running):
+            return beam.best()
+        tokens_BK = beam.keep(running)
+        logits_BKV = step(tokens_BK, rows_BK[running])
+
+
+def positions(mask_B: torch.Tensor) -> torch.Tensor:
+    """int64, where a mask is True: the one thing that a step of the search waits for the device to tell."""
+    return mask_B.nonzero()[:, 0]
 
 
 class Beam:
     """Hypotheses of the utterances still searched, and the finished sequences of all."""
 
-    def __init__(self, num: int, size: int, length_penalty: float, grammar: Grammar, max_tokens_U: torch.Tensor):
-        device, longest = max_tokens_U.device, int(max_tokens_U.max())
-        self.size, self.length_penalty, self.grammar, self.max_tokens_U = size, length_penalty, grammar, max_tokens_U
+    def __init__(
+        self, device: torch.device, size: int, length_penalty: float, grammar: Grammar, max_tokens_U: torch.Tensor
+    ) -> None:
+        num, longest = len(max_tokens_U), int(max_tokens_U.max())
+        self.size, self.length_penalty, self.grammar = size, length_penalty, grammar
+        self.max_tokens_U = max_tokens_U.to(device)
         self.length = 0  # tokens said by every running hypothesis
         self.utts_B = torch.arange(num, device=device)
         self.score_BK = torch.zeros(num, 1, device=device)
@@ -106,7 +142,7 @@ class Beam:
     def posteriors(self, logp_BKV: torch.Tensor) -> dict[int, torch.Tensor]:
         """Posterior of each category at the place where a hypothesis may say it; collects the marginal.
 
-        marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `found`. At the category's
+        marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `best`. At the category's
         own place p(c | prefix) is the softmax over its tokens; where text may still go on it is the model's own
         probability, so that it also weighs how likely the text ends here.
         """
@@ -141,22 +177,17 @@ class Beam:
         worst_B = self.done_score_UK[self.utts_B, -1]
         return (best_running_B <= worst_B) | (self.score_BK[:, 0] == -torch.inf)
 
-    def keep(self, keep_B: torch.Tensor) -> torch.Tensor:
-        """Drop the utterances that are done; returns the last token of what remains, tokens_BK."""
-        self.utts_B, self.score_BK, self.state_BK = self.utts_B[keep_B], self.score_BK[keep_B], self.state_BK[keep_B]
-        self.ids_BKL = self.ids_BKL[keep_B]
-        self.given_BKC = {k: given[keep_B] for k, given in self.given_BKC.items()}
+    def keep(self, running: torch.Tensor) -> torch.Tensor:
+        """Drop the utterances that are not at these positions; returns the last token of what remains, tokens_BK."""
+        self.utts_B, self.score_BK, self.state_BK = self.utts_B[running], self.score_BK[running], self.state_BK[running]
+        self.ids_BKL = self.ids_BKL[running]
+        self.given_BKC = {k: given[running] for k, given in self.given_BKC.items()}
         return self.ids_BKL[..., self.length - 1]
 
-    def found(self) -> list[Found]:
-        results = []
-        for utt, (score, ids) in enumerate(zip(self.done_score_UK[:, 0].tolist(), self.done_ids_UKL[:, 0].tolist())):
-            results.append(
-                Found(
-                    ids=ids[: ids.index(self.grammar.end) + 1],
-                    score=score,
-                    marginal={k: table[utt].log_softmax(-1) for k, table in self.marginal_UC.items()},
-                    best={k: table[utt, 0] for k, table in self.done_given_UKC.items()},
-                )
-            )
-        return results
+    def best(self) -> BestHypotheses:
+        return BestHypotheses(
+            self.done_ids_UKL[:, 0],
+            self.done_score_UK[:, 0],
+            {k: table_UC.log_softmax(-1) for k, table_UC in self.marginal_UC.items()},
+            {k: table_UKC[:, 0] for k, table_UKC in self.done_given_UKC.items()},
+        )

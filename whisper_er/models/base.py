@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig
@@ -70,6 +70,15 @@ class Model(torch.nn.Module):
         """Make predictions on a CPU in float32 faster; the model can then no longer be trained or saved."""
         pack_linears(self)
 
+    def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> Any:
+        """What `read` makes predictions of, still on the device: tensors of a kind that each model chooses."""
+        raise NotImplementedError
+
+    def read(self, utt_ids: list[str], answers: Any, config: DecodeConfig) -> list[Prediction]:
+        """Wait for the device. utt_ids: of the batch that was answered."""
+        raise NotImplementedError
+
+    @torch.no_grad()
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         """Predictions in batch order."""
-        raise NotImplementedError
+        return self.read(batch.utt_ids, self.answer(batch, config, encoded), config)

@@ -51,11 +51,14 @@ class EncoderClassifier(Model):
         )
         return Output(nll_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
-    @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
-        probabilities = [logits_BC.softmax(-1).tolist() for logits_BC in self.logits(batch, encoded)]
+    def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
+        """The posterior (B, C) of each task."""
+        return [logits_BC.softmax(-1) for logits_BC in self.logits(batch, encoded)]
+
+    def read(self, utt_ids: list[str], answers: list[torch.Tensor], config: DecodeConfig) -> list[Prediction]:
+        probabilities = [posterior_BC.tolist() for posterior_BC in answers]
         predictions = []
-        for b, utt_id in enumerate(batch.utt_ids):
+        for b, utt_id in enumerate(utt_ids):
             posteriors = {task.name: rows[b] for task, rows in zip(self.tasks, probabilities)}
             values = {
                 task.name: task.value(posteriors[task.name], argmax(posteriors[task.name])) for task in self.tasks

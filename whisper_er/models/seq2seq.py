@@ -18,7 +18,7 @@ from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.search import Found, beam_search
+from whisper_er.search import BestHypotheses, Found, beam_search
 from whisper_er.tokenizer import Tokenizer
 
 
@@ -66,7 +66,7 @@ class WhisperER(Model):
         return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
 
     @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
+    def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
         device = batch.wave_BS.device
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
@@ -83,16 +83,18 @@ class WhisperER(Model):
             hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
             return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
 
-        found = beam_search(
+        return beam_search(
             self.logits(hidden_BLD[:, -1]),
             step,
             self.grammar_for(config).to(device),
-            self.max_tokens(batch.samples_B, config.maxlenratio).to(device),
+            self.max_tokens(batch.samples_B, config.maxlenratio),
             config.beam_size,
             config.length_penalty,
         )
-        return [to_prediction(self.tokenizer, utt_id, item, config.posterior)
-                for utt_id, item in zip(batch.utt_ids, found)]
+
+    def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
+        return [to_prediction(self.tokenizer, utt_id, found, config.posterior)
+                for utt_id, found in zip(utt_ids, answers.read(self.tokenizer.end))]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
         if config.suppress == "none":
@@ -100,13 +102,13 @@ class WhisperER(Model):
         return Grammar(self.tokenizer, self.tokenizer.text.suppressed)
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
-        """Most tokens of each target."""
+        """Most tokens of each target; on the CPU, as samples_B is."""
         return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
 
 
 def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: float, positions: int) -> torch.Tensor:
     """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
-    return (grammar.closing_Q[0] + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
+    return (grammar.shortest + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
 
 
 def to_prediction(tokenizer: Tokenizer, utt_id: str, found: Found, posterior: str) -> Prediction:
