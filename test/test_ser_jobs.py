@@ -43,13 +43,31 @@ def test_two_runs_do_not_share_a_fold(recipe):
     assert recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5").returncode == 0
 
 
-def test_several_gpus_and_machines_are_torchrun_s(recipe):
+@pytest.fixture
+def torchrun(recipe):
+    """What the training was started with, one call a line; the torchrun it is given knows these options."""
+
+    def calls(*args: str, knows: str) -> list[str]:
+        program = recipe.directory / "bin/torchrun"
+        program.write_text(f"""#!/usr/bin/env bash
+if [ "$1" == --help ]; then echo "usage: torchrun {knows}"; else echo "$@" >>torchrun_calls; fi
+""")
+        program.chmod(0o755)
+        recipe.run(*FOLDS, *args, "--stage", "1", "--stop_stage", "3")
+        return (recipe.directory / "torchrun_calls").read_text().splitlines()
+
+    return calls
+
+
+def test_several_gpus_and_machines_are_torchrun_s(recipe, torchrun):
     done = recipe.run(*FOLDS, "--ngpu", "2", "--num_nodes", "2")
     assert done.returncode == 2 and "--num_nodes 2: the local backend has one node; use slurm (cmd.sh)" in done.stderr
-    torchrun = recipe.directory / "bin/torchrun"
-    torchrun.write_text('#!/usr/bin/env bash\necho "$@" >>torchrun_calls\n')
-    torchrun.chmod(0o755)
-    recipe.run(*FOLDS, "--ngpu", "2", "--stage", "3", "--stop_stage", "3")
-    for fold, call in zip((1, 3), (recipe.directory / "torchrun_calls").read_text().splitlines(), strict=True):
+    calls = torchrun("--ngpu", "2", knows="[--standalone] [--shutdown-timeout SECONDS]")
+    for fold, call in zip((1, 3), calls, strict=True):
         assert call.startswith("--nproc-per-node 2 --shutdown-timeout 600 --standalone -m whisper_er.bin.train ")
         assert f"/fold{fold} --ngpu 2" in call
+
+
+def test_an_older_torchrun_is_not_given_what_it_does_not_know(torchrun):
+    calls = torchrun("--ngpu", "1", knows="[--standalone]")
+    assert [call.partition(" -m ")[0] for call in calls] == 2 * ["--nproc-per-node 1 --standalone"]
