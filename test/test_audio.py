@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from whisper_er.audio import AudioInfo, audio_info, load_audio
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.kaldi import read_table
 
 RATE = 16000

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 from tiny_experiment import call, train_and_average
 
 from whisper_er import checkpoint
+from whisper_er.base.errors import UserError
 from whisper_er.bin import average
-from whisper_er.errors import UserError
 
 
 def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.ndarray]]:

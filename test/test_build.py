@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 from tiny_whisper import EMOTION, GENDER, SIZES, batch_of, logits_of, tasks_of, tiny_model, write_utterances
 from transformers import WhisperForConditionalGeneration
 
+from whisper_er.base.errors import UserError
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.errors import UserError
 from whisper_er.models.build import build_model, empty_model
 from whisper_er.task import scale
 from whisper_er.tokenizer import Tokenizer, WhisperTokens

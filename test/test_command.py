@@ -53,5 +53,5 @@ def test_an_unknown_name_is_one_line(word, hint):
 
 
 def test_the_package_itself_imports_nothing_heavy():
-    code = "import sys, whisper_er, whisper_er.errors, whisper_er.__main__; print('torch' in sys.modules)"
+    code = "import sys, whisper_er, whisper_er.base.errors, whisper_er.__main__; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

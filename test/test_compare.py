@@ -8,9 +8,9 @@ from entry_point import error_of, run_entry_point
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
+from whisper_er.base.errors import UserError
 from whisper_er.compare import compare
 from whisper_er.comparison_markdown import changed_table, comparison_table, most_certain
-from whisper_er.errors import UserError
 from whisper_er.pairs import Pairs, TaskPairs
 from whisper_er.scoring import score_pairs, write_score
 from whisper_er.task import Task

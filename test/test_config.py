@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig, TrainConfig, load, to_plain
 from whisper_er.data_card import read_data_card
-from whisper_er.errors import UserError
 from whisper_er.logmel import PadRule
 
 SHIPPED = sorted(Path(__file__).parents[1].glob("egs/*/ser1/conf/*.yaml"))

@@ -12,9 +12,9 @@ from entry_point import error_of, run_entry_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import csv_to_data
 from whisper_er.csv_corpus import read_rows
-from whisper_er.errors import UserError
 from whisper_er.folds import assign_folds, make_folds
 from whisper_er.kaldi import ID, make_id, read_dir, validate
 

@@ -16,9 +16,9 @@ from noises import noise, speech_and_pauses
 from tiny_experiment import call
 
 from whisper_er import demo_html, demo_page, demo_server
+from whisper_er.base.errors import UserError
 from whisper_er.bin import demo
 from whisper_er.demo_page import Limits
-from whisper_er.errors import UserError
 from whisper_er.recognition import Segment, combine
 from whisper_er.recognizer import Recognizer
 from whisper_er.task import Task

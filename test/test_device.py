@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from whisper_er import device
+from whisper_er.base import device
 
 
 @pytest.mark.parametrize("cores, threads, wanted, on_cpu, beside_a_gpu", [

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_whisper import ASR, EMOTION, GENDER, batch_of, tiny_model, write_utterances
 
+from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
-from whisper_er.errors import UserError
 from whisper_er.task import scale
 from whisper_er.tokenizer import Tokenizer
 

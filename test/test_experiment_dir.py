@@ -7,9 +7,9 @@ import pytest
 import yaml
 from tiny_experiment import call, change, token_list_arguments, train_arguments, write_corpus
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import token_list, train
 from whisper_er.config import TrainConfig, load
-from whisper_er.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_er import config as configuration
+from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.config import DecodeConfig, TrainConfig, build, load, to_plain
-from whisper_er.errors import LONGEST, UserError
 
 KINDS = (TrainConfig, DecodeConfig)
 OFTEN = settings(max_examples=800, derandomize=True, deadline=None, database=None)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from whisper_er import kaldi
 from whisper_er.audio import audio_info, load_audio
+from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.dataset import read_utterances
-from whisper_er.errors import LONGEST, UserError
 from whisper_er.format_audio import format_data
 from whisper_er.parts import combine_dirs, split_dir
 from whisper_er.task import Task

@@ -8,7 +8,7 @@ import pytest
 from entry_point import error_of, run_entry_point
 
 from whisper_er import kaldi
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 
 def tables(*utt_ids: str) -> kaldi.DataDir:

@@ -6,7 +6,7 @@ import torch
 from tiny_whisper import sound
 from transformers import WhisperFeatureExtractor
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.logmel import LogMel, PadRule
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, export, score
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data_card import read_data_card
-from whisper_er.errors import UserError
 from whisper_er.model_card import NOT_STATED, history
 
 EGS = Path(__file__).parents[1] / "egs"

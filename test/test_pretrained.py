@@ -9,8 +9,8 @@ from tiny_export import tokenizer_of, write_experiment
 from tiny_whisper import tiny_model
 from transformers import WhisperForConditionalGeneration
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import export
-from whisper_er.errors import UserError
 from whisper_er.pretrained import INDEX, open_model
 from whisper_er.recognizer import Recognizer
 from whisper_er.task import category

@@ -13,8 +13,8 @@ import soundfile
 from tiny_experiment import call
 
 from whisper_er import Recognizer, kaldi, recognition_formats
+from whisper_er.base.errors import UserError
 from whisper_er.bin import recognize
-from whisper_er.errors import UserError
 from whisper_er.recognition import Recognition, Segment, clock
 
 

@@ -8,8 +8,8 @@ import soundfile
 from tiny_experiment import call, change, decode_arguments, token_list_arguments, train_and_average, write_corpus
 
 from whisper_er import Recognizer, kaldi
+from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, token_list
-from whisper_er.errors import UserError
 from whisper_er.recognition import Recognition, Segment, combine
 from whisper_er.recording import open_recording
 from whisper_er.task import Task, category, scale
@@ -167,14 +167,14 @@ def test_a_name_that_is_no_directory_is_asked_of_the_hub(monkeypatch, trained):
         asked.append(name)
         return str(trained / "exp")
 
-    monkeypatch.setattr("whisper_er.hub.is_local", lambda name: False)
-    monkeypatch.setattr("whisper_er.hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("whisper_er.base.hub.is_local", lambda name: False)
+    monkeypatch.setattr("whisper_er.base.hub.snapshot_download", snapshot_download)
     assert Recognizer.from_pretrained("someone/whisper-er").tokenizer.tasks[0].name == "asr"
     assert asked == ["someone/whisper-er"]
 
 
 def test_what_is_neither_directory_nor_on_the_hub_is_one_line(monkeypatch):
-    monkeypatch.setattr("whisper_er.hub.is_local", lambda name: True)
+    monkeypatch.setattr("whisper_er.base.hub.is_local", lambda name: True)
     with pytest.raises(UserError, match="model 'no/such': give an experiment directory"):
         Recognizer.from_pretrained("no/such")
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from whisper_er import recording
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.recording import open_recording
 
 

@@ -24,8 +24,8 @@ from small_results import (
 from tiny_experiment import call
 
 from whisper_er import scoring
+from whisper_er.base.errors import UserError
 from whisper_er.bin import compare, results
-from whisper_er.errors import UserError
 from whisper_er.pairs import Pairs, TaskPairs
 from whisper_er.report import charts, markup, page, speakers, utterances
 from whisper_er.report.curves import read_curves

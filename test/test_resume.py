@@ -14,7 +14,7 @@ import torch
 from stopped_runs import OVERRIDES, StopAt, Stopped, contents
 from tiny_experiment import call, train_and_average, train_arguments
 
-from whisper_er import device
+from whisper_er.base import device
 from whisper_er.bin import train
 
 pytestmark = pytest.mark.usefixtures("no_git")

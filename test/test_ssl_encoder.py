@@ -17,9 +17,9 @@ from transformers import (
     WavLMModel,
 )
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import average, decode, token_list, train
 from whisper_er.config import DecodeConfig, ModelConfig, SpecAugmentConfig, TrainConfig
-from whisper_er.errors import UserError
 from whisper_er.models.build import build_model, empty_model
 from whisper_er.recognizer import Recognizer
 from whisper_er.tokenizer import NoText, Tokenizer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_whisper import ASR, EMOTION, GENDER
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.task import category, scale
 
 VALENCE = scale("valence", 1, 5, 9)

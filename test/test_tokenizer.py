@@ -6,7 +6,7 @@ import pytest
 import sentencepiece
 from tiny_whisper import EMOTION, GENDER, ORDERS, SENTENCES, tasks_of, whisper_tokenizer
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.task import Task, scale
 from whisper_er.tokenizer import (
     UNLEARNED,

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from whisper_er.errors import UserError, first_few
+from whisper_er.base.errors import UserError, first_few
 
 # What files end in: libsndfile's names of its formats, and where these differ. What ends in .raw has no header.
 SUFFIXES = ({f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}) | {

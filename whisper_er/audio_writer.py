@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from whisper_er.audio import SAMPLE_RATE
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
 MAX_NAME = 255  # bytes of a file name

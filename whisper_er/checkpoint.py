@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from whisper_er.atomic import replace
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
+from whisper_er.base.files import replace
 
 CHUNK = 2**20  # elements that are averaged at a time
 

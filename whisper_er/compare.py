@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whisper_er.errors import UserError, first_few
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.pairs import Pairs
 from whisper_er.resampling import PairedBootstrap, paired_bootstrap, sum_by
 from whisper_er.scoring import category_counts, text_counts

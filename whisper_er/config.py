@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from whisper_er.errors import UserError
-from whisper_er.plain_files import parse_yaml, shorten
+from whisper_er.base.errors import UserError
+from whisper_er.base.plain_files import parse_yaml, shorten
 
 C = TypeVar("C")
 MOST = 1_000_000_000  # of any number: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it

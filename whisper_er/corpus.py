@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from whisper_er.errors import UserError, first_few
+from whisper_er.base.errors import UserError, first_few
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 

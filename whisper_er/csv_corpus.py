@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.corpus import AUDIO_SUFFIXES
-from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import DataDir, Table, make_id
 from whisper_er.task import check_label
 

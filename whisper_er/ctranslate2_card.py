@@ -1,7 +1,7 @@
 """README.md of a CTranslate2 model: how to open it, what its check found, how fast it was."""
 
+from whisper_er.base.errors import first_few
 from whisper_er.ctranslate2_check import CHECK, Check
-from whisper_er.errors import first_few
 from whisper_er.models.ctranslate2_whisper import PATIENCE, prompt_of
 from whisper_er.results_markdown import bullets
 from whisper_er.tokenizer import Tokenizer

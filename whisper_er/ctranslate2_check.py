@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.errors import UserError, first_few
 from whisper_er.models.base import Prediction
 from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.recognizer import Recognizer

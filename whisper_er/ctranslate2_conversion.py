@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.models.ctranslate2_whisper import import_ctranslate2, prompt_of
 from whisper_er.models.seq2seq import WhisperER

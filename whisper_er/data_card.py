@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 
 @dataclass(frozen=True)

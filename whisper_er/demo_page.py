@@ -12,7 +12,7 @@ from typing import Any
 
 from whisper_er import demo_html
 from whisper_er.audio import open_audio
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.pauses import CLICK, SILENT
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer

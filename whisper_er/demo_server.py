@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from whisper_er.base.errors import UserError
 from whisper_er.demo_page import CSS, KEPT, Limits, build_page, find_gradio
-from whisper_er.errors import UserError
 from whisper_er.recognizer import Recognizer
 
 # The browser loads from this server alone; gradio's page has scripts and styles in itself, and sounds and workers

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from whisper_er import kaldi
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 
 def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:

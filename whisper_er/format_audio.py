@@ -22,7 +22,7 @@ import soundfile
 from whisper_er import kaldi
 from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples, resample
 from whisper_er.audio_writer import AudioWriter
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
 OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals

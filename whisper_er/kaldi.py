@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.packed import PackedStrings
 
 Table = dict[str, str]

@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from whisper_er.atomic import write_text
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
+from whisper_er.base.files import write_text
 from whisper_er.experiment import BEST, STATE
 from whisper_er.training_state import previous, read_state
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from whisper_er.audio import SAMPLE_RATE
+from whisper_er.base.errors import UserError
 from whisper_er.config import SpecAugmentConfig
-from whisper_er.errors import UserError
 
 N_FFT = 400
 HOP = 160  # samples per mel frame

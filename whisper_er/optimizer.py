@@ -3,8 +3,8 @@
 import torch
 from torch.optim.adamw import adamw
 
+from whisper_er.base.errors import UserError
 from whisper_er.config import OptimConfig
-from whisper_er.errors import UserError
 
 
 class SmallAdamW(torch.optim.AdamW):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.task import Task
 
 Probabilities = dict[str, float]  # label -> probability; of a scale the labels are its bins' centres

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from whisper_er.errors import printable
+from whisper_er.base.errors import printable
 from whisper_er.recognition import Recognition, Segment, clock
 from whisper_er.task import Task
 

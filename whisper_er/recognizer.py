@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from whisper_er import config as configuration
+from whisper_er.base.device import autocast, find_device
+from whisper_er.base.errors import UserError
+from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import by_length, unlabelled
-from whisper_er.device import autocast, find_device
-from whisper_er.errors import UserError
-from whisper_er.hub import model_directory
 from whisper_er.models.base import Model, Prediction
 from whisper_er.pretrained import open_model
 from whisper_er.recognition import Recognition, Segment, combine

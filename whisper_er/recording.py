@@ -9,7 +9,7 @@ import numpy as np
 
 from whisper_er import pauses
 from whisper_er.audio import MAX_RATE, MIN_RATE, SAMPLE_RATE, open_audio, read_samples, resample
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 from whisper_er.logmel import MAX_SECONDS
 
 LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from whisper_er.errors import first_few
+from whisper_er.base.errors import first_few
 from whisper_er.resampling import LEVEL, NUM_RESAMPLES
 from whisper_er.results import RESULT, SetResult
 

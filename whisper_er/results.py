@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
+from whisper_er.base.plain_files import misfit, parse_json, read_plain
 from whisper_er.pairs import Pairs, check_answers, pool, read_pairs
-from whisper_er.plain_files import misfit, parse_json, read_plain
 from whisper_er.scoring import UTTERANCES, score_pairs, to_json
 from whisper_er.task import TEXT_TASK, Task, check_task
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from whisper_er import metrics
-from whisper_er.atomic import write_text
+from whisper_er.base.errors import UserError
+from whisper_er.base.files import write_text
 from whisper_er.calibration import calibrate
-from whisper_er.errors import UserError
 from whisper_er.pairs import Pairs, to_lines
 from whisper_er.resampling import Statistic, bootstrap_interval, sum_by
 from whisper_er.task import Task

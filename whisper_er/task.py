@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 NAME = re.compile(r"\w[\w-]*")  # of a task: it becomes a part of file names and one word of an option
 MOST_BINS = 1000

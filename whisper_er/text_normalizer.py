@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-from whisper_er.plain_files import parse_json, read_plain
+from whisper_er.base.plain_files import parse_json, read_plain
 
 TextNormalizer = Callable[[str], str]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from whisper_er.errors import UserError
-from whisper_er.plain_files import parse_yaml, read_plain
+from whisper_er.base.errors import UserError
+from whisper_er.base.plain_files import parse_yaml, read_plain
 from whisper_er.task import Task, check_task
 
 LIST_FILE = "token_list.yaml"

@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 import sentencepiece
 from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 
-from whisper_er.errors import UserError
-from whisper_er.hub import load_pretrained
-from whisper_er.plain_files import parse_json, read_plain
+from whisper_er.base.errors import UserError
+from whisper_er.base.hub import load_pretrained
+from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.task import Task
 from whisper_er.token_list import LIST_FILE, TokenList, read_token_list
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from whisper_er import distributed
-from whisper_er.atomic import write_text
+from whisper_er.base import distributed
+from whisper_er.base.files import write_text
 from whisper_er.models.base import Output
 
 

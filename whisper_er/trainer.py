@@ -11,20 +11,21 @@ from typing import NoReturn, TypeVar
 
 import torch
 
-from whisper_er import distributed, kept
+from whisper_er import kept
 from whisper_er.bad_steps import Judge, Step, count_bad, is_bad
+from whisper_er.base import distributed
+from whisper_er.base.device import autocast, reading_processes
+from whisper_er.base.errors import UserError
+from whisper_er.base.progress import progress_bar
+from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import clear_half_written, save_weights
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import Utterances, bucketed, load
-from whisper_er.device import autocast, reading_processes
-from whisper_er.errors import UserError
 from whisper_er.experiment import STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.optimizer import make_optimizer
 from whisper_er.parallel import gather_whole, spread, whole, without_exchange
-from whisper_er.progress import progress_bar
-from whisper_er.stop import Stopped, StopSignals
 from whisper_er.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
 from whisper_er.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from whisper_er.base.errors import UserError
+from whisper_er.base.plain_files import parse_json
 from whisper_er.checkpoint import open_weights, save_weights
-from whisper_er.errors import UserError
 from whisper_er.parallel import gather_whole, share_like
-from whisper_er.plain_files import parse_json
 
 
 @dataclass

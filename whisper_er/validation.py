@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from whisper_er import distributed, metrics
+from whisper_er import metrics
+from whisper_er.base import distributed
+from whisper_er.base.device import autocast, reading_processes
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.dataset import Utterances, by_length, load
-from whisper_er.device import autocast, reading_processes
-from whisper_er.errors import UserError, first_few
 from whisper_er.models.base import Model
 from whisper_er.parallel import gathered
 from whisper_er.task import Task

@@ -25,10 +25,10 @@ from transformers import WhisperForConditionalGeneration
 from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
 
 from whisper_er.audio import SAMPLE_RATE
+from whisper_er.base.device import autocast
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.config import OptimConfig
-from whisper_er.device import autocast
 from whisper_er.optimizer import make_optimizer
 from whisper_er.tokenizer import Tokenizer
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er.errors import UserError
-from whisper_er.stop import Stopped
+from whisper_er.base.errors import UserError
+from whisper_er.base.stop import Stopped
 
 if TYPE_CHECKING:
     from whisper_er.recognizer import Recognizer

@@ -8,9 +8,9 @@ Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and 
 import os
 from pathlib import Path
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.checkpoint import average, clear_half_written, save_weights
-from whisper_er.errors import UserError
 from whisper_er.experiment import BEST, UNTRAINED, read_best
 
 

@@ -10,10 +10,10 @@ reported; recordings are deleted after ten minutes and when the server ends.
 import math
 from contextlib import suppress
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.demo_page import Limits, find_gradio
 from whisper_er.demo_server import is_loopback, listen, serve, uploads
-from whisper_er.errors import UserError
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from whisper_er import config as configuration
 from whisper_er import kaldi
+from whisper_er.base.device import choose_device
 from whisper_er.batch import Batch
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
@@ -20,7 +21,6 @@ from whisper_er.ctranslate2_card import CARD, read_me
 from whisper_er.ctranslate2_check import compare, require_equal
 from whisper_er.ctranslate2_conversion import QUANTIZATIONS, convert
 from whisper_er.dataset import by_length, load, read_utterances
-from whisper_er.device import choose_device
 from whisper_er.pretrained import EXPORTED
 from whisper_er.recognizer import Recognizer
 

@@ -6,9 +6,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from whisper_er.base.hub import model_directory
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.hub import model_directory
 from whisper_er.model_card import history
 from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.size import count_parameters, trained_parameters

@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 from whisper_er import config as configuration
+from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.errors import UserError
 from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters

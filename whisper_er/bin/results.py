@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from whisper_er import figures
-from whisper_er.atomic import write_text
+from whisper_er.base.errors import UserError
+from whisper_er.base.files import write_text
 from whisper_er.bin import make_parser, run
-from whisper_er.errors import UserError
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
 from whisper_er.results import SetResult, collect

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from whisper_er import config as configuration
-from whisper_er import distributed, experiment
-from whisper_er.atomic import write_text
+from whisper_er import experiment
+from whisper_er.base import distributed
+from whisper_er.base.device import choose_device
+from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import read_utterances
-from whisper_er.device import choose_device
-from whisper_er.lock import locked
 from whisper_er.models.build import build_model
 from whisper_er.tokenizer import load_tokenizer
 from whisper_er.trainer import Trainer

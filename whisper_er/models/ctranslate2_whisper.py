@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.errors import UserError
 from whisper_er.grammar import Grammar
 from whisper_er.logmel import LogMel, PadRule
 from whisper_er.models.base import Encoded, Model, Output, Prediction

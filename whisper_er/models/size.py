@@ -5,8 +5,8 @@ from typing import Any
 
 from transformers import AutoConfig, WhisperConfig
 
+from whisper_er.base.hub import load_pretrained
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.hub import load_pretrained
 from whisper_er.models.base import Model
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task

@@ -13,7 +13,7 @@ import soundfile
 from tqdm import tqdm
 
 from whisper_er.audio import ARK_ENTRY, SAMPLE_RATE, load_audio
-from whisper_er.errors import UserError, first_few
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.kaldi import read_table
 
 MEGABYTE = 1_000_000

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from whisper_er.atomic import write_text
+from whisper_er.base.files import write_text
 from whisper_er.compare import Comparison
 from whisper_er.comparison_markdown import comparison_rows, mcnemar_line
 from whisper_er.pairs import Pairs

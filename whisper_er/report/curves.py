@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from whisper_er.errors import UserError
-from whisper_er.plain_files import misfit, parse_json_lines, read_plain
+from whisper_er.base.errors import UserError
+from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.report import charts
 from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.result_tables import UNDEFINED

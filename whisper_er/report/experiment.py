@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from whisper_er.atomic import write_text
+from whisper_er.base.files import write_text
 from whisper_er.report import scores
 from whisper_er.report.audio import Clip, Sounds, gather
 from whisper_er.report.curves import learning_curves

@@ -2,7 +2,7 @@
 # shellcheck disable=SC2154  # exp and parts are ser.sh's
 # One run.sh at a time in the directories of an experiment. Sourced by ser.sh:
 #   lock_folds   from here to the end of this run, for all of its folds that have a directory
-# The kernel frees the locks however the run ends. A training also locks its directory itself (whisper_er/lock.py).
+# The kernel frees the locks however the run ends. A training also locks its directory itself (whisper_er/base/files.py).
 
 declare -A folds_locked
 

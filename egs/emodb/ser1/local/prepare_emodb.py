@@ -11,9 +11,9 @@ import argparse
 import re
 from pathlib import Path
 
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
 from whisper_er.corpus import check_published, find_audio
-from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import DataDir, write_dir
 
 SOURCE = "http://emodb.bilderbar.info/download/download.zip"

@@ -21,8 +21,8 @@ import yaml
 from standin_files import write_session
 
 from whisper_er.audio import SAMPLE_RATE
+from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.errors import UserError
 
 GENDERS = {"female": "F", "male": "M"}
 PITCH = {"F": 210.0, "M": 120.0}  # Hz

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 SESSIONS = ("1", "2", "3", "4", "5")
 # The marker that follows Ses0<n> in a dialog's name is the actor with the motion capture, not the speaker. The part

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.errors import UserError
 from whisper_er.experiment import STATE, ended
 from whisper_er.results import RESULT
 from whisper_er.results_markdown import table

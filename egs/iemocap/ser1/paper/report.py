@@ -12,7 +12,7 @@ import numpy as np
 from cells import INFERENCE_TAG, Cell, add_arguments, cells_of, read_config, state
 
 from whisper_er import config as configuration
-from whisper_er.atomic import write_text
+from whisper_er.base.files import write_text
 from whisper_er.bin import run
 from whisper_er.compare import compare
 from whisper_er.comparison_markdown import changed_table, comparison_table, mcnemar_line, most_certain

@@ -28,8 +28,8 @@ from espeak import Prosody, speak
 from sentences import shuffled_sentences
 
 from whisper_er.audio import SAMPLE_RATE
+from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.errors import UserError
 from whisper_er.kaldi import DataDir, write_dir
 
 

@@ -12,9 +12,9 @@ import re
 from itertools import product
 from pathlib import Path
 
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
 from whisper_er.corpus import check_published, find_audio
-from whisper_er.errors import UserError, first_few
 from whisper_er.kaldi import DataDir, write_dir
 
 SOURCE = "Audio_Speech_Actors_01-24.zip of https://zenodo.org/records/1188976"

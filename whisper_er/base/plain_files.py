@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 Shape = Any
 HUGE = 1e300

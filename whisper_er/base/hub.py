@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from whisper_er.errors import UserError
+from whisper_er.base.errors import UserError
 
 TIMEOUT = 5  # seconds for the hub's first answer
 

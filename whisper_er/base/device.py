@@ -2,8 +2,8 @@ import os
 
 import torch
 
-from whisper_er import distributed
-from whisper_er.errors import UserError
+from whisper_er.base import distributed
+from whisper_er.base.errors import UserError
 
 
 def choose_device(ngpu: int) -> torch.device:

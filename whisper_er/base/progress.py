@@ -3,7 +3,7 @@ import sys
 
 from tqdm import tqdm
 
-from whisper_er import distributed
+from whisper_er.base import distributed
 
 
 def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
