@@ -11,7 +11,7 @@ from stopped_runs import OVERRIDES, contents
 from tiny_experiment import train_and_average, write_corpus
 from tiny_whisper import SENTENCES, write_whisper
 
-from whisper_er.tokenizer import TextTokens, from_whisper, train_sentencepiece
+from whisper_er.text.tokenizer import TextTokens, from_whisper, train_sentencepiece
 
 # Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
 LONG = ("test_slurm_recipe.py", "test_iemocap_paper.py", "test_slurm_launch.py", "test_distributed.py",

@@ -5,7 +5,7 @@ import torch
 from tiny_whisper import EMOTION, GENDER, batch_of, logits_of, tasks_of, tiny_model, write_utterances
 
 from whisper_er.config import DecodeConfig
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4  # the largest difference of a logit that DESIGN.md allows
 SECONDS = [0.31, 1.0, 2.2, 3.4]

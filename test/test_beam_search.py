@@ -8,9 +8,9 @@ import torch
 from random_language import RandomLanguage
 from tiny_whisper import ORDERS, THREE_WORDS, tasks_of
 
-from whisper_er.grammar import Grammar
 from whisper_er.search import beam_search
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.grammar import Grammar
+from whisper_er.text.tokenizer import Tokenizer
 
 WORDS, END = (0, 1, 2), 3
 MAX_TOKENS = [6, 5, 4]  # one per utterance

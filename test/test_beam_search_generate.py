@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from whisper_er.config import DecodeConfig, ModelConfig
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Suppressed, Tokenizer
 
 END, PREFIX, LONGEST = 24, [3, 7], 24
 # One task of text in which every token but the end is a word: no grammar.

@@ -10,7 +10,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.build import build_model, empty_model
 from whisper_er.task import scale
-from whisper_er.tokenizer import Tokenizer, WhisperTokens
+from whisper_er.text.tokenizer import Tokenizer, WhisperTokens
 
 MANY_BINS = scale("valence", 0, 1, 401)  # enough rows to estimate a spread
 

@@ -6,7 +6,7 @@ from tiny_whisper import EMOTION, sound, tiny_model
 from transformers import WhisperFeatureExtractor
 
 from whisper_er.models.encoder import encode
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 
 def stacked(waves: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from tiny_whisper import ASR, EMOTION, GENDER, batch_of, tiny_model, write_utter
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
 from whisper_er.task import scale
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 VALENCE = scale("valence", 1, 5, 5)
 VALUES = [

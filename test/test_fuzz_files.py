@@ -26,8 +26,8 @@ from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
 from whisper_er.results_markdown import render
 from whisper_er.task import Task, category
-from whisper_er.token_list import read_token_list
-from whisper_er.tokenizer import load_tokenizer
+from whisper_er.text.token_list import read_token_list
+from whisper_er.text.tokenizer import load_tokenizer
 
 SOME = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 

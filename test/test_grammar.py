@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_whisper import THREE_WORDS, tasks_of
 
-from whisper_er.grammar import Grammar
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.grammar import Grammar
+from whisper_er.text.tokenizer import Tokenizer
 
 TEXT, END = [0, 1, 2], [3]  # then <|startoftranscript|> = 4 and the tokens of the tasks
 PLENTY = 100

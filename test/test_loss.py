@@ -8,7 +8,7 @@ from tiny_whisper import ORDERS, batch_of, logits_of, tasks_of, tiny_model, writ
 
 from whisper_er.batch import IGNORE
 from whisper_er.loss import serial_mtl_loss
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 LN2 = math.log(2)
 # Probabilities of three tokens, the same at every position: -ln p = 1, 2, 2 in units of ln 2.

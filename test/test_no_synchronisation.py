@@ -15,7 +15,7 @@ from whisper_er.config import DecodeConfig, TrainConfig, load
 from whisper_er.dataset import by_length, read_utterances
 from whisper_er.dataset import load as load_batches
 from whisper_er.models.build import build_model
-from whisper_er.tokenizer import load_tokenizer
+from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train_log import Sums
 from whisper_er.trainer import Trainer
 

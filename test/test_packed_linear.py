@@ -14,7 +14,7 @@ from whisper_er.dataset import by_length, read_utterances
 from whisper_er.dataset import load as load_batches
 from whisper_er.models.build import build_model
 from whisper_er.models.packed_linear import PackedLinear
-from whisper_er.tokenizer import NoText, Tokenizer, load_tokenizer
+from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer
 
 
 @pytest.mark.parametrize("rows", [1, 4, 33])

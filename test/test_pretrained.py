@@ -14,7 +14,7 @@ from whisper_er.bin import export
 from whisper_er.pretrained import INDEX, open_model
 from whisper_er.recognizer import Recognizer
 from whisper_er.task import category
-from whisper_er.tokenizer import NoText, Tokenizer
+from whisper_er.text.tokenizer import NoText, Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from whisper_er.logmel import LogMel, PadRule
 from whisper_er.models.build import load_whisper
 from whisper_er.models.encoder import encode
 from whisper_er.task import category
-from whisper_er.tokenizer import Tokenizer, WhisperTokens, from_whisper, load_tokenizer
+from whisper_er.text.tokenizer import Tokenizer, WhisperTokens, from_whisper, load_tokenizer
 
 ASSETS = os.environ.get("WHISPER_ER_ASSETS")
 pytestmark = pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS is not set")

@@ -18,8 +18,8 @@ from whisper_er.kaldi import write_table
 from whisper_er.result_tables import Column
 from whisper_er.results_markdown import render, summary_table, table
 from whisper_er.task import Task
-from whisper_er.text_normalizer import read_spelling, text_normalizer
-from whisper_er.token_list import read_token_list
+from whisper_er.text.normalizer import read_spelling, text_normalizer
+from whisper_er.text.token_list import read_token_list
 
 EMOTION = Task("emotion", "category", ("angry", "happy", "sad"))
 ASR = Task("asr", "text")

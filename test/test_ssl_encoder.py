@@ -22,7 +22,7 @@ from whisper_er.bin import average, decode, token_list, train
 from whisper_er.config import DecodeConfig, ModelConfig, SpecAugmentConfig, TrainConfig
 from whisper_er.models.build import build_model, empty_model
 from whisper_er.recognizer import Recognizer
-from whisper_er.tokenizer import NoText, Tokenizer
+from whisper_er.text.tokenizer import NoText, Tokenizer
 
 SIZES = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": [8] * 7,

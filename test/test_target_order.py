@@ -7,7 +7,7 @@ import torch
 from tiny_whisper import ORDERS, batch_of, tasks_of, tiny_model, write_utterances
 
 from whisper_er.config import DecodeConfig
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 
 def say(model, ids: list[int]) -> None:

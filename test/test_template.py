@@ -17,7 +17,7 @@ import soundfile
 from recipe_copy import ROOT, copy_recipes
 
 from whisper_er import kaldi
-from whisper_er.token_list import read_token_list
+from whisper_er.text.token_list import read_token_list
 
 GUIDE = (ROOT / "egs/TEMPLATE/README.md").read_text(encoding="utf-8")
 SPEAKERS = {"Anna": "female", "Ben": "male", "Cleo": "female", "Dirk": "male", "Eva": "female"}

@@ -8,7 +8,7 @@ from tiny_whisper import EMOTION, GENDER, ORDERS, SENTENCES, tasks_of, whisper_t
 
 from whisper_er.base.errors import UserError
 from whisper_er.task import Task, scale
-from whisper_er.tokenizer import (
+from whisper_er.text.tokenizer import (
     UNLEARNED,
     SentencePieceTokens,
     Tokenizer,

@@ -10,7 +10,7 @@ from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.optimizer import SmallAdamW, make_optimizer
-from whisper_er.tokenizer import NoText, Tokenizer, load_tokenizer
+from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer
 from whisper_er.train_log import Sums
 from whisper_er.trainer import Trainer
 

@@ -18,7 +18,7 @@ from whisper_er.dataset import read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.optimizer import make_optimizer
-from whisper_er.tokenizer import load_tokenizer
+from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer
 from whisper_er.validation import Validation
 

@@ -13,7 +13,7 @@ from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.dataset import Utterance
 from whisper_er.models.build import BACKBONE
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import TextTokens, Tokenizer
+from whisper_er.text.tokenizer import TextTokens, Tokenizer
 
 SECONDS = [0.4, 0.7, 1.6]  # 80 frames of the encoder, as many as there are mel bins, are a case of their own
 VALUES = [

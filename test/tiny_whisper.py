@@ -22,7 +22,7 @@ from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.task import Task
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 ASR = Task("asr", "text")
 GENDER = Task("gender", "category", ("female", "male"))

@@ -4,7 +4,7 @@ from whisper_er.base.errors import first_few
 from whisper_er.ctranslate2_check import CHECK, Check
 from whisper_er.models.ctranslate2_whisper import PATIENCE, prompt_of
 from whisper_er.results_markdown import bullets
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 CARD = "MODEL_CARD.md"  # README.md of the model that was converted
 

@@ -13,7 +13,7 @@ from whisper_er.models.ctranslate2_whisper import import_ctranslate2, prompt_of
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.to_transformers import to_transformers
 from whisper_er.pretrained import open_model, write_about
-from whisper_er.tokenizer import START, Tokenizer
+from whisper_er.text.tokenizer import START, Tokenizer
 
 # What <|startoftranscript|> is called where CTranslate2 is not to find it; no label holds a space.
 HIDDEN_START = "<|start of target|>"

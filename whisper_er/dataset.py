@@ -17,7 +17,7 @@ from whisper_er.batch import IGNORE, Batch
 from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS
 from whisper_er.packed import PackedStrings
 from whisper_er.task import Task
-from whisper_er.tokenizer import UNLEARNED, Tokenizer
+from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 
 LENGTHS = "utt2num_samples"
 POOL = 50  # batches of similar length are cut from a shuffled pool of this many

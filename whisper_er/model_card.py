@@ -14,7 +14,7 @@ from whisper_er.result_tables import columns_of, level_percent, notes, protocol_
 from whisper_er.results import RESULT, SetResult, collect
 from whisper_er.results_markdown import bullets, interval_table, summary_table, table
 from whisper_er.task import Task
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 NOT_STATED = "not stated by whoever exported this model"
 USE = "Research on speech emotion: to compare methods, to annotate corpora whose annotation is checked by people."

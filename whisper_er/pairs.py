@@ -11,7 +11,7 @@ from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.kaldi import Table, read_table
 from whisper_er.parts import POSTERIORS
 from whisper_er.task import Task, to_number
-from whisper_er.text_normalizer import TextNormalizer
+from whisper_er.text.normalizer import TextNormalizer
 
 # A line of utterances.jsonl, and what it has of a task.
 LINE = {"utt_id": str, "speaker": str, "groups": {str: str}, "tasks": {str: {}}}

@@ -18,7 +18,7 @@ from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 
 EXPORTED = "whisper_er.json"  # what transformers' and CTranslate2's own files do not say; marks a directory of ours
 FORMAT = 1

@@ -19,7 +19,7 @@ from whisper_er.models.base import Model, Prediction
 from whisper_er.pretrained import open_model
 from whisper_er.recognition import Recognition, Segment, combine
 from whisper_er.recording import LONGEST, Recording, Split, open_recording
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from whisper_er.grammar import Grammar
+from whisper_er.text.grammar import Grammar
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -26,7 +26,7 @@ from whisper_er.experiment import STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.optimizer import make_optimizer
 from whisper_er.parallel import gather_whole, spread, whole, without_exchange
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train_log import Sums, TrainLog
 from whisper_er.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
 from whisper_er.validation import Validation, selecting_task, validate

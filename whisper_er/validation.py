@@ -14,7 +14,7 @@ from whisper_er.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
 from whisper_er.parallel import gathered
 from whisper_er.task import Task
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

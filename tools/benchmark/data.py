@@ -30,7 +30,7 @@ from whisper_er.base.device import reading_processes
 from whisper_er.config import TrainConfig
 from whisper_er.dataset import LENGTHS, bucketed, load, read_utterances
 from whisper_er.experiment import describe
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train_log import Sums
 from whisper_er.trainer import Trainer, timed
 

@@ -30,7 +30,7 @@ from whisper_er.batch import Batch
 from whisper_er.checkpoint import average, save_weights
 from whisper_er.config import OptimConfig
 from whisper_er.optimizer import make_optimizer
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad
     "as it is": (False, "float32", 1),

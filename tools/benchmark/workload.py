@@ -22,7 +22,7 @@ from whisper_er.logmel import SAMPLE_RATE
 from whisper_er.models.build import assemble
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.task import Task
-from whisper_er.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Suppressed, Tokenizer
 from whisper_er.whisper_sizes import published_sizes
 
 # Seconds of IEMOCAP's 5531 utterances: median 3.58, mean 4.55, p90 8.7, p99 15.6. A lognormal with the first two has

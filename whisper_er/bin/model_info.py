@@ -18,7 +18,7 @@ from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
 from whisper_er.task import TEXT_TASK, Task
-from whisper_er.tokenizer import load_tokenizer
+from whisper_er.text.tokenizer import load_tokenizer
 
 
 def main() -> None:

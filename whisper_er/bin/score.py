@@ -10,8 +10,8 @@ from whisper_er import pairs, scoring
 from whisper_er.bin import make_parser, run
 from whisper_er.experiment import protocol, read_environment
 from whisper_er.parts import read_protocol
-from whisper_er.text_normalizer import read_spelling, text_normalizer
-from whisper_er.token_list import read_token_list
+from whisper_er.text.normalizer import read_spelling, text_normalizer
+from whisper_er.text.token_list import read_token_list
 
 
 def main() -> None:

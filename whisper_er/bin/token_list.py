@@ -14,8 +14,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.dataset import check_labels
 from whisper_er.task import TEXT_TASK, Task, category, scale
-from whisper_er.token_list import LIST_FILE
-from whisper_er.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
+from whisper_er.text.token_list import LIST_FILE
+from whisper_er.text.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
 
 FRACTION = re.compile(r"[+-]?\d*[.]\d+")
 

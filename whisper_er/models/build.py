@@ -25,7 +25,7 @@ from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 BACKBONE = "backbone_config.json"  # of an experiment: transformers' configuration of the model inside
 LARGEST = 1_000_000  # of what counts something in it: a thousand times what a model has

@@ -17,12 +17,12 @@ import torch
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.grammar import Grammar
 from whisper_er.logmel import LogMel, PadRule
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.seq2seq import longest_targets, to_prediction
 from whisper_er.search import Found
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.grammar import Grammar
+from whisper_er.text.tokenizer import Tokenizer
 
 # It stops when beam_size x patience hypotheses have finished, ours when none that still runs can win. Of 120 utterances
 # of mini_emo 6 transcripts and 2 labels differed from ours with 1, none with 2.

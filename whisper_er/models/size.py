@@ -10,7 +10,7 @@ from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.whisper_sizes import published_sizes
 
 

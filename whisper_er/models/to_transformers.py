@@ -4,7 +4,7 @@ import torch
 from transformers import GenerationConfig, WhisperForConditionalGeneration
 
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
 
 
 def to_transformers(model: WhisperER, num_beams: int = 1) -> WhisperForConditionalGeneration:

@@ -6,7 +6,7 @@ one of its tokens. A text's slot takes any number of text tokens; the first toke
 
 import torch
 
-from whisper_er.tokenizer import NOTHING_SUPPRESSED, Suppressed, Tokenizer
+from whisper_er.text.tokenizer import NOTHING_SUPPRESSED, Suppressed, Tokenizer
 
 
 class Grammar:

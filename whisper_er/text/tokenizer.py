@@ -17,7 +17,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.hub import load_pretrained
 from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.task import Task
-from whisper_er.token_list import LIST_FILE, TokenList, read_token_list
+from whisper_er.text.token_list import LIST_FILE, TokenList, read_token_list
 
 UNLEARNED = -1
 SUPPRESSED_FILE = "suppressed.json"
