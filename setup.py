@@ -14,7 +14,7 @@ setup(
         "tokenizers",  # comes with transformers; a SentencePiece vocabulary is exported with it
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
-        "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio.py says why)
+        "kaldiio",  # writes arks; they are read through soundfile (whisper_er/data/audio.py says why)
         "soundfile",  # audio files, alone or inside an ark
         "soxr",  # to 16 kHz from any other rate
         "sentencepiece",

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from whisper_er.audio_writer import AudioWriter
-from whisper_er.kaldi import write_table
+from whisper_er.data.audio_writer import AudioWriter
+from whisper_er.data.kaldi import write_table
 from whisper_er.pairs import Pairs, TaskPairs
 from whisper_er.results import RESULT, SetResult, collect
 from whisper_er.scoring import score_pairs, write_score

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from whisper_er.config import TrainConfig, load
-from whisper_er.dataset import Utterances, read_utterances
+from whisper_er.data.dataset import Utterances, read_utterances
+from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.models.build import build_model
-from whisper_er.packed import PackedStrings
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.trainer import Sums, Trainer
 

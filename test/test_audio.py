@@ -1,13 +1,13 @@
-"""whisper_er.audio: files and ark entries against soundfile and kaldiio, and what bad audio gets."""
+"""whisper_er.data.audio: files and ark entries against soundfile and kaldiio, and what bad audio gets."""
 
 import kaldiio
 import numpy as np
 import pytest
 import soundfile
 
-from whisper_er.audio import AudioInfo, audio_info, load_audio
 from whisper_er.base.errors import UserError
-from whisper_er.kaldi import read_table
+from whisper_er.data.audio import AudioInfo, audio_info, load_audio
+from whisper_er.data.kaldi import read_table
 
 RATE = 16000
 

@@ -19,8 +19,8 @@ from tiny_experiment import (
     write_wav,
 )
 
-from whisper_er import kaldi
 from whisper_er.bin import average, decode, run, token_list, train
+from whisper_er.data import kaldi
 
 
 @pytest.fixture(scope="module")

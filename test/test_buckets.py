@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whisper_er.dataset import bucketed, by_length
+from whisper_er.data.dataset import bucketed, by_length
 
 NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)
 

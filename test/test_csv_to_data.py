@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import csv_to_data
-from whisper_er.csv_corpus import read_rows
-from whisper_er.folds import assign_folds, make_folds
-from whisper_er.kaldi import ID, make_id, read_dir, validate
+from whisper_er.data.csv_corpus import read_rows
+from whisper_er.data.folds import assign_folds, make_folds
+from whisper_er.data.kaldi import ID, make_id, read_dir, validate
 
 HEADER = "file,speaker,emotion,valence,transcript\n"
 ROWS = ["a 1.wav,Anna B,happy,4.5,good day\n", "b1.wav,Ben,sad,,\n", "c1.wav,Cleo,,1,really\n"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_experiment import call, decode_arguments
 
-from whisper_er import kaldi
 from whisper_er.bin import decode
+from whisper_er.data import kaldi
 
 TABLES = {"text", "utt2spk", "utt2gender", "utt2emotion"}
 

@@ -16,10 +16,10 @@ from stopped_runs import OUT_OF_BOUNDS
 from test_ssl_encoder import write_model
 from tiny_experiment import call, change, train_arguments, write_corpus
 
-from whisper_er import kaldi
 from whisper_er.bin import token_list as token_list_program
 from whisper_er.bin import train
 from whisper_er.checkpoint import load_weights
+from whisper_er.data import kaldi
 from whisper_er.experiment import STATE, read_best
 from whisper_er.training_state import read_state
 

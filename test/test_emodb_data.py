@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whisper_er.kaldi import read_dir, validate
+from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = Path(__file__).parents[1] / "egs" / "emodb" / "ser1" / "local"
 PUBLISHED = (LOCAL / "utterances.txt").read_text(encoding="utf-8").split()

@@ -12,10 +12,10 @@ from tiny_export import learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, logits_of
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from whisper_er.audio import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
+from whisper_er.data.audio import load_audio
 from whisper_er.logmel import PadRule
 from whisper_er.pretrained import open_model
 from whisper_er.recognizer import Recognizer

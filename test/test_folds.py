@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from entry_point import error_of, run_entry_point
 
-from whisper_er import kaldi
+from whisper_er.data import kaldi
 
 
 def write_all(path: Path, num_folds: int = 4) -> kaldi.DataDir:

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from entry_point import error_of, run_entry_point
 
-from whisper_er import kaldi
-from whisper_er.audio import load_audio
-from whisper_er.format_audio import format_data
+from whisper_er.data import kaldi
+from whisper_er.data.audio import load_audio
+from whisper_er.data.format_audio import format_data
 
 RATE = 16000
 

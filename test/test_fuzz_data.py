@@ -17,12 +17,12 @@ from entry_point import error_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from whisper_er import kaldi
-from whisper_er.audio import audio_info, load_audio
 from whisper_er.base.errors import LONGEST, UserError
-from whisper_er.dataset import read_utterances
-from whisper_er.format_audio import format_data
-from whisper_er.parts import combine_dirs, split_dir
+from whisper_er.data import kaldi
+from whisper_er.data.audio import audio_info, load_audio
+from whisper_er.data.dataset import read_utterances
+from whisper_er.data.format_audio import format_data
+from whisper_er.data.parts import combine_dirs, split_dir
 from whisper_er.task import Task
 
 DATA, OUT = Path("data"), Path("out")  # all else in the current directory has to stay as it is

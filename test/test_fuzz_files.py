@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
 
-from whisper_er import experiment, pairs, parts, results, training_state
+from whisper_er import experiment, pairs, results, training_state
 from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.bin import average, decode, score
 from whisper_er.bin import results as results_bin
 from whisper_er.checkpoint import load_weights
 from whisper_er.config import TrainConfig, load
-from whisper_er.kaldi import read_table
+from whisper_er.data import parts
+from whisper_er.data.kaldi import read_table
 from whisper_er.models.build import read_empty_model
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report

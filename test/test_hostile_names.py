@@ -9,9 +9,9 @@ import pytest
 from test_ser_options import Recipe
 from tiny_experiment import call, change, decode_arguments, token_list_arguments, train_arguments, write_corpus
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
 from whisper_er.bin import average, decode, results, run, score, token_list, train
+from whisper_er.data import kaldi
 
 NAMES = ["a b", "$(touch marker)", "`touch marker`", "'; touch marker; '", '"quoted"', "~", "%s%n", "-rf", "--help",
          "e\u0301\u05d0\u05d1", "a\nb", "*", "\\", "a;touch marker"]  # fmt: skip

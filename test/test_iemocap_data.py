@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from whisper_er.folds import make_folds
-from whisper_er.kaldi import read_dir, validate
+from whisper_er.data.folds import make_folds
+from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = Path(__file__).parents[1] / "egs" / "iemocap" / "ser1" / "local"
 sys.path.insert(0, str(LOCAL))

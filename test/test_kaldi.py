@@ -1,4 +1,4 @@
-"""whisper_er.kaldi and the entry points that only handle tables."""
+"""whisper_er.data.kaldi and the entry points that only handle tables."""
 
 import subprocess
 import time
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from entry_point import error_of, run_entry_point
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
+from whisper_er.data import kaldi
 
 
 def tables(*utt_ids: str) -> kaldi.DataDir:

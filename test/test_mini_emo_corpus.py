@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whisper_er.audio import SAMPLE_RATE, audio_info, load_audio
-from whisper_er.kaldi import read_dir, validate
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data.audio import audio_info, load_audio
+from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = Path(__file__).parents[1] / "egs" / "mini_emo" / "ser1" / "local"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -7,7 +7,7 @@ import pytest
 from recipe_copy import copy_recipes, run_script
 from safetensors.numpy import load_file
 
-from whisper_er import kaldi
+from whisper_er.data import kaldi
 
 SMALL = ("--local_data_opts", "--utterances_per_speaker 8", "--nj", "1")
 FEW_STEPS = "max_steps=20 valid_interval=10 log_interval=10 n_best=3"

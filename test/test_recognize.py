@@ -12,9 +12,10 @@ import pytest
 import soundfile
 from tiny_experiment import call
 
-from whisper_er import Recognizer, kaldi, recognition_formats
+from whisper_er import Recognizer, recognition_formats
 from whisper_er.base.errors import UserError
 from whisper_er.bin import recognize
+from whisper_er.data import kaldi
 from whisper_er.recognition import Recognition, Segment, clock
 
 

@@ -7,9 +7,10 @@ import pytest
 import soundfile
 from tiny_experiment import call, change, decode_arguments, token_list_arguments, train_and_average, write_corpus
 
-from whisper_er import Recognizer, kaldi
+from whisper_er import Recognizer
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, token_list
+from whisper_er.data import kaldi
 from whisper_er.recognition import Recognition, Segment, combine
 from whisper_er.recording import open_recording
 from whisper_er.task import Task, category, scale

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from recipe_copy import ROOT, copy_recipes
 
-from whisper_er import kaldi
+from whisper_er.data import kaldi
 from whisper_er.text.token_list import read_token_list
 
 GUIDE = (ROOT / "egs/TEMPLATE/README.md").read_text(encoding="utf-8")

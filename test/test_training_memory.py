@@ -7,7 +7,7 @@ import torch
 from test_ssl_encoder import write_model
 
 from whisper_er.config import OptimConfig, TrainConfig, load
-from whisper_er.dataset import read_utterances
+from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.optimizer import SmallAdamW, make_optimizer
 from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer

@@ -14,7 +14,7 @@ from whisper_er import checkpoint
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig, TrainConfig, load
-from whisper_er.dataset import read_utterances
+from whisper_er.data.dataset import read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.optimizer import make_optimizer

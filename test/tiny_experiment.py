@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 import yaml
 
-from whisper_er import kaldi
 from whisper_er.bin import average, token_list, train
+from whisper_er.data import kaldi
 
 SIZES = {"train": 11, "valid": 3, "test": 4}  # 11: no batch size that the tests use divides it
 TEXTS = ["one two", "", "two three one", "three", "one one two three"]

@@ -14,9 +14,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
 from whisper_er.batch import Batch
-from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.dataset import Utterance, collate
-from whisper_er.logmel import SAMPLE_RATE
+from whisper_er.config import SAMPLE_RATE, ModelConfig, TrainConfig
+from whisper_er.data.dataset import Utterance, collate
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode

@@ -16,6 +16,9 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.plain_files import parse_yaml, shorten
 
 C = TypeVar("C")
+SAMPLE_RATE = 16000  # Hz, of everything after stage 1
+MAX_SECONDS = 30  # of an utterance: Whisper's encoder has positions for no more
+MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
 MOST = 1_000_000_000  # of any number: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from whisper_er import demo_html
-from whisper_er.audio import open_audio
 from whisper_er.base.errors import UserError
+from whisper_er.data.audio import open_audio
 from whisper_er.pauses import CLICK, SILENT
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer

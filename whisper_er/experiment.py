@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 
 from whisper_er import config as configuration
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain
 from whisper_er.config import TrainConfig
+from whisper_er.data import kaldi
 
 # These may differ: the model does not depend on them.
 HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing", "parallel")

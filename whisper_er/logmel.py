@@ -10,14 +10,11 @@ import torch
 import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.errors import UserError
-from whisper_er.config import SpecAugmentConfig
+from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, SpecAugmentConfig
 
 N_FFT = 400
 HOP = 160  # samples per mel frame
-MAX_SECONDS = 30  # the encoder has positions for no more
-MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
 MAX_FRAMES = MAX_SAMPLES // HOP
 
 

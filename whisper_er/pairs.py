@@ -8,8 +8,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
-from whisper_er.kaldi import Table, read_table
-from whisper_er.parts import POSTERIORS
+from whisper_er.data.kaldi import Table, read_table
+from whisper_er.data.parts import POSTERIORS
 from whisper_er.task import Task, to_number
 from whisper_er.text.normalizer import TextNormalizer
 

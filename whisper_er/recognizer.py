@@ -14,7 +14,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.dataset import by_length, unlabelled
+from whisper_er.data.dataset import by_length, unlabelled
 from whisper_er.models.base import Model, Prediction
 from whisper_er.pretrained import open_model
 from whisper_er.recognition import Recognition, Segment, combine

@@ -21,7 +21,7 @@ from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import clear_half_written, save_weights
 from whisper_er.config import TrainConfig
-from whisper_er.dataset import Utterances, bucketed, load
+from whisper_er.data.dataset import Utterances, bucketed, load
 from whisper_er.experiment import STATE, UNTRAINED
 from whisper_er.models.base import Model
 from whisper_er.optimizer import make_optimizer

@@ -10,7 +10,7 @@ from whisper_er.base import distributed
 from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.dataset import Utterances, by_length, load
+from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
 from whisper_er.parallel import gathered
 from whisper_er.task import Task

@@ -24,11 +24,10 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import WhisperForConditionalGeneration
 from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
 
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.device import autocast
 from whisper_er.batch import Batch
 from whisper_er.checkpoint import average, save_weights
-from whisper_er.config import OptimConfig
+from whisper_er.config import SAMPLE_RATE, OptimConfig
 from whisper_er.optimizer import make_optimizer
 from whisper_er.text.tokenizer import Tokenizer
 

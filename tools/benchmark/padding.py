@@ -13,9 +13,9 @@ import torch
 import yaml
 from workload import report
 
-from whisper_er import kaldi
-from whisper_er.audio import SAMPLE_RATE
-from whisper_er.dataset import LENGTHS
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data import kaldi
+from whisper_er.data.dataset import LENGTHS
 from whisper_er.experiment import read_best, read_environment
 from whisper_er.logmel import HOP, PadRule
 

@@ -16,9 +16,8 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from whisper_er.batch import IGNORE, Batch
-from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.dataset import bucketed, stack
-from whisper_er.logmel import SAMPLE_RATE
+from whisper_er.config import SAMPLE_RATE, ModelConfig, TrainConfig
+from whisper_er.data.dataset import bucketed, stack
 from whisper_er.models.build import assemble
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.task import Task

@@ -14,11 +14,11 @@ utt2fold=COLUMN instead. For a CSV with ready sets, call it once for each: --onl
 import argparse
 from pathlib import Path
 
-from whisper_er import csv_corpus
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import make_parser, run
-from whisper_er.folds import assign_folds
-from whisper_er.kaldi import TABLE_NAME, write_dir
+from whisper_er.data import csv_corpus
+from whisper_er.data.folds import assign_folds
+from whisper_er.data.kaldi import TABLE_NAME, write_dir
 from whisper_er.task import NAME
 
 

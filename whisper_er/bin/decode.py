@@ -14,16 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er import kaldi
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.device import choose_device, reading_processes
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
-from whisper_er.config import DecodeConfig
-from whisper_er.dataset import by_length, load, read_utterances
+from whisper_er.config import SAMPLE_RATE, DecodeConfig
+from whisper_er.data import kaldi
+from whisper_er.data.dataset import by_length, load, read_utterances
+from whisper_er.data.parts import POSTERIORS, PROTOCOL
 from whisper_er.experiment import check_unseen
 from whisper_er.models.base import Prediction
-from whisper_er.parts import POSTERIORS, PROTOCOL
 from whisper_er.recognizer import Recognizer
 
 

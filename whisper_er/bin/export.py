@@ -14,10 +14,10 @@ from pathlib import Path
 from transformers import WhisperFeatureExtractor
 from transformers.utils import logging
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
+from whisper_er.data import kaldi
 from whisper_er.data_card import read_data_card
 from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.model_card import model_card, read_results

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from whisper_er import recognition_formats as formats
-from whisper_er.audio import open_audio
 from whisper_er.audio_files import Found, check_distinct, find_audio_files
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
+from whisper_er.data.audio import open_audio
 from whisper_er.figures import save_timeline
 from whisper_er.recognition import Recognition
 from whisper_er.recognizer import Recognizer

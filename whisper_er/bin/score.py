@@ -8,8 +8,8 @@ from pathlib import Path
 
 from whisper_er import pairs, scoring
 from whisper_er.bin import make_parser, run
+from whisper_er.data.parts import read_protocol
 from whisper_er.experiment import protocol, read_environment
-from whisper_er.parts import read_protocol
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 

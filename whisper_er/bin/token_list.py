@@ -9,10 +9,10 @@ Only the training set enters the vocabulary; --check_sets are looked at for labe
 import re
 from pathlib import Path
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
-from whisper_er.dataset import check_labels
+from whisper_er.data import kaldi
+from whisper_er.data.dataset import check_labels
 from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.text.token_list import LIST_FILE
 from whisper_er.text.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece

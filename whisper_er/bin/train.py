@@ -21,7 +21,7 @@ from whisper_er.base.device import choose_device
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.dataset import read_utterances
+from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.trainer import Trainer

@@ -5,8 +5,8 @@ whisper-er validate_data_dir data/all --tasks "asr gender emotion"
 
 from pathlib import Path
 
-from whisper_er import kaldi
 from whisper_er.bin import make_parser, run
+from whisper_er.data import kaldi
 
 
 def main() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from whisper_er.audio import ARK_ENTRY, SAMPLE_RATE, load_audio
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.kaldi import read_table
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data.audio import ARK_ENTRY, load_audio
+from whisper_er.data.kaldi import read_table
 
 MEGABYTE = 1_000_000
 MOST_MB = 500  # a larger page is no longer opened in seconds

@@ -13,7 +13,7 @@
 #   utt2<task>   label of every other task: utt2emotion, utt2gender, ...; an id alone on its line has no label
 #   utt2fold     1 .. n (data/all only): fold k is tested on, fold k mod n + 1 validated on, the rest trained on
 #   segments     optional: `utterance-id recording-id start end` in seconds; wav.scp then lists recordings
-# Ids: no white space, no '/', no '-' or '.' in front. From Python, whisper_er.kaldi.write_dir writes all of it, whole
+# Ids: no white space, no '/', no '-' or '.' in front. From Python, whisper_er.data.kaldi.write_dir writes all of it, whole
 # or not at all. Check the corpus (its counts, say) and stop with one line that says what is wrong and what to do.
 # shellcheck disable=SC1091  # what is sourced is checked by itself
 set -euo pipefail

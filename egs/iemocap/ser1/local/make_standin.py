@@ -20,9 +20,9 @@ import soundfile
 import yaml
 from standin_files import write_session
 
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
+from whisper_er.config import SAMPLE_RATE
 
 GENDERS = {"female": "F", "male": "M"}
 PITCH = {"F": 210.0, "M": 120.0}  # Hz

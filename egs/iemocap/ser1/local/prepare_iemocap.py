@@ -20,7 +20,7 @@ from release import SESSIONS, Rated, Release, read_release
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.bin import run
-from whisper_er.kaldi import DataDir, read_table, write_dir
+from whisper_er.data.kaldi import DataDir, read_table, write_dir
 
 FOUR = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 LABEL_SETS = {  # raw code -> label

@@ -27,10 +27,10 @@ from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Prosody, speak
 from sentences import shuffled_sentences
 
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.kaldi import DataDir, write_dir
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data.kaldi import DataDir, write_dir
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
 from whisper_er.base.plain_files import parse_json, read_plain
+from whisper_er.data import kaldi
 
 POSTERIORS = "posteriors.jsonl"  # one JSON object an utterance; in hypothesis directories only, as is the next
 PROTOCOL = "decode.json"  # how the hypotheses came about: the same in all parts

@@ -16,8 +16,8 @@ import soundfile
 import soxr
 
 from whisper_er.base.errors import UserError
+from whisper_er.config import SAMPLE_RATE
 
-SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
 MIN_RATE, MAX_RATE = 1000, 1_000_000

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from whisper_er import kaldi
-from whisper_er.audio import SAMPLE_RATE, load_audio
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.stop import outlive_signals
 from whisper_er.batch import IGNORE, Batch
-from whisper_er.logmel import MAX_SAMPLES, MAX_SECONDS
-from whisper_er.packed import PackedStrings
+from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
+from whisper_er.data import kaldi
+from whisper_er.data.audio import load_audio
+from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 

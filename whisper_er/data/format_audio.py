@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from whisper_er import kaldi
-from whisper_er.audio import SAMPLE_RATE, audio_info, open_audio, open_stream, read_samples, resample
-from whisper_er.audio_writer import AudioWriter
 from whisper_er.base.errors import UserError
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data import kaldi
+from whisper_er.data.audio import audio_info, open_audio, open_stream, read_samples, resample
+from whisper_er.data.audio_writer import AudioWriter
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
 OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
-from whisper_er import kaldi
 from whisper_er.base.errors import UserError
+from whisper_er.data import kaldi
 
 
 def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:

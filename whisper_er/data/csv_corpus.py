@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.corpus import AUDIO_SUFFIXES
-from whisper_er.kaldi import DataDir, Table, make_id
+from whisper_er.data.kaldi import DataDir, Table, make_id
+from whisper_er.data.published_corpus import AUDIO_SUFFIXES
 from whisper_er.task import check_label
 
 DELIMITERS = ",;\t"

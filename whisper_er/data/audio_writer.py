@@ -6,8 +6,8 @@ import kaldiio
 import numpy as np
 import soundfile
 
-from whisper_er.audio import SAMPLE_RATE
 from whisper_er.base.errors import UserError
+from whisper_er.config import SAMPLE_RATE
 
 FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
 MAX_NAME = 255  # bytes of a file name

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
-from whisper_er.packed import PackedStrings
+from whisper_er.data.packed_strings import PackedStrings
 
 Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table

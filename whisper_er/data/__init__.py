@@ -1,0 +1,1 @@
+"""Data directories, corpora, folds, audio files, and the batches that are made of them."""
