@@ -9,9 +9,9 @@ import soundfile
 
 from whisper_er.data.audio_writer import AudioWriter
 from whisper_er.data.kaldi import write_table
-from whisper_er.pairs import Pairs, TaskPairs
-from whisper_er.results import RESULT, SetResult, collect
-from whisper_er.scoring import score_pairs, write_score
+from whisper_er.score.pairing import Pairs, TaskPairs
+from whisper_er.score.results import RESULT, SetResult, collect
+from whisper_er.score.scoring import score_pairs, write_score
 from whisper_er.task import Task
 
 LABELS = ("angry", "happy", "sad")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from whisper_er.calibration import calibrate
+from whisper_er.score.calibration import calibrate
 
 
 def random_posteriors(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

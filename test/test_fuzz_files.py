@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
 
-from whisper_er import experiment, pairs, results, training_state
+from whisper_er import experiment, training_state
 from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.bin import average, decode, score
 from whisper_er.bin import results as results_bin
@@ -26,6 +26,7 @@ from whisper_er.models.build import read_empty_model
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
 from whisper_er.results_markdown import render
+from whisper_er.score import pairing, results
 from whisper_er.task import Task, category
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.tokenizer import load_tokenizer
@@ -48,7 +49,7 @@ def root(tmp_path_factory, no_git):
 def read_posteriors(path: Path) -> None:
     wanted = read_table(path.parent / "utt2emotion")
     tasks = read_token_list(path.parents[2] / "token_list").tasks
-    pairs.read_posteriors(path, path.parent / "utt2emotion", wanted, tasks)
+    pairing.read_posteriors(path, path.parent / "utt2emotion", wanted, tasks)
 
 
 def read_backbone(path: Path) -> None:

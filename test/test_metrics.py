@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
 
-from whisper_er.metrics import (
+from whisper_er.score.metrics import (
     confusion_rows,
     count_word_errors,
     macro_f1,

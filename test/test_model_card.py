@@ -40,7 +40,7 @@ def card(directory) -> tuple[dict, str]:
 
 
 def test_the_scores_are_those_of_result_json_with_their_intervals(root):
-    from whisper_er.results import read_result
+    from whisper_er.score.results import read_result
 
     figures = read_result(root / "exp/tag/fold1/decode_default/test/score/result.json")["tasks"]
     header, text = card(root / "scored")

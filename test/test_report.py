@@ -23,14 +23,14 @@ from small_results import (
 )
 from tiny_experiment import call
 
-from whisper_er import scoring
 from whisper_er.base.errors import UserError
 from whisper_er.bin import compare, results
-from whisper_er.pairs import Pairs, TaskPairs
 from whisper_er.report import charts, markup, page, speakers, utterances
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
 from whisper_er.result_tables import summary_rows
+from whisper_er.score import scoring
+from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.task import Task
 
 ROOT = Path(__file__).parents[1]

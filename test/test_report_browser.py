@@ -9,13 +9,13 @@ from browser import DESKTOP, PHONE, Opened
 from small_results import ERRORS_FIRST, pairs_of, read_two_folds, write_fold, write_two_folds
 from test_report import NAMES
 
-from whisper_er.compare import compare
 from whisper_er.report.comparison import write_comparison
 from whisper_er.report.experiment import write_report
 from whisper_er.report.markup import Markup, element
 from whisper_er.report.page import Section, page
 from whisper_er.report.utterances import Column, plain, table_data
-from whisper_er.results import common_task
+from whisper_er.score.comparison import compare
+from whisper_er.score.results import common_task
 
 ROWS = ".utterances tbody tr:not(.details)"
 EMBEDDED_MB = 0.01  # a part of the eight sounds

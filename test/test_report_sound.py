@@ -18,11 +18,11 @@ from small_results import (
 )
 from tiny_experiment import call
 
-from whisper_er import scoring
 from whisper_er.bin import results
-from whisper_er.pairs import Pairs
 from whisper_er.report import audio
 from whisper_er.report.experiment import write_report
+from whisper_er.score import scoring
+from whisper_er.score.pairing import Pairs
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from whisper_er import metrics
-from whisper_er.resampling import (
+from whisper_er.score import metrics
+from whisper_er.score.bootstrap import (
     Interval,
     bootstrap_interval,
     paired_bootstrap,

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 from scipy.stats import binomtest
 
-from whisper_er.significance import exact_mcnemar
+from whisper_er.score.comparison import exact_mcnemar
 
 
 def decisions(only_first: int, only_second: int) -> tuple[list[bool], list[bool]]:

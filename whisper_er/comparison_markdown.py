@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from whisper_er.compare import UNITS, Comparison
-from whisper_er.pairs import Pairs
-from whisper_er.resampling import Interval
 from whisper_er.result_tables import UNDEFINED, level_percent
 from whisper_er.results_markdown import table
+from whisper_er.score.bootstrap import Interval
+from whisper_er.score.comparison import UNITS, Comparison
+from whisper_er.score.pairing import Pairs
 
 
 def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:

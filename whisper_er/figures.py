@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from whisper_er.metrics import ratio
 from whisper_er.recognition import Recognition, clock
+from whisper_er.score.metrics import ratio
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read
 INCH_PER_CLASS = 0.75

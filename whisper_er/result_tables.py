@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from whisper_er.base.errors import first_few
-from whisper_er.resampling import LEVEL, NUM_RESAMPLES
-from whisper_er.results import RESULT, SetResult
+from whisper_er.score.bootstrap import LEVEL, NUM_RESAMPLES
+from whisper_er.score.results import RESULT, SetResult
 
 ACCURACY_ONLY = ("gender", "speaker")  # tasks that the field reports by accuracy alone; result.json has all figures
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only

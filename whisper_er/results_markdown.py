@@ -17,7 +17,7 @@ from whisper_er.result_tables import (
     protocol_lines,
     summary_rows,
 )
-from whisper_er.results import SetResult, over
+from whisper_er.score.results import SetResult, over
 
 
 def summary_table(result: SetResult) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from whisper_er import metrics
 from whisper_er.base import distributed
 from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError, first_few
@@ -13,6 +12,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
 from whisper_er.parallel import gathered
+from whisper_er.score import metrics
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
 

@@ -14,7 +14,7 @@ from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.size import count_parameters, trained_parameters
 from whisper_er.recognizer import Recognizer
 from whisper_er.result_tables import columns_of
-from whisper_er.results import RESULT, read_result
+from whisper_er.score.results import RESULT, read_result
 
 
 def main() -> None:

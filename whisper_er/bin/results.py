@@ -17,9 +17,9 @@ from whisper_er.base.files import write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
-from whisper_er.results import SetResult, collect
 from whisper_er.results_markdown import render, render_seeds, seed_table, summary_table
-from whisper_er.scoring import to_json
+from whisper_er.score.results import SetResult, collect
+from whisper_er.score.scoring import to_json
 
 
 def main() -> None:

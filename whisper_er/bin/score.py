@@ -6,10 +6,10 @@ whisper-er score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/
 
 from pathlib import Path
 
-from whisper_er import pairs, scoring
 from whisper_er.bin import make_parser, run
 from whisper_er.data.parts import read_protocol
 from whisper_er.experiment import protocol, read_environment
+from whisper_er.score import pairing, scoring
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 
@@ -28,7 +28,7 @@ def main() -> None:
     tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
     normalize = text_normalizer(token_list.language, spelling)
-    paired = pairs.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize, args.score_by.split())
+    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize, args.score_by.split())
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),

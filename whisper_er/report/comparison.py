@@ -4,9 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from whisper_er.base.files import write_text
-from whisper_er.compare import Comparison
 from whisper_er.comparison_markdown import comparison_rows, mcnemar_line
-from whisper_er.pairs import Pairs
 from whisper_er.report import scores
 from whisper_er.report.audio import Sounds, gather
 from whisper_er.report.experiment import about_utterances, clips_of, made_by
@@ -14,8 +12,10 @@ from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.report.page import Section, page
 from whisper_er.report.utterances import Column, plain, table_data, task_column
 from whisper_er.result_tables import UNDEFINED, columns_of, protocol_lines
-from whisper_er.results import SetResult
-from whisper_er.scoring import score_tasks
+from whisper_er.score.comparison import Comparison
+from whisper_er.score.pairing import Pairs
+from whisper_er.score.results import SetResult
+from whisper_er.score.scoring import score_tasks
 from whisper_er.task import Task
 
 COMPARISON = "comparison.html"

@@ -17,7 +17,7 @@ from whisper_er.result_tables import (
     notes,
     summary_rows,
 )
-from whisper_er.results import SetResult, pool_tasks
+from whisper_er.score.results import SetResult, pool_tasks
 
 SHADES = 10  # of a confusion matrix; report.css has a rule for each
 

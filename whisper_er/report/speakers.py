@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisper_er import metrics
-from whisper_er.pairs import Pairs
-from whisper_er.resampling import sum_by
 from whisper_er.result_tables import ACCURACY_ONLY, Column
-from whisper_er.scoring import category_counts, defined, text_counts
+from whisper_er.score import metrics
+from whisper_er.score.bootstrap import sum_by
+from whisper_er.score.pairing import Pairs
+from whisper_er.score.scoring import category_counts, defined, text_counts
 from whisper_er.task import Task
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import jiwer
 
-from whisper_er.metrics import count_errors
-from whisper_er.pairs import Pairs, TaskPairs
+from whisper_er.score.metrics import count_errors
+from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.task import Task
 
 PROBABILITY_DIGITS = 4

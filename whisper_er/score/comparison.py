@@ -1,14 +1,15 @@
 """Two systems on the same utterances: whether one task's figures differ, and which answers changed hands."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.pairs import Pairs
-from whisper_er.resampling import PairedBootstrap, paired_bootstrap, sum_by
-from whisper_er.scoring import category_counts, text_counts
-from whisper_er.significance import McNemar, exact_mcnemar
+from whisper_er.score.bootstrap import PairedBootstrap, paired_bootstrap, sum_by
+from whisper_er.score.pairing import Pairs
+from whisper_er.score.scoring import category_counts, text_counts
 from whisper_er.task import Task
 
 COUNTS = {"category": category_counts, "text": text_counts}
@@ -22,6 +23,15 @@ class FigureComparison:
     first: float
     second: float
     second_minus_first: dict[str, PairedBootstrap]
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Utterances that only one of two systems has right, and the two-sided exact p-value of that split."""
+
+    only_first: int
+    only_second: int
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -91,3 +101,13 @@ def align(task: str, first: Pairs, second: Pairs) -> tuple[Pairs, Pairs]:
         raise UserError(f"the two systems were scored against other references of {task}: {first_few(differing)}; "
                         "score both with the same data directory")
     return first, second
+
+
+def exact_mcnemar(first_correct: Sequence[bool], second_correct: Sequence[bool]) -> McNemar:
+    """Exact McNemar test of two systems on the same utterances in the same order: binomial(n, 1/2), two-sided."""
+    first, second = np.asarray(first_correct, dtype=bool), np.asarray(second_correct, dtype=bool)
+    assert first.shape == second.shape
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    n = only_first + only_second
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**n))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whisper_er.metrics import ratio
+from whisper_er.score.metrics import ratio
 
 SMALLEST_PROBABILITY = 1e-12
 

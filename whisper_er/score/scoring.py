@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from whisper_er import metrics
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
-from whisper_er.calibration import calibrate
-from whisper_er.pairs import Pairs, to_lines
-from whisper_er.resampling import Statistic, bootstrap_interval, sum_by
+from whisper_er.score import metrics
+from whisper_er.score.bootstrap import Statistic, bootstrap_interval, sum_by
+from whisper_er.score.calibration import calibrate
+from whisper_er.score.pairing import Pairs, to_lines
 from whisper_er.task import Task
 
 UTTERANCES = "utterances.jsonl"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.plain_files import misfit, parse_json, read_plain
-from whisper_er.pairs import Pairs, check_answers, pool, read_pairs
-from whisper_er.scoring import UTTERANCES, score_pairs, to_json
+from whisper_er.score.pairing import Pairs, check_answers, pool, read_pairs
+from whisper_er.score.scoring import UTTERANCES, score_pairs, to_json
 from whisper_er.task import TEXT_TASK, Task, check_task
 
 RESULT = Path("score", "result.json")  # in a hypothesis directory
