@@ -8,7 +8,7 @@ import torch
 from random_language import RandomLanguage
 from tiny_whisper import ORDERS, THREE_WORDS, tasks_of
 
-from whisper_er.search import beam_search
+from whisper_er.models.search import beam_search
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 

@@ -16,7 +16,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
 from whisper_er.data.audio import load_audio
-from whisper_er.logmel import PadRule
+from whisper_er.models.features import PadRule
 from whisper_er.pretrained import open_model
 from whisper_er.recognizer import Recognizer
 

@@ -7,7 +7,7 @@ from tiny_whisper import sound
 from transformers import WhisperFeatureExtractor
 
 from whisper_er.base.errors import UserError
-from whisper_er.logmel import LogMel, PadRule
+from whisper_er.models.features import LogMel, PadRule
 
 
 def features(waves: list[np.ndarray], bins: int = 80, pad: str = "none"):

@@ -7,7 +7,7 @@ import torch
 from tiny_whisper import ORDERS, batch_of, logits_of, tasks_of, tiny_model, write_utterances
 
 from whisper_er.batch import IGNORE
-from whisper_er.loss import serial_mtl_loss
+from whisper_er.models.losses import serial_mtl_loss
 from whisper_er.text.tokenizer import Tokenizer
 
 LN2 = math.log(2)

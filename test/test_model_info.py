@@ -10,9 +10,8 @@ from entry_point import error_of, run_entry_point
 from tiny_experiment import train_and_average, write_corpus
 from transformers import WhisperConfig, WhisperModel
 
-from whisper_er.models.size import rounded
+from whisper_er.models.size import published_sizes, rounded
 from whisper_er.recognizer import Recognizer
-from whisper_er.whisper_sizes import published_sizes
 
 CONF = Path(__file__).parents[1] / "egs" / "TEMPLATE" / "ser1" / "conf"
 

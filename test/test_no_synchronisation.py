@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_experiment import write_corpus
 
-from whisper_er import search
 from whisper_er.config import DecodeConfig, TrainConfig, load
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
+from whisper_er.models import search
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train_log import Sums

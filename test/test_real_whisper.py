@@ -15,9 +15,9 @@ from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from whisper_er.config import ModelConfig
 from whisper_er.hf_tokenizer import to_hf_tokenizer
-from whisper_er.logmel import LogMel, PadRule
 from whisper_er.models.build import load_whisper
 from whisper_er.models.encoder import encode
+from whisper_er.models.features import LogMel, PadRule
 from whisper_er.task import category
 from whisper_er.text.tokenizer import Tokenizer, WhisperTokens, from_whisper, load_tokenizer
 

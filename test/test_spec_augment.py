@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from whisper_er.config import SpecAugmentConfig
-from whisper_er.logmel import spec_augment
+from whisper_er.models.features import spec_augment
 
 FRAMES = [94, 40, 10]
 BINS = 20

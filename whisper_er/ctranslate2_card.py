@@ -37,8 +37,8 @@ def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
         "are the model's best after that.",
         f"With ctranslate2 alone: the prompt is {prompt_of(tokenizer)}; utterances with another number of frames go in "
         f"another call; `suppress_blank=False, suppress_tokens=[], patience={PATIENCE:g}`; features of "
-        f"whisper_er/logmel.py, or Whisper's for 30 s cut to the frames of the pad rule `{pad}`; labels are the "
-        f"ids from {tokenizer.text.size} on, in the order of vocabulary.json.",
+        f"whisper_er/models/features.py, or Whisper's for 30 s cut to the frames of the pad rule `{pad}`; labels are "
+        f"the ids from {tokenizer.text.size} on, in the order of vocabulary.json.",
     ]
 
 

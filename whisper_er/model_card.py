@@ -7,7 +7,7 @@ import yaml
 
 from whisper_er.config import TrainConfig
 from whisper_er.data_card import DataCard
-from whisper_er.logmel import PadRule
+from whisper_er.models.features import PadRule
 from whisper_er.plain_snippet import plain_snippet
 from whisper_er.pretrained import Pretrained
 from whisper_er.result_tables import columns_of, level_percent, notes, protocol_lines

@@ -1,7 +1,7 @@
 """Python for the model card: the labels of a file by transformers alone, in the terms of this model's pad rule."""
 
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.logmel import HOP, MAX_FRAMES, PadRule
+from whisper_er.models.features import HOP, MAX_FRAMES, PadRule
 from whisper_er.text.tokenizer import Tokenizer
 
 FRAME = 2 * HOP  # samples of an encoder frame

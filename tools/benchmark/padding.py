@@ -17,7 +17,7 @@ from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import LENGTHS
 from whisper_er.experiment import read_best, read_environment
-from whisper_er.logmel import HOP, PadRule
+from whisper_er.models.features import HOP, PadRule
 
 EGS = Path(__file__).parents[2] / "egs"
 

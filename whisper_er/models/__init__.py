@@ -1,0 +1,1 @@
+"""Both methods, from samples to losses and predictions."""

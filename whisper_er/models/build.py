@@ -19,10 +19,10 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.hub import load_pretrained
 from whisper_er.base.plain_files import is_a, parse_json, read_plain
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.logmel import PadRule
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
+from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.text.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.config import SpecAugmentConfig
-from whisper_er.logmel import HOP, LogMel, PadRule, inside, spec_augment
+from whisper_er.models.features import HOP, LogMel, PadRule, inside, spec_augment
 
 
 class AudioEncoder(torch.nn.Module):

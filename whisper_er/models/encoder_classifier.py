@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.logmel import inside
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.encoder import AudioEncoder
+from whisper_er.models.features import inside
 from whisper_er.models.ssl_encoder import SslEncoder
 from whisper_er.task import Task
 

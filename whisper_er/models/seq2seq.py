@@ -11,13 +11,13 @@ from transformers import WhisperModel
 
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, ModelConfig
-from whisper_er.logmel import PadRule
-from whisper_er.loss import serial_mtl_loss
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
+from whisper_er.models.features import PadRule
+from whisper_er.models.losses import serial_mtl_loss
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.search import BestHypotheses, Found, beam_search
+from whisper_er.models.search import BestHypotheses, Found, beam_search
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 

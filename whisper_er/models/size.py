@@ -11,7 +11,23 @@ from whisper_er.models.base import Model
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.whisper_sizes import published_sizes
+
+# Of the published Whisper models, from their config.json on the hub, so that neither weights nor the hub are needed:
+# width, encoder layers, decoder layers, heads, entries of the vocabulary, mel bins
+PUBLISHED = {
+    "openai/whisper-tiny": (384, 4, 4, 6, 51865, 80),
+    "openai/whisper-tiny.en": (384, 4, 4, 6, 51864, 80),
+    "openai/whisper-base": (512, 6, 6, 8, 51865, 80),
+    "openai/whisper-base.en": (512, 6, 6, 8, 51864, 80),
+    "openai/whisper-small": (768, 12, 12, 12, 51865, 80),
+    "openai/whisper-small.en": (768, 12, 12, 12, 51864, 80),
+    "openai/whisper-medium": (1024, 24, 24, 16, 51865, 80),
+    "openai/whisper-medium.en": (1024, 24, 24, 16, 51864, 80),
+    "openai/whisper-large": (1280, 32, 32, 20, 51865, 80),
+    "openai/whisper-large-v2": (1280, 32, 32, 20, 51865, 80),
+    "openai/whisper-large-v3": (1280, 32, 32, 20, 51866, 128),
+    "openai/whisper-large-v3-turbo": (1280, 32, 4, 20, 51866, 128),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,24 @@ def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
     if sizes is not None:
         return WhisperConfig(**sizes).to_dict()
     return load_pretrained(AutoConfig, name).to_dict()
+
+
+def published_sizes(whisper_model: str) -> dict[str, Any] | None:
+    """What transformers' WhisperConfig calls these sizes; None for another model."""
+    if whisper_model not in PUBLISHED:
+        return None
+    width, encoder_layers, decoder_layers, heads, vocab_size, num_mel_bins = PUBLISHED[whisper_model]
+    return {
+        "d_model": width,
+        "encoder_layers": encoder_layers,
+        "decoder_layers": decoder_layers,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * width,
+        "decoder_ffn_dim": 4 * width,
+        "vocab_size": vocab_size,
+        "num_mel_bins": num_mel_bins,
+    }
 
 
 def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -> Model:
