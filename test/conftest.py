@@ -69,7 +69,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def no_git():
     """Asking git for the revision takes longer than a training run here."""
-    with mock.patch("whisper_er.experiment.git_revision", return_value="unknown"):
+    with mock.patch("whisper_er.train.experiment.git_revision", return_value="unknown"):
         yield
 
 

@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from unittest import mock
 
-from whisper_er import checkpoint, kept, trainer, training_state
 from whisper_er.base import files
-from whisper_er.experiment import STATE
+from whisper_er.train import checkpoints, trainer, training_state, weights
+from whisper_er.train.experiment import STATE
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
 # One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
 OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
              "optim.plateau_patience=0"]  # fmt: skip
 OUT_OF_BOUNDS = ["optim.lr=1000", "optim.weight_decay=1e9", "optim.warmup_steps=0"]  # weights grow 1e12 times a step
-WRITES = [(checkpoint, "replace"), (training_state.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
-          (trainer.Trainer, "step"), (kept.Path, "unlink")]  # fmt: skip
+WRITES = [(weights, "replace"), (training_state.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
+          (trainer.Trainer, "step"), (checkpoints.Path, "unlink")]  # fmt: skip
 
 
 class Stopped(Exception):

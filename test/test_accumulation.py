@@ -9,7 +9,7 @@ from whisper_er.data.dataset import Utterances, read_utterances
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.trainer import Sums, Trainer
+from whisper_er.train.trainer import Sums, Trainer
 
 
 def updates(

@@ -9,9 +9,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_experiment import call, train_and_average
 
-from whisper_er import checkpoint
 from whisper_er.base.errors import UserError
 from whisper_er.bin import average
+from whisper_er.train import weights
 
 
 def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.ndarray]]:
@@ -47,8 +47,8 @@ def test_integers_and_half_precision_keep_their_type(tmp_path):
     paths = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
     for path, value in zip(paths, (1, 3)):
         half = torch.tensor([value, 2049 * value], dtype=torch.bfloat16)
-        checkpoint.save_weights({"count": torch.tensor(value), "half": half}, path)
-    mean = checkpoint.average(paths)
+        weights.save_weights({"count": torch.tensor(value), "half": half}, path)
+    mean = weights.average(paths)
     assert (mean["count"].dtype, mean["half"].dtype) == (torch.int64, torch.bfloat16)
     assert (int(mean["count"]), float(mean["half"][0])) == (2, 2.0)
 

@@ -18,13 +18,13 @@ from whisper_er import figures
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.base.hub import load_pretrained
-from whisper_er.checkpoint import load_weights
 from whisper_er.config import TrainConfig, load
 from whisper_er.data import kaldi
 from whisper_er.data.audio import MOST_SAMPLES, audio_info, load_audio
 from whisper_er.data.folds import make_folds
 from whisper_er.data.format_audio import format_data
 from whisper_er.task import scale
+from whisper_er.train.weights import load_weights
 
 
 class Touch:

@@ -14,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
 
-from whisper_er import experiment, training_state
 from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.bin import average, decode, score
 from whisper_er.bin import results as results_bin
-from whisper_er.checkpoint import load_weights
 from whisper_er.config import TrainConfig, load
 from whisper_er.data import parts
 from whisper_er.data.kaldi import read_table
@@ -30,6 +28,8 @@ from whisper_er.score import pairing, results
 from whisper_er.task import Task, category
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.tokenizer import load_tokenizer
+from whisper_er.train import experiment, training_state
+from whisper_er.train.weights import load_weights
 
 SOME = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 

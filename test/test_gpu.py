@@ -12,8 +12,8 @@ from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train_log import Sums
-from whisper_er.trainer import Trainer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 SYSTEMS = [("seq2seq", "token_list"), ("encoder_classifier", "label_list")]

@@ -16,8 +16,8 @@ from whisper_er.data.dataset import load as load_batches
 from whisper_er.models import search
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train_log import Sums
-from whisper_er.trainer import Trainer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
 
 SPECAUG = ["model.specaug.time_masks=2", "model.specaug.freq_masks=2"]
 

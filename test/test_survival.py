@@ -17,13 +17,13 @@ from stopped_runs import OVERRIDES, StopAt, contents
 from stopped_runs import Stopped as StoppedByTest
 from tiny_experiment import call, change, train_and_average, train_arguments
 
-from whisper_er import trainer
 from whisper_er.base.errors import UserError
 from whisper_er.base.stop import Stopped
 from whisper_er.bin import train
 from whisper_er.data import kaldi
-from whisper_er.experiment import STATE
-from whisper_er.training_state import previous, read_state
+from whisper_er.train import trainer
+from whisper_er.train.experiment import STATE
+from whisper_er.train.training_state import previous, read_state
 
 pytestmark = pytest.mark.usefixtures("no_git")
 KILLS = 30

@@ -9,10 +9,10 @@ from test_ssl_encoder import write_model
 from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
-from whisper_er.optimizer import SmallAdamW, make_optimizer
 from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer
-from whisper_er.train_log import Sums
-from whisper_er.trainer import Trainer
+from whisper_er.train.optimizer import SmallAdamW, make_optimizer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
 
 SYSTEMS = {"seq2seq": "token_list", "encoder_classifier": "label_list", "ssl": "label_list"}
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from tiny_experiment import call, train_arguments
 
-from whisper_er import checkpoint
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
-from whisper_er.optimizer import make_optimizer
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.trainer import Sums, Trainer
-from whisper_er.validation import Validation
+from whisper_er.train import weights
+from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.trainer import Sums, Trainer
+from whisper_er.train.validation import Validation
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     torch.manual_seed(config.seed)
     trainer = Trainer(build_model(config, tokenizer), tokenizer, config, exp_dir, torch.device("cpu"))
     given = [Validation(loss, {"asr": 0.0, "gender": 1.0, "emotion": accuracy}) for accuracy, loss in results]
-    with mock.patch("whisper_er.trainer.validate", side_effect=given):
+    with mock.patch("whisper_er.train.trainer.validate", side_effect=given):
         trainer.run(read_utterances(corpus / "train", tokenizer, "error"), [])
     entries = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
     return trainer, [entry["lr"] for entry in entries if "train" in entry]
@@ -64,7 +64,7 @@ def test_fewer_validations_than_n_best_keep_all(corpus, tmp_path):
 
 def test_a_kept_checkpoint_holds_the_weights_of_its_step(corpus, tmp_path):
     trainer, _ = run(corpus, tmp_path / "a", [(0.3, 1), (0.7, 1)], "n_best=2")
-    last = checkpoint.load_weights(tmp_path / "a" / "checkpoints" / "step000002.safetensors")
+    last = weights.load_weights(tmp_path / "a" / "checkpoints" / "step000002.safetensors")
     assert last.keys() == trainer.model.state_dict().keys()
     assert all(torch.equal(weight, last[name]) for name, weight in trainer.model.state_dict().items())
     run(corpus, tmp_path / "b", [(0.3, 1)])

@@ -11,7 +11,6 @@ from whisper_er import config as configuration
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
-from whisper_er.checkpoint import load_weights
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
@@ -19,6 +18,7 @@ from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.train.weights import load_weights
 
 EXPORTED = "whisper_er.json"  # what transformers' and CTranslate2's own files do not say; marks a directory of ours
 FORMAT = 1

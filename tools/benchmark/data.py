@@ -28,10 +28,10 @@ from whisper_er.config import SAMPLE_RATE, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.audio_writer import FORMATS, AudioWriter
 from whisper_er.data.dataset import LENGTHS, bucketed, load, read_utterances
-from whisper_er.experiment import describe
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train_log import Sums
-from whisper_er.trainer import Trainer, timed
+from whisper_er.train.experiment import describe
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer, timed
 
 RECORDED = 1000
 

@@ -16,8 +16,8 @@ from workload import report
 from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import LENGTHS
-from whisper_er.experiment import read_best, read_environment
 from whisper_er.models.features import HOP, PadRule
+from whisper_er.train.experiment import read_best, read_environment
 
 EGS = Path(__file__).parents[2] / "egs"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
-from whisper_er.checkpoint import average, clear_half_written, save_weights
-from whisper_er.experiment import BEST, UNTRAINED, read_best
+from whisper_er.train.experiment import BEST, UNTRAINED, read_best
+from whisper_er.train.weights import average, clear_half_written, save_weights
 
 
 def main() -> None:

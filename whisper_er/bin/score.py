@@ -8,10 +8,10 @@ from pathlib import Path
 
 from whisper_er.bin import make_parser, run
 from whisper_er.data.parts import read_protocol
-from whisper_er.experiment import protocol, read_environment
 from whisper_er.score import pairing, scoring
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
+from whisper_er.train.experiment import protocol, read_environment
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from whisper_er import config as configuration
-from whisper_er import experiment
 from whisper_er.base import distributed
 from whisper_er.base.device import choose_device
 from whisper_er.base.files import locked, write_text
@@ -24,7 +23,8 @@ from whisper_er.config import TrainConfig
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.trainer import Trainer
+from whisper_er.train import experiment
+from whisper_er.train.trainer import Trainer
 
 
 def main() -> None:

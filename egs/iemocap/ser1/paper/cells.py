@@ -19,9 +19,9 @@ import yaml
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.experiment import STATE, ended
 from whisper_er.results_markdown import table
 from whisper_er.score.results import RESULT
+from whisper_er.train.experiment import STATE, ended
 
 INFERENCE_TAG = "paper"
 HYPOTHESES = Path(f"decode_{INFERENCE_TAG}", "test")  # in the directory of a fold

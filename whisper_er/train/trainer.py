@@ -11,25 +11,25 @@ from typing import NoReturn, TypeVar
 
 import torch
 
-from whisper_er import kept
-from whisper_er.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.base import distributed
 from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError
 from whisper_er.base.progress import progress_bar
 from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.batch import Batch
-from whisper_er.checkpoint import clear_half_written, save_weights
 from whisper_er.config import TrainConfig
 from whisper_er.data.dataset import Utterances, bucketed, load
-from whisper_er.experiment import STATE, UNTRAINED
 from whisper_er.models.base import Model
-from whisper_er.optimizer import make_optimizer
-from whisper_er.parallel import gather_whole, spread, whole, without_exchange
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train_log import Sums, TrainLog
-from whisper_er.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
-from whisper_er.validation import Validation, selecting_task, validate
+from whisper_er.train import checkpoints
+from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
+from whisper_er.train.experiment import STATE, UNTRAINED
+from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.parallel import gather_whole, spread, whole, without_exchange
+from whisper_er.train.train_log import Sums, TrainLog
+from whisper_er.train.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
+from whisper_er.train.validation import Validation, selecting_task, validate
+from whisper_er.train.weights import clear_half_written, save_weights
 
 T = TypeVar("T")
 RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
@@ -229,7 +229,7 @@ class Trainer:
     def save_checkpoint(self, entry: dict) -> None:
         weights = gather_whole(self.model.state_dict())
         if distributed.is_main():
-            save_weights(weights, kept.checkpoint(self.exp_dir, entry))
+            save_weights(weights, checkpoints.checkpoint(self.exp_dir, entry))
 
     def save_state(self) -> None:
         """All that a step changes, then what averaging reads. A run that is killed in between does the rest later."""
@@ -247,7 +247,7 @@ class Trainer:
 
     def list_best(self) -> None:
         metric = f"valid_{self.selecting}_accuracy" if self.config.max_steps else UNTRAINED
-        kept.list_best(
+        checkpoints.list_best(
             self.exp_dir,
             {
                 "metric": metric,
@@ -262,7 +262,7 @@ class Trainer:
         path = self.exp_dir / STATE
         if distributed.is_main():
             clear_half_written(self.exp_dir)
-            for stray in () if path.is_file() else kept.checkpoints(self.exp_dir):
+            for stray in () if path.is_file() else checkpoints.checkpoints(self.exp_dir):
                 stray.unlink()  # from before the first state
         if not distributed.from_main(path.is_file()):
             return "starting at step 0"

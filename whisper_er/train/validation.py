@@ -11,10 +11,10 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
-from whisper_er.parallel import gathered
 from whisper_er.score import metrics
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.train.parallel import gathered
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
-from whisper_er.experiment import BEST, STATE
-from whisper_er.training_state import previous, read_state
+from whisper_er.train.experiment import BEST, STATE
+from whisper_er.train.training_state import previous, read_state
 
 
 def checkpoint(exp_dir: Path, entry: dict[str, Any]) -> Path:
