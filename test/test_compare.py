@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from whisper_er.base.errors import UserError
-from whisper_er.comparison_markdown import changed_table, comparison_table, most_certain
+from whisper_er.report.markdown import changed_table, comparison_table, most_certain
 from whisper_er.score.comparison import compare
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.scoring import score_pairs, write_score

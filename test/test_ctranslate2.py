@@ -22,8 +22,8 @@ from whisper_er.ctranslate2_check import Check, compare, same
 from whisper_er.ctranslate2_conversion import convert
 from whisper_er.data import kaldi
 from whisper_er.models.base import Prediction
-from whisper_er.pretrained import open_model
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.pretrained import open_model
+from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Task, scale
 
 ctranslate2 = pytest.importorskip("ctranslate2")

@@ -19,8 +19,8 @@ from whisper_er import demo_html, demo_page, demo_server
 from whisper_er.base.errors import UserError
 from whisper_er.bin import demo
 from whisper_er.demo_page import Limits
-from whisper_er.recognition import Segment, combine
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.recognize.result import Segment, combine
 from whisper_er.task import Task
 
 pytest.importorskip("gradio")

@@ -17,8 +17,8 @@ from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
 from whisper_er.data.audio import load_audio
 from whisper_er.models.features import PadRule
-from whisper_er.pretrained import open_model
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.pretrained import open_model
+from whisper_er.recognize.recognizer import Recognizer
 
 PADS = ["none", "+1", "to 5", "30s"]
 NO_PACKAGE = """

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_ser_options import Recipe, option
 
-from whisper_er import figures
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.base.hub import load_pretrained
@@ -23,6 +22,7 @@ from whisper_er.data import kaldi
 from whisper_er.data.audio import MOST_SAMPLES, audio_info, load_audio
 from whisper_er.data.folds import make_folds
 from whisper_er.data.format_audio import format_data
+from whisper_er.report import plots
 from whisper_er.task import scale
 from whisper_er.train.weights import load_weights
 
@@ -110,7 +110,7 @@ def test_a_fold_of_its_own_for_every_utterance_takes_no_quadratic_time(tmp_path)
 def test_dollars_in_a_label_are_no_mathematics(tmp_path):
     pytest.importorskip("matplotlib")
     scores = {"labels": ["$\\frac$", "a$b$c^"], "confusion": [[1, 0], [0, 1]]}
-    figures.save_confusion({"$\\oops$": scores}, tmp_path / "figure")
+    plots.save_confusion({"$\\oops$": scores}, tmp_path / "figure")
     assert "$\\frac$" in (tmp_path / "figure.svg").read_text()
 
 

@@ -23,7 +23,7 @@ from whisper_er.data.kaldi import read_table
 from whisper_er.models.build import read_empty_model
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
-from whisper_er.results_markdown import render
+from whisper_er.report.markdown import render
 from whisper_er.score import pairing, results
 from whisper_er.task import Task, category
 from whisper_er.text.token_list import read_token_list

@@ -11,7 +11,7 @@ from tiny_experiment import train_and_average, write_corpus
 from transformers import WhisperConfig, WhisperModel
 
 from whisper_er.models.size import published_sizes, rounded
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.recognizer import Recognizer
 
 CONF = Path(__file__).parents[1] / "egs" / "TEMPLATE" / "ser1" / "conf"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whisper_er import pauses
+from whisper_er.recognize import pauses
 
 
 def loud(*spans, length=1000, quiet=-70.0) -> np.ndarray:

@@ -11,8 +11,8 @@ from transformers import WhisperForConditionalGeneration
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export
-from whisper_er.pretrained import INDEX, open_model
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.pretrained import INDEX, open_model
+from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import category
 from whisper_er.text.tokenizer import NoText, Tokenizer
 

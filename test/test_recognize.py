@@ -12,11 +12,12 @@ import pytest
 import soundfile
 from tiny_experiment import call
 
-from whisper_er import Recognizer, recognition_formats
+from whisper_er import Recognizer
 from whisper_er.base.errors import UserError
 from whisper_er.bin import recognize
 from whisper_er.data import kaldi
-from whisper_er.recognition import Recognition, Segment, clock
+from whisper_er.recognize import formats
+from whisper_er.recognize.result import Recognition, Segment, clock
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +174,16 @@ def test_a_reader_that_has_enough_ends_it_without_a_traceback(trained, recording
 
 def test_the_formats_of_a_silent_recording():
     silent = Recognition("a.wav", 40.0, "", {}, {}, {}, ())
-    assert recognition_formats.as_text(silent) == "a.wav: silence\n"
-    assert recognition_formats.as_csv(silent) == "a.wav,,,\n" and recognition_formats.as_srt(silent) == ""
+    assert formats.as_text(silent) == "a.wav: silence\n"
+    assert formats.as_csv(silent) == "a.wav,,,\n" and formats.as_srt(silent) == ""
 
 
 def test_cells_with_commas_and_quotes_come_back_from_csv_and_line_ends_are_escaped():
     said = Segment(0, 1, 'so, "well"', {"emotion": "a,b"}, {}, {"emotion": {"a,b": 1.0}})
     found = Recognition('x\n".wav', 1.0, "", {}, {}, {}, (said,))
-    ((name, _, _, text, label, _),) = csv.reader(io.StringIO(recognition_formats.as_csv(found)))
+    ((name, _, _, text, label, _),) = csv.reader(io.StringIO(formats.as_csv(found)))
     assert (name, text, label) == ('x\\n".wav', 'so, "well"', "a,b")
-    assert recognition_formats.as_text(found).count("\n") == 1
+    assert formats.as_text(found).count("\n") == 1
 
 
 @pytest.mark.parametrize("seconds, short, long, srt", [
@@ -190,4 +191,4 @@ def test_cells_with_commas_and_quotes_come_back_from_csv_and_line_ends_are_escap
     (3599.9996, "1:00:00", "1:00:00.0", "01:00:00,000"), (36061.25, "10:01:01", "10:01:01.2", "10:01:01,250"),
 ])  # fmt: skip
 def test_times_are_rounded_as_a_whole(seconds, short, long, srt):
-    assert (clock(seconds), clock(seconds, 1), recognition_formats.srt_time(seconds)) == (short, long, srt)
+    assert (clock(seconds), clock(seconds, 1), formats.srt_time(seconds)) == (short, long, srt)

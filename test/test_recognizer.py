@@ -11,8 +11,8 @@ from whisper_er import Recognizer
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, token_list
 from whisper_er.data import kaldi
-from whisper_er.recognition import Recognition, Segment, combine
-from whisper_er.recording import open_recording
+from whisper_er.recognize.recordings import open_recording
+from whisper_er.recognize.result import Recognition, Segment, combine
 from whisper_er.task import Task, category, scale
 
 

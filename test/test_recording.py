@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from whisper_er import recording
 from whisper_er.base.errors import UserError
-from whisper_er.recording import open_recording
+from whisper_er.recognize import recordings
+from whisper_er.recognize.recordings import open_recording
 
 
 def tone(seconds: float, rate: int = 16000) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_a_name_that_is_not_utf_8_is_one_line(tmp_path):
 def test_the_split_does_not_depend_on_the_blocks_that_are_read(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", speech(11025), 11025)
     whole = open_recording(tmp_path / "a.wav").spans
-    monkeypatch.setattr(recording, "BLOCK", 1)
+    monkeypatch.setattr(recordings, "BLOCK", 1)
     assert open_recording(tmp_path / "a.wav").spans == whole
 
 

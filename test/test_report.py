@@ -28,7 +28,7 @@ from whisper_er.bin import compare, results
 from whisper_er.report import charts, markup, page, speakers, utterances
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
-from whisper_er.result_tables import summary_rows
+from whisper_er.report.rows import summary_rows
 from whisper_er.score import scoring
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.task import Task

@@ -13,8 +13,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from whisper_er.base.errors import UserError
 from whisper_er.data.kaldi import write_table
-from whisper_er.result_tables import Column
-from whisper_er.results_markdown import render, summary_table, table
+from whisper_er.report.markdown import render, summary_table, table
+from whisper_er.report.rows import Column
 from whisper_er.score import pairing, results, scoring
 from whisper_er.task import Task
 from whisper_er.text.normalizer import read_spelling, text_normalizer

@@ -7,14 +7,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whisper_er.recognizer import Recognizer
+    from whisper_er.recognize.recognizer import Recognizer
 
 __all__ = ["Recognizer"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Recognizer":  # when it is asked for: it brings torch along, which takes seconds
-        from whisper_er.recognizer import Recognizer
+        from whisper_er.recognize.recognizer import Recognizer
 
         return Recognizer
     raise AttributeError(f"module 'whisper_er' has no attribute '{name}'")

@@ -2,8 +2,8 @@
 
 from whisper_er.base.errors import first_few
 from whisper_er.ctranslate2_check import CHECK, Check
-from whisper_er.models.ctranslate2_whisper import PATIENCE, prompt_of
-from whisper_er.results_markdown import bullets
+from whisper_er.recognize.ctranslate2_engine import PATIENCE, prompt_of
+from whisper_er.report.markdown import bullets
 from whisper_er.text.tokenizer import Tokenizer
 
 CARD = "MODEL_CARD.md"  # README.md of the model that was converted

@@ -12,9 +12,9 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.base import Prediction
-from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
-from whisper_er.recognizer import Recognizer
-from whisper_er.results_markdown import table
+from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
+from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.report.markdown import table
 from whisper_er.task import Task
 
 CHECK = "check.json"

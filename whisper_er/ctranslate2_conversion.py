@@ -9,10 +9,10 @@ import torch
 
 from whisper_er.base.errors import UserError
 from whisper_er.hf_tokenizer import to_hf_tokenizer
-from whisper_er.models.ctranslate2_whisper import import_ctranslate2, prompt_of
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.to_transformers import to_transformers
-from whisper_er.pretrained import open_model, write_about
+from whisper_er.recognize.ctranslate2_engine import import_ctranslate2, prompt_of
+from whisper_er.recognize.pretrained import open_model, write_about
 from whisper_er.text.tokenizer import START, Tokenizer
 
 # What <|startoftranscript|> is called where CTranslate2 is not to find it; no label holds a space.

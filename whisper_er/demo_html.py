@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from whisper_er.figures import save_timeline
-from whisper_er.recognition import Recognition, Segment, clock
+from whisper_er.recognize.result import Recognition, Segment, clock
+from whisper_er.report.plots import save_timeline
 from whisper_er.task import Task
 
 

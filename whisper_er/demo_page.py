@@ -13,10 +13,10 @@ from typing import Any
 from whisper_er import demo_html
 from whisper_er.base.errors import UserError
 from whisper_er.data.audio import open_audio
-from whisper_er.pauses import CLICK, SILENT
-from whisper_er.recognition import Recognition
-from whisper_er.recognizer import Recognizer
-from whisper_er.recording import LONGEST, find_utterances, open_recording
+from whisper_er.recognize.pauses import CLICK, SILENT
+from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
+from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task
 
 MOST_VALUES = 8 * 192_000  # a second, all channels: what a small file that is compressed can unfold to is bounded

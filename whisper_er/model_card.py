@@ -9,9 +9,9 @@ from whisper_er.config import TrainConfig
 from whisper_er.data_card import DataCard
 from whisper_er.models.features import PadRule
 from whisper_er.plain_snippet import plain_snippet
-from whisper_er.pretrained import Pretrained
-from whisper_er.result_tables import columns_of, level_percent, notes, protocol_lines
-from whisper_er.results_markdown import bullets, interval_table, summary_table, table
+from whisper_er.recognize.pretrained import Pretrained
+from whisper_er.report.markdown import bullets, interval_table, summary_table, table
+from whisper_er.report.rows import columns_of, level_percent, notes, protocol_lines
 from whisper_er.score.results import RESULT, SetResult, collect
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer

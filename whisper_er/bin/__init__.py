@@ -13,7 +13,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.stop import Stopped
 
 if TYPE_CHECKING:
-    from whisper_er.recognizer import Recognizer
+    from whisper_er.recognize.recognizer import Recognizer
 
 MODEL = "WHISPER_ER_MODEL"  # in the environment: what --model is where it is not given
 
@@ -37,7 +37,9 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
     """The model that add_recognizer_arguments asked for."""
-    from whisper_er.recognizer import Recognizer  # every entry point reads this file, and most do without torch
+    from whisper_er.recognize.recognizer import (
+        Recognizer,  # every entry point reads this file, and most do without torch
+    )
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")

@@ -14,9 +14,9 @@ from pathlib import Path
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.bin import make_parser, run
-from whisper_er.comparison_markdown import changed_lines, changed_table, comparison_table, mcnemar_line, most_certain
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.comparison import COMPARISON, write_comparison
+from whisper_er.report.markdown import changed_lines, changed_table, comparison_table, mcnemar_line, most_certain
 from whisper_er.score.comparison import compare
 from whisper_er.score.results import SetResult, collect, common_task
 

@@ -22,7 +22,7 @@ from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, load, read_utterances
 from whisper_er.data.parts import POSTERIORS, PROTOCOL
 from whisper_er.models.base import Prediction
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.train.experiment import check_unseen
 
 

@@ -23,7 +23,7 @@ from whisper_er.hf_tokenizer import to_hf_tokenizer
 from whisper_er.model_card import model_card, read_results
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.to_transformers import to_transformers
-from whisper_er.pretrained import EXPORTED, Pretrained, open_model, write_about
+from whisper_er.recognize.pretrained import EXPORTED, Pretrained, open_model, write_about
 
 
 def main() -> None:

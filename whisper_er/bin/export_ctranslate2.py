@@ -21,8 +21,8 @@ from whisper_er.ctranslate2_check import compare, require_equal
 from whisper_er.ctranslate2_conversion import QUANTIZATIONS, convert
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, load, read_utterances
-from whisper_er.pretrained import EXPORTED
-from whisper_er.recognizer import Recognizer
+from whisper_er.recognize.pretrained import EXPORTED
+from whisper_er.recognize.recognizer import Recognizer
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from whisper_er.base.hub import model_directory
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.model_card import history
-from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.size import count_parameters, trained_parameters
-from whisper_er.recognizer import Recognizer
-from whisper_er.result_tables import columns_of
+from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
+from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.report.rows import columns_of
 from whisper_er.score.results import RESULT, read_result
 
 

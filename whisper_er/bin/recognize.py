@@ -16,17 +16,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from whisper_er import recognition_formats as formats
-from whisper_er.audio_files import Found, check_distinct, find_audio_files
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.data.audio import open_audio
-from whisper_er.figures import save_timeline
-from whisper_er.recognition import Recognition
-from whisper_er.recognizer import Recognizer
-from whisper_er.recording import LONGEST, Recording, check_longest, open_recording
+from whisper_er.recognize import formats
+from whisper_er.recognize.audio_files import Found, check_distinct, find_audio_files
+from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording
+from whisper_er.recognize.result import Recognition
+from whisper_er.report.plots import save_timeline
 
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
 MOST_FAILED = 99  # of the exit code

@@ -11,13 +11,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from whisper_er import figures
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.bin import make_parser, run
+from whisper_er.report import plots
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
-from whisper_er.results_markdown import render, render_seeds, seed_table, summary_table
+from whisper_er.report.markdown import render, render_seeds, seed_table, summary_table
 from whisper_er.score.results import SetResult, collect
 from whisper_er.score.scoring import to_json
 
@@ -58,9 +58,9 @@ def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list
     write_text(exp_dir / "result.json", to_json({result.name: result.to_dict() for result in results}))
     for result in results:
         for task, scores in result.pooled["tasks"].items():
-            if scores["kind"] == "category" and len(scores["labels"]) <= figures.MOST_CLASSES:
+            if scores["kind"] == "category" and len(scores["labels"]) <= plots.MOST_CLASSES:
                 name = f"confusion_{task}_{result.name.replace('/', '_')}"
-                figures.save_confusion({exp_dir.name: scores}, exp_dir / "figures" / name)
+                plots.save_confusion({exp_dir.name: scores}, exp_dir / "figures" / name)
     write_text(exp_dir / "RESULTS.md", render(exp_dir, commands, results))
     sounds = write_report(exp_dir, commands, results, args.report_audio_mb)
     print("\n".join([f"{exp_dir / REPORT}: {sounds.summary}", *sounds.problems]))

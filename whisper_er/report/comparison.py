@@ -4,14 +4,14 @@ import dataclasses
 from pathlib import Path
 
 from whisper_er.base.files import write_text
-from whisper_er.comparison_markdown import comparison_rows, mcnemar_line
 from whisper_er.report import scores
 from whisper_er.report.audio import Sounds, gather
 from whisper_er.report.experiment import about_utterances, clips_of, made_by
+from whisper_er.report.markdown import comparison_rows, mcnemar_line
 from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.report.page import Section, page
+from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines
 from whisper_er.report.utterances import Column, plain, table_data, task_column
-from whisper_er.result_tables import UNDEFINED, columns_of, protocol_lines
 from whisper_er.score.comparison import Comparison
 from whisper_er.score.pairing import Pairs
 from whisper_er.score.results import SetResult

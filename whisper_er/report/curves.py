@@ -8,7 +8,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.report import charts
 from whisper_er.report.markup import Markup, element, join, paragraph, table
-from whisper_er.result_tables import UNDEFINED
+from whisper_er.report.rows import UNDEFINED
 
 METRICS = "metrics.jsonl"
 KINDS = ("train", "valid")

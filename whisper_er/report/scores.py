@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from whisper_er.report import charts
 from whisper_er.report.markup import Markup, bullets, element, escape, framed, join, paragraph, table
-from whisper_er.report.speakers import speaker_rows
-from whisper_er.result_tables import (
+from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
     UNDEFINED,
@@ -17,6 +16,7 @@ from whisper_er.result_tables import (
     notes,
     summary_rows,
 )
+from whisper_er.report.speakers import speaker_rows
 from whisper_er.score.results import SetResult, pool_tasks
 
 SHADES = 10  # of a confusion matrix; report.css has a rule for each

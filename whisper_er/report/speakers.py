@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisper_er.result_tables import ACCURACY_ONLY, Column
+from whisper_er.report.rows import ACCURACY_ONLY, Column
 from whisper_er.score import metrics
 from whisper_er.score.bootstrap import sum_by
 from whisper_er.score.pairing import Pairs

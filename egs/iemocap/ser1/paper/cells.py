@@ -19,7 +19,7 @@ import yaml
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.results_markdown import table
+from whisper_er.report.markdown import table
 from whisper_er.score.results import RESULT
 from whisper_er.train.experiment import STATE, ended
 

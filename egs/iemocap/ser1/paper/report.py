@@ -14,12 +14,11 @@ from cells import INFERENCE_TAG, Cell, add_arguments, cells_of, read_config, sta
 from whisper_er import config as configuration
 from whisper_er.base.files import write_text
 from whisper_er.bin import run
-from whisper_er.comparison_markdown import changed_table, comparison_table, mcnemar_line, most_certain
 from whisper_er.config import TrainConfig
-from whisper_er.figures import save_confusion
 from whisper_er.models.size import backbone_sizes, rounded, sized_model, trained_parameters
-from whisper_er.result_tables import UNDEFINED, interval, level_percent
-from whisper_er.results_markdown import bullets, table
+from whisper_er.report.markdown import bullets, changed_table, comparison_table, mcnemar_line, most_certain, table
+from whisper_er.report.plots import save_confusion
+from whisper_er.report.rows import UNDEFINED, interval, level_percent
 from whisper_er.score.comparison import compare
 from whisper_er.score.results import SetResult, collect, common_task
 from whisper_er.task import Task

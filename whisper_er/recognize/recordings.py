@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from whisper_er import pauses
 from whisper_er.base.errors import UserError
 from whisper_er.config import MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data.audio import MAX_RATE, MIN_RATE, open_audio, read_samples, resample
+from whisper_er.recognize import pauses
 
 LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter
 BLOCK = 60  # seconds that are in memory at a time while pauses are looked for

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whisper_er.recognition import Recognition, clock
+from whisper_er.recognize.result import Recognition, clock
 from whisper_er.score.metrics import ratio
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read

@@ -14,9 +14,9 @@ from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
-from whisper_er.models.ctranslate2_whisper import CTranslate2Whisper
 from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
+from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.weights import load_weights
 

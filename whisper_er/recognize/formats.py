@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from whisper_er.base.errors import printable
-from whisper_er.recognition import Recognition, Segment, clock
+from whisper_er.recognize.result import Recognition, Segment, clock
 from whisper_er.task import Task
 
 
