@@ -14,13 +14,13 @@ from tiny_experiment import call
 from tiny_export import SECONDS, VALUES, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, tiny_model
 
-from whisper_er import ctranslate2_check
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export_ctranslate2, info
 from whisper_er.config import DecodeConfig
-from whisper_er.ctranslate2_check import Check, compare, same
-from whisper_er.ctranslate2_conversion import convert
 from whisper_er.data import kaldi
+from whisper_er.export import ctranslate2_check
+from whisper_er.export.ctranslate2 import convert
+from whisper_er.export.ctranslate2_check import Check, compare, same
 from whisper_er.models.base import Prediction
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer

@@ -6,10 +6,10 @@ from tiny_experiment import write_corpus
 
 from whisper_er import Recognizer
 from whisper_er.config import DecodeConfig, TrainConfig, load
-from whisper_er.ctranslate2_conversion import convert
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
+from whisper_er.export.ctranslate2 import convert
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.train_log import Sums

@@ -7,7 +7,7 @@ from tiny_export import tokenizer_of
 from tiny_whisper import ORDERS, SENTENCES
 from transformers import AutoTokenizer
 
-from whisper_er.hf_tokenizer import to_hf_tokenizer
+from whisper_er.export.hf_tokenizer import to_hf_tokenizer
 
 ODD = ["", " ", "two  spaces ", "\ttab\u00a0and\u3000wide", "ﬁne ①", "unknown Ω Ωλ λ", "a▁b", "naïve cafe\u0301", "⁇"]
 

@@ -12,8 +12,8 @@ from tiny_experiment import call, decode_arguments, train_and_average, write_cor
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, export, score
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.data_card import read_data_card
-from whisper_er.model_card import NOT_STATED, history
+from whisper_er.export.data_card import read_data_card
+from whisper_er.export.model_card import NOT_STATED, history
 
 EGS = Path(__file__).parents[1] / "egs"
 CARD = {"corpus": "Beeps: 2026", "url": "https://example.org", "licence": "CC0; free", "limits": "beeps only"}

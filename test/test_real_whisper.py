@@ -14,7 +14,7 @@ from tiny_whisper import ORDERS, sound, tasks_of
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 
 from whisper_er.config import ModelConfig
-from whisper_er.hf_tokenizer import to_hf_tokenizer
+from whisper_er.export.hf_tokenizer import to_hf_tokenizer
 from whisper_er.models.build import load_whisper
 from whisper_er.models.encoder import encode
 from whisper_er.models.features import LogMel, PadRule

@@ -18,11 +18,11 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
 from whisper_er.data import kaldi
-from whisper_er.data_card import read_data_card
-from whisper_er.hf_tokenizer import to_hf_tokenizer
-from whisper_er.model_card import model_card, read_results
+from whisper_er.export.data_card import read_data_card
+from whisper_er.export.hf_tokenizer import to_hf_tokenizer
+from whisper_er.export.model_card import model_card, read_results
+from whisper_er.export.to_transformers import to_transformers
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.models.to_transformers import to_transformers
 from whisper_er.recognize.pretrained import EXPORTED, Pretrained, open_model, write_about
 
 

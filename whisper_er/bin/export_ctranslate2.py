@@ -16,11 +16,11 @@ from whisper_er.base.device import choose_device
 from whisper_er.batch import Batch
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
-from whisper_er.ctranslate2_card import CARD, read_me
-from whisper_er.ctranslate2_check import compare, require_equal
-from whisper_er.ctranslate2_conversion import QUANTIZATIONS, convert
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, load, read_utterances
+from whisper_er.export.ctranslate2 import QUANTIZATIONS, convert
+from whisper_er.export.ctranslate2_card import CARD, read_me
+from whisper_er.export.ctranslate2_check import compare, require_equal
 from whisper_er.recognize.pretrained import EXPORTED
 from whisper_er.recognize.recognizer import Recognizer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from whisper_er.base.hub import model_directory
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.model_card import history
+from whisper_er.export.model_card import history
 from whisper_er.models.size import count_parameters, trained_parameters
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.recognize.recognizer import Recognizer

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from whisper_er.base.errors import UserError
-from whisper_er.hf_tokenizer import to_hf_tokenizer
+from whisper_er.export.hf_tokenizer import to_hf_tokenizer
+from whisper_er.export.to_transformers import to_transformers
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.models.to_transformers import to_transformers
 from whisper_er.recognize.ctranslate2_engine import import_ctranslate2, prompt_of
 from whisper_er.recognize.pretrained import open_model, write_about
 from whisper_er.text.tokenizer import START, Tokenizer

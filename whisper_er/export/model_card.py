@@ -6,9 +6,9 @@ from pathlib import Path
 import yaml
 
 from whisper_er.config import TrainConfig
-from whisper_er.data_card import DataCard
+from whisper_er.export.data_card import DataCard
+from whisper_er.export.plain_snippet import plain_snippet
 from whisper_er.models.features import PadRule
-from whisper_er.plain_snippet import plain_snippet
 from whisper_er.recognize.pretrained import Pretrained
 from whisper_er.report.markdown import bullets, interval_table, summary_table, table
 from whisper_er.report.rows import columns_of, level_percent, notes, protocol_lines

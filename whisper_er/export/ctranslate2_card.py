@@ -1,7 +1,7 @@
 """README.md of a CTranslate2 model: how to open it, what its check found, how fast it was."""
 
 from whisper_er.base.errors import first_few
-from whisper_er.ctranslate2_check import CHECK, Check
+from whisper_er.export.ctranslate2_check import CHECK, Check
 from whisper_er.recognize.ctranslate2_engine import PATIENCE, prompt_of
 from whisper_er.report.markdown import bullets
 from whisper_er.text.tokenizer import Tokenizer
