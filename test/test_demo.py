@@ -15,10 +15,12 @@ import pytest
 from noises import noise, speech_and_pauses
 from tiny_experiment import call
 
-from whisper_er import demo_html, demo_page, demo_server
 from whisper_er.base.errors import UserError
 from whisper_er.bin import demo
-from whisper_er.demo_page import Limits
+from whisper_er.demo import fragments
+from whisper_er.demo import page as demo_page
+from whisper_er.demo import server as demo_server
+from whisper_er.demo.page import Limits
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.result import Segment, combine
 from whisper_er.task import Task
@@ -82,18 +84,18 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused(recognizer, tm
 def test_of_several_utterances_there_are_a_table_and_a_timeline(recognizer, tmp_path):
     found = demo_page.recognize(recognizer, str(speech_and_pauses(tmp_path / "two.wav")), LIMITS)
     assert len(found.segments) == 2
-    table = demo_html.utterances(found, recognizer.tokenizer.tasks)
+    table = fragments.utterances(found, recognizer.tokenizer.tasks)
     assert re.findall(r"<td>(0:\d\d\.\d–0:\d\d\.\d)</td>", table) == ["0:00.0–0:04.1", "0:29.9–0:33.0"]
-    assert 'src="data:image/png;base64,iVBOR' in demo_html.timeline(found, "emotion")
+    assert 'src="data:image/png;base64,iVBOR' in fragments.timeline(found, "emotion")
     with mock.patch.dict(sys.modules, matplotlib=None):
-        assert demo_html.timeline(found, "emotion") == ""
+        assert fragments.timeline(found, "emotion") == ""
 
 
 def test_nothing_of_a_model_a_recording_or_a_file_is_taken_for_html():
     probabilities = {"style": {"calm": 0.1, HOSTILE: 0.9}, "valence": {"1": 1.0, "3": 0.0, "5": 0.0}}
     segments = [Segment(i, i + 1, HOSTILE, {"style": HOSTILE}, {"valence": 1.0}, probabilities) for i in range(2)]
     found = combine(f"/up/{HOSTILE}", 2.0, segments, TASKS)
-    shown = [demo_html.summary(found), demo_html.utterances(found, TASKS), demo_html.facts(TASKS, HOSTILE)]
+    shown = [fragments.summary(found), fragments.utterances(found, TASKS), fragments.facts(TASKS, HOSTILE)]
     assert ["<img" in html for html in shown] == [False] * 3
     assert [html.count("&lt;img src=x onerror=alert(1)&gt;") for html in shown] == [1, 4, 2]
 

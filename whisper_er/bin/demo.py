@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
-from whisper_er.demo_page import Limits, find_gradio
-from whisper_er.demo_server import is_loopback, listen, serve, uploads
+from whisper_er.demo.page import Limits, find_gradio
+from whisper_er.demo.server import is_loopback, listen, serve, uploads
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from whisper_er.base.errors import UserError
-from whisper_er.demo_page import CSS, KEPT, Limits, build_page, find_gradio
+from whisper_er.demo.page import CSS, KEPT, Limits, build_page, find_gradio
 from whisper_er.recognize.recognizer import Recognizer
 
 # The browser loads from this server alone; gradio's page has scripts and styles in itself, and sounds and workers

@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from whisper_er import demo_html
 from whisper_er.base.errors import UserError
 from whisper_er.data.audio import open_audio
+from whisper_er.demo import fragments
 from whisper_er.recognize.pauses import CLICK, SILENT
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
@@ -86,7 +86,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
             answers = [answer_component(gr, task) for task in tasks]
             timeline, utterances = gr.HTML(), gr.HTML()
         with gr.Accordion("The model", open=False):
-            gr.HTML(demo_html.facts(tasks, recognizer.tokenizer.language))
+            gr.HTML(fragments.facts(tasks, recognizer.tokenizer.language))
 
         def show(path: str | None) -> list:
             try:
@@ -98,11 +98,11 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
                 raise gr.Error("the server failed; its terminal says why", duration=SHOWN) from error
             several = len(recognition.segments) > 1
             return [
-                demo_html.summary(recognition),
+                fragments.summary(recognition),
                 gr.Column(visible=True),
                 *(answer(recognition, task) for task in tasks),
-                gr.HTML(demo_html.timeline(recognition, main) if several and main else "", visible=several),
-                gr.HTML(demo_html.utterances(recognition, tasks) if several else "", visible=several),
+                gr.HTML(fragments.timeline(recognition, main) if several and main else "", visible=several),
+                gr.HTML(fragments.utterances(recognition, tasks) if several else "", visible=several),
             ]
 
         def start_again(path: str | None) -> list:

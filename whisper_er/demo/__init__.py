@@ -1,0 +1,1 @@
+"""A page in the browser for one trained model, and its server."""
