@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import EGS
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig, TrainConfig, load, to_plain
 from whisper_er.export.data_card import read_data_card
 from whisper_er.models.features import PadRule
 
-SHIPPED = sorted(Path(__file__).parents[1].glob("egs/*/ser1/conf/*.yaml"))
+SHIPPED = sorted(EGS.glob("*/ser1/conf/*.yaml"))
 
 
 def read(tmp_path: Path, text: str, *overrides: str) -> TrainConfig:

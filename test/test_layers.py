@@ -4,8 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-PACKAGE = Path(__file__).parents[1] / "whisper_er"
+PACKAGE = ROOT / "whisper_er"
 WORDS = "words"  # what task, config and batch stand for: the three words that every folder shares
 FOLDERS = ["base", WORDS, "text", "data", "score", "models", "train", "recognize", "report", "export", "demo", "bin"]
 STRANGERS = {"data", "models"}  # these two never import each other
@@ -87,12 +88,20 @@ def test_no_modules_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("importer, imported, allowed", [
     ("data.kaldi", "models.base", False), ("train.trainer", "bin.train", False), ("train.trainer", "bin", False),
-    ("base.errors", "task", False), ("text.tokenizer", "data.dataset", False), ("models.seq2seq", "data.dataset", False),
-    ("bin.decode", "bin.train", True), ("__main__", "bin", True), ("train.validation", "train.trainer", True),
+    ("base.errors", "task", False), ("text.tokenizer", "data.dataset", False),
+    ("models.seq2seq", "data.dataset", False), ("bin.decode", "bin.train", True), ("__main__", "bin", True),
+    ("train.validation", "train.trainer", True),
     ("models.build", "text.tokenizer", True), ("data.dataset", "batch", True),
 ])  # fmt: skip
 def test_the_rule_tells_wrong_arrows_from_right_ones(importer, imported, allowed):
     assert wrong_arrows({importer: {imported}}) == ([] if allowed else [f"{importer} -> {imported}"])
+
+
+def test_no_test_imports_from_another_test():
+    for path in (ROOT / "test").rglob("test_*.py"):
+        statements = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = [node.module or "" for node in statements if isinstance(node, ast.ImportFrom)]
+        assert not [name for name in names if name.startswith("test_")], f"{path}: what tests share is in test/support"
 
 
 def test_a_circle_is_found_and_a_diamond_is_none():
