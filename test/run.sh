@@ -29,4 +29,5 @@ provide slurm slurm-wlm munge
 provide chromium chromium
 
 ruff check .
+ruff format --check --quiet . || { echo "not formatted: run ruff format ." >&2; exit 1; }
 python -m pytest -rfEs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test

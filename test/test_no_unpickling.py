@@ -9,8 +9,13 @@ from repository import ROOT
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
 EVALUATES = {"eval", "exec", "compile", "__import__"}
-SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput",
-          "asyncio.create_subprocess_shell"}
+SHELLS = {
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "asyncio.create_subprocess_shell",
+}
 SHELL_NAMES = {"sh", "bash", "dash", "zsh", "ksh", "/bin/sh", "/bin/bash"}
 UNSAFE_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
 ALLOWED = {
@@ -87,21 +92,29 @@ def judge_call(call: ast.Call, name: str) -> list[str]:
 def judge_words(words: list[object]) -> list[str]:
     """A shell that gets its program as an argument, among the words of a command."""
     shells = [position for position, word in enumerate(words) if word in SHELL_NAMES]
-    return [f"{words[position]} -c" for position in shells
-            if any(re.fullmatch("-[a-z]*c", str(word)) for word in words[position + 1 :])]
+    return [
+        f"{words[position]} -c"
+        for position in shells
+        if any(re.fullmatch("-[a-z]*c", str(word)) for word in words[position + 1 :])
+    ]
 
 
 def test_no_source_unpickles_evaluates_or_calls_a_shell():
-    found = {(str(path.relative_to(ROOT)), what)
-             for path in sources() for what in findings(path.read_text(encoding="utf-8"))}
+    found = {
+        (str(path.relative_to(ROOT)), what) for path in sources() for what in findings(path.read_text(encoding="utf-8"))
+    }
     assert found - ALLOWED == set()
     assert ALLOWED - found == set(), "no longer there: remove it from ALLOWED"
 
 
 def test_the_walk_sees_the_package_the_recipes_and_the_tools():
     names = {str(path.relative_to(ROOT)) for path in sources()}
-    assert {"whisper_er/train/weights.py", "whisper_er/bin/train.py", "egs/TEMPLATE/ser1/utils/launch.py",
-            "tools/benchmark/workload.py"} <= names
+    assert {
+        "whisper_er/train/weights.py",
+        "whisper_er/bin/train.py",
+        "egs/TEMPLATE/ser1/utils/launch.py",
+        "tools/benchmark/workload.py",
+    } <= names
     assert not any("venv" in name for name in names)
 
 

@@ -1,7 +1,7 @@
 """Speech emotion recognition by fine-tuning the whole of Whisper.
 
-    from whisper_er import Recognizer
-    result = Recognizer.from_pretrained("exp/mini/fold1")("talk.wav")
+from whisper_er import Recognizer
+result = Recognizer.from_pretrained("exp/mini/fold1")("talk.wav")
 """
 
 from typing import TYPE_CHECKING, Any

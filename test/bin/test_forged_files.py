@@ -120,8 +120,10 @@ def test_a_scale_without_ends_or_with_endless_bins_is_refused(low, high, bins):
         scale("valence", low, high, bins)
 
 
-@pytest.mark.parametrize("override", [
-    "model.whisper_sizes={encoder_layers: 1000000000}", "model.whisper_sizes={d_model: 1000000000}", "optim.lr=1e30"])
+@pytest.mark.parametrize(
+    "override",
+    ["model.whisper_sizes={encoder_layers: 1000000000}", "model.whisper_sizes={d_model: 1000000000}", "optim.lr=1e30"],
+)
 def test_a_size_or_a_rate_that_no_model_has_is_refused(tmp_path: Path, override):
     (tmp_path / "a.yaml").write_text("")
     with pytest.raises(UserError, match="at most 10+"):

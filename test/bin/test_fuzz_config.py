@@ -37,10 +37,43 @@ def keys_of(cls: type, above: str = "") -> dict[str, object]:
 KEYS = {cls: keys_of(cls) for cls in KINDS}
 NUMBERS = [(cls, key) for cls in KINDS for key, kind in KEYS[cls].items() if kind in (int, float)]
 
-NASTY_TEXT = ["", " ", "~", "null", "yes", "0x_", "1:99:99", "2024-13-45", "2001-01-01", "1e400", "-1e400", ".inf",
-              "nan", "-.INF", "0b", "0o9", "${HOME}", "$(touch x)", "\x1b[31m", "\x00", "\ud800", "\u202e", "e\u0301",
-              "a\nb", "9" * 5000, "0x" + "f" * 5000, "%s", "../..", "&a", "*a", "!!python/name:os.system", "<<", "=",
-              "?", "|"]
+NASTY_TEXT = [
+    "",
+    " ",
+    "~",
+    "null",
+    "yes",
+    "0x_",
+    "1:99:99",
+    "2024-13-45",
+    "2001-01-01",
+    "1e400",
+    "-1e400",
+    ".inf",
+    "nan",
+    "-.INF",
+    "0b",
+    "0o9",
+    "${HOME}",
+    "$(touch x)",
+    "\x1b[31m",
+    "\x00",
+    "\ud800",
+    "\u202e",
+    "e\u0301",
+    "a\nb",
+    "9" * 5000,
+    "0x" + "f" * 5000,
+    "%s",
+    "../..",
+    "&a",
+    "*a",
+    "!!python/name:os.system",
+    "<<",
+    "=",
+    "?",
+    "|",
+]
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.sampled_from(NASTY_TEXT),
     st.text(max_size=8), st.binary(max_size=4), st.dates(),
@@ -192,9 +225,11 @@ def test_what_makes_no_sense_is_refused_with_what_is_allowed(path, override, all
 
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi"))
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
+)
 MERGES = "a: &a {x: 1}\n" + "".join(
-    f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 9)}]}}\n" for old, new in zip("abcdefgh", "bcdefghi"))
+    f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 9)}]}}\n" for old, new in zip("abcdefgh", "bcdefghi")
+)
 
 
 @pytest.mark.parametrize("text, said", [

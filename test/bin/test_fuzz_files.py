@@ -115,8 +115,11 @@ scalars = st.one_of(
     st.sampled_from([10**400, 10**18, -1, 1e308, "../../x", "\ud800", "\x00", "\n", "nan", "asr", "sad", "valid-00", "",
                      "scale", "text", "category", "whisper", "none", "1", "a/b", "$(touch marker)"]),
 )  # fmt: skip
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner,
-                                                                                           max_size=2), max_leaves=4)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
 
 
 def mutate(draw, value):

@@ -19,8 +19,11 @@ NAMES = ["a b", "$(touch marker)", "`touch marker`", "'; touch marker; '", '"quo
 
 def tree(top: Path) -> dict[str, bytes]:
     """Every file below it with its content, links with where they point."""
-    return {str(path.relative_to(top)): os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
-            for path in sorted(top.rglob("*")) if path.is_symlink() or path.is_file()}
+    return {
+        str(path.relative_to(top)): os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        for path in sorted(top.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,9 @@ def test_columns_are_in_the_order_of_the_ids_whatever_that_of_the_lines(tmp_path
     utt_ids, columns = kaldi.read_columns(tmp_path / "all", ["text", "wav.scp", "utt2valence"], ["asr"])
     assert list(utt_ids) == ["a", "b", "ü"]
     assert {name: list(column) for name, column in columns.items()} == {
-        "text": ["one", "", "three"], "wav.scp": [data["wav.scp"][utt_id] for utt_id in utt_ids]}
+        "text": ["one", "", "three"],
+        "wav.scp": [data["wav.scp"][utt_id] for utt_id in utt_ids],
+    }
 
 
 def test_columns_are_of_whole_files(tmp_path):

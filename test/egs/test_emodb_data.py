@@ -41,7 +41,14 @@ def error_of(out_dir: Path, *options: str | Path) -> str:
 def test_the_list_holds_the_published_number_of_utterances_per_emotion():
     assert len(set(PUBLISHED)) == 535
     assert Counter(utt_id[5] for utt_id in PUBLISHED) == {
-        "W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "T": 62, "N": 79}
+        "W": 127,
+        "L": 81,
+        "E": 46,
+        "A": 69,
+        "F": 71,
+        "T": 62,
+        "N": 79,
+    }
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
@@ -56,7 +63,8 @@ def test_the_whole_corpus_passes_and_its_folds_share_no_speaker(tmp_path, suffix
     pairs = {(fold, data["utt2spk"][utt_id], data["utt2gender"][utt_id]) for utt_id, fold in data["utt2fold"].items()}
     assert len(pairs) == 10
     assert Counter((fold, gender) for fold, _, gender in pairs) == {
-        (str(fold), gender): 1 for fold in range(1, 6) for gender in ("male", "female")}
+        (str(fold), gender): 1 for fold in range(1, 6) for gender in ("male", "female")
+    }
     per_fold = Counter((fold, data["utt2emotion"][utt_id]) for utt_id, fold in data["utt2fold"].items())
     assert len(per_fold) == 5 * 7
     assert min(per_fold.values()) == 5
@@ -68,9 +76,11 @@ def test_a_name_becomes_the_labels_and_the_sentence(tmp_path):
     data = read_dir(tmp_path / "all")
     assert data == {
         "wav.scp": {utt_id: f"{corpus}/wav/{utt_id}.wav" for utt_id in ("03a01Fa", "08a04Nc", "16b10Wb")},
-        "text": {"03a01Fa": "Der Lappen liegt auf dem Eisschrank.",
-                 "08a04Nc": "Heute abend könnte ich es ihm sagen.",
-                 "16b10Wb": "Die wird auf dem Platz sein, wo wir sie immer hinlegen."},
+        "text": {
+            "03a01Fa": "Der Lappen liegt auf dem Eisschrank.",
+            "08a04Nc": "Heute abend könnte ich es ihm sagen.",
+            "16b10Wb": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+        },
         "utt2spk": {"03a01Fa": "03", "08a04Nc": "08", "16b10Wb": "16"},
         "utt2gender": {"03a01Fa": "male", "08a04Nc": "female", "16b10Wb": "female"},
         "utt2emotion": {"03a01Fa": "happy", "08a04Nc": "neutral", "16b10Wb": "angry"},
@@ -102,8 +112,11 @@ def test_an_utterance_in_two_formats_stops(tmp_path):
 
 def test_a_missing_corpus_is_one_line_that_says_where_to_get_it(tmp_path):
     make_tree(tmp_path / "empty", [])
-    for options in ([], ["--corpus_dir", tmp_path / "nowhere"],
-                    ["--corpus_dir", tmp_path / "empty", "--check_counts", "false"]):
+    for options in (
+        [],
+        ["--corpus_dir", tmp_path / "nowhere"],
+        ["--corpus_dir", tmp_path / "empty", "--check_counts", "false"],
+    ):
         error = error_of(tmp_path / "all", *options)
         assert "03a01Fa" in error
         assert "http://emodb.bilderbar.info/" in error
@@ -121,8 +134,15 @@ def test_the_real_corpus_agrees_with_its_manifest(tmp_path):
     result = prepare(tmp_path / "all", "--corpus_dir", tmp_path / "emodb")
     assert result.returncode == 0, result.stderr
     data = read_dir(tmp_path / "all")
-    names = {"anger": "angry", "boredom": "bored", "disgust": "disgusted", "fear": "fearful", "happiness": "happy",
-             "sadness": "sad", "neutral": "neutral"}
+    names = {
+        "anger": "angry",
+        "boredom": "bored",
+        "disgust": "disgusted",
+        "fear": "fearful",
+        "happiness": "happy",
+        "sadness": "sad",
+        "neutral": "neutral",
+    }
     assert data["utt2emotion"] == {row["id"]: names[row["emotion"]] for row in rows}
     assert data["utt2gender"] == {row["id"]: row["gender"] for row in rows}
     assert data["utt2spk"] == {row["id"]: row["speaker"] for row in rows}

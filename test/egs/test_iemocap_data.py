@@ -20,11 +20,26 @@ import prepare_iemocap  # noqa: E402
 import release as reader  # noqa: E402
 
 # As published: ang, hap, exc, neu, sad, utterances of a woman, of a man
-SESSIONS = {"1": (229, 135, 143, 384, 194, 528, 557), "2": (137, 117, 210, 362, 197, 481, 542),
-            "3": (240, 135, 151, 320, 305, 522, 629), "4": (327, 65, 238, 258, 143, 528, 503),
-            "5": (170, 143, 299, 384, 245, 590, 651)}
-TABLES = {"text", "utt2arousal", "utt2dominance", "utt2emotion", "utt2fold", "utt2gender", "utt2spk", "utt2style",
-          "utt2valence", "utt2votes", "wav.scp"}
+SESSIONS = {
+    "1": (229, 135, 143, 384, 194, 528, 557),
+    "2": (137, 117, 210, 362, 197, 481, 542),
+    "3": (240, 135, 151, 320, 305, 522, 629),
+    "4": (327, 65, 238, 258, 143, 528, 503),
+    "5": (170, 143, 299, 384, 245, 590, 651),
+}
+TABLES = {
+    "text",
+    "utt2arousal",
+    "utt2dominance",
+    "utt2emotion",
+    "utt2fold",
+    "utt2gender",
+    "utt2spk",
+    "utt2style",
+    "utt2valence",
+    "utt2votes",
+    "wav.scp",
+}
 
 
 def call(script: str, *options: str | Path) -> subprocess.CompletedProcess:
@@ -79,7 +94,11 @@ def test_every_published_count_is_met(four, full):
     for session, (ang, hap, exc, neu, sad, female, male) in SESSIONS.items():
         own = [utt_id for utt_id, fold in four["utt2fold"].items() if fold == session]
         assert Counter(four["utt2emotion"][utt_id] for utt_id in own) == {
-            "angry": ang, "happy": hap + exc, "neutral": neu, "sad": sad}
+            "angry": ang,
+            "happy": hap + exc,
+            "neutral": neu,
+            "sad": sad,
+        }
         assert Counter(four["utt2gender"][utt_id] for utt_id in own) == {"female": female, "male": male}
         assert {four["utt2spk"][utt_id] for utt_id in own} == {f"Ses0{session}F", f"Ses0{session}M"}
 
@@ -88,14 +107,31 @@ def test_the_release_as_a_whole(full):
     found = reader.read_release(full)
     assert found.num_dialogs == 151
     assert Counter(one.session for one in found.rated.values()) == {
-        "1": 1819, "2": 1811, "3": 2136, "4": 2103, "5": 2170}
+        "1": 1819,
+        "2": 1811,
+        "3": 2136,
+        "4": 2103,
+        "5": 2170,
+    }
     assert Counter(one.label for one in found.rated.values()) == {
-        "xxx": 2507, "fru": 1849, "neu": 1708, "ang": 1103, "sad": 1084, "exc": 1041, "hap": 595, "sur": 107, "fea": 40,
-        "oth": 3, "dis": 2}
+        "xxx": 2507,
+        "fru": 1849,
+        "neu": 1708,
+        "ang": 1103,
+        "sad": 1084,
+        "exc": 1041,
+        "hap": 595,
+        "sur": 107,
+        "fea": 40,
+        "oth": 3,
+        "dis": 2,
+    }
     assert found.texts.keys() == found.wavs.keys() == found.rated.keys()
     seconds = {utt_id: soundfile.info(path).duration for utt_id, path in found.wavs.items()}
     assert sorted(utt_id for utt_id, length in seconds.items() if length > 30) == [
-        "Ses05M_script02_1_M030", "Ses05M_script02_2_F013"]
+        "Ses05M_script02_1_M030",
+        "Ses05M_script02_2_F013",
+    ]
 
 
 def test_the_stand_in_has_the_releases_quirks(full):
@@ -109,7 +145,10 @@ def test_the_stand_in_has_the_releases_quirks(full):
     assert len(list(full.glob("Session*/dialog/EmoEvaluation/._*.txt"))) == 151
     assert list(full.glob("Session*/sentences/wav/*/._*.wav")) and list(full.glob("Session*/dialog/*/.DS_Store"))
     assert {path.parent.name for path in full.glob("Session1/dialog/EmoEvaluation/*/*.txt")} == {
-        "Categorical", "Attribute", "Self-evaluation"}
+        "Categorical",
+        "Attribute",
+        "Self-evaluation",
+    }
     dialogs = {path.stem for path in full.glob("Session*/dialog/EmoEvaluation/Ses*.txt")}
     assert dialogs >= {"Ses03M_impro05a", "Ses03M_impro05b", "Ses03M_impro08a", "Ses03M_impro08b", "Ses05M_script01_1b"}
 
@@ -121,7 +160,8 @@ def test_the_speaker_is_who_speaks_not_who_wears_the_markers(four):
     odd = {utt_id.rsplit("_", 1)[0] for utt_id in four["utt2spk"]}
     assert odd >= {"Ses03M_impro05a", "Ses03M_impro08b", "Ses05M_script01_1b"}
     assert {four["utt2gender"][utt_id] for utt_id in four["utt2spk"] if utt_id.startswith("Ses05M_script01_1b_F")} == {
-        "female"}
+        "female"
+    }
 
 
 def test_session_k_tests_the_next_one_validates_and_no_speaker_is_on_two_sides(full, tmp_path):
@@ -209,8 +249,10 @@ def test_another_corpus_is_refused_and_the_differing_ids_are_named(full, tmp_pat
 
 
 def test_digests_are_of_sorted_lines_that_end_in_a_line_feed():
-    digests = {"sha256_ids": hashlib.sha256(b"a\nb\n").hexdigest(),
-               "sha256_labels": hashlib.sha256(b"a ang\nb sad\n").hexdigest()}
+    digests = {
+        "sha256_ids": hashlib.sha256(b"a\nb\n").hexdigest(),
+        "sha256_labels": hashlib.sha256(b"a ang\nb sad\n").hexdigest(),
+    }
     assert prepare_iemocap.digest_differences({"b": "sad", "a": "ang"}, digests) == []
     assert "the labels of" in prepare_iemocap.digest_differences({"b": "ang", "a": "ang"}, digests)[0]
     assert "the ids of" in prepare_iemocap.digest_differences({"c": "sad", "a": "ang"}, digests)[0]

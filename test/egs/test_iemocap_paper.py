@@ -39,9 +39,22 @@ def recipe(tmp_path_factory) -> Path:
 
 def paper(recipe: Path, *options: str) -> str:
     run_opts = "--local_data_opts '--check_counts false' --nj 1"
-    return run_script(recipe / "paper.sh", *OPTIONS, "--iemocap", str(recipe.parents[2] / "stand in"), "--run_opts",
-                      run_opts, "--ser_args", FEW_STEPS, "--inference_args", "num_workers=0 beam_size=2",
-                      "--cells_at_once", "2", *options, OMP_NUM_THREADS="1")
+    return run_script(
+        recipe / "paper.sh",
+        *OPTIONS,
+        "--iemocap",
+        str(recipe.parents[2] / "stand in"),
+        "--run_opts",
+        run_opts,
+        "--ser_args",
+        FEW_STEPS,
+        "--inference_args",
+        "num_workers=0 beam_size=2",
+        "--cells_at_once",
+        "2",
+        *options,
+        OMP_NUM_THREADS="1",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +74,26 @@ def rows(report: str, title: str) -> list[dict[str, str]]:
 
 def test_every_cell_of_every_table_is_filled(report):
     assert "Not yet scored" not in report
-    wanted = {"Table 2": ("WA", "UA", "WA over folds", "UA over folds", "paper WA", "paper UA"),
-              "Table 5": ("WA", "UA"), "Table 6": ("trainable parameters", "paper"),
-              "Beyond the paper": ("WA", "UA", "WA over folds")}
+    wanted = {
+        "Table 2": ("WA", "UA", "WA over folds", "UA over folds", "paper WA", "paper UA"),
+        "Table 5": ("WA", "UA"),
+        "Table 6": ("trainable parameters", "paper"),
+        "Beyond the paper": ("WA", "UA", "WA over folds"),
+    }
     sizes = {"Table 2": 5, "Table 5": 3, "Table 6": 2, "Beyond the paper": 2}
     for title, columns in wanted.items():
         table = rows(report, title)
         assert len(table) == sizes[title]
         assert [row[column] for row in table for column in columns if DASH in row[column]] == []
-    tasks = {"before fine-tuning": "A", "STL SER": "S", "STL GR": "G", "STL ASR": "A", "A+S": "AS", "G+S": "GS",
-             "A+G+S": "AGS"}
+    tasks = {
+        "before fine-tuning": "A",
+        "STL SER": "S",
+        "STL GR": "G",
+        "STL ASR": "A",
+        "A+S": "AS",
+        "G+S": "GS",
+        "A+G+S": "AGS",
+    }
     table = {row["system"]: row for row in rows(report, "Table 4")}
     assert list(table) == list(tasks)
     for system, row in table.items():
@@ -85,22 +108,34 @@ def test_the_papers_figures_stand_beside_ours(report):
     row = next(row for row in rows(report, "Table 2") if row["system"] == "A+G+S")
     assert (row["paper WA"], row["paper UA"]) == ("74.1", "74.8")
     assert [(row["taken for each other"], row["paper"]) for row in rows(report, "Figure 2")] == [
-        ("happy and angry", "37.1"), ("all", "15.4")]
+        ("happy and angry", "37.1"),
+        ("all", "15.4"),
+    ]
 
 
 def test_a_figure_is_that_of_all_folds_utterances(recipe, report):
-    lines = [json.loads(line) for fold in (1, 2) for line in
-             (recipe / f"exp/a_g_s_base/fold{fold}/decode_paper/test/score/utterances.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for fold in (1, 2)
+        for line in (recipe / f"exp/a_g_s_base/fold{fold}/decode_paper/test/score/utterances.jsonl")
+        .read_text()
+        .splitlines()
+    ]
     ref, hyp = ([line["tasks"]["emotion"][key] for line in lines] for key in ("reference", "hypothesis"))
     row = next(row for row in rows(report, "Table 2") if row["system"] == "A+G+S")
     assert row["WA"].startswith(f"{100 * accuracy_score(ref, hyp):.1f} (")
     assert row["UA"].startswith(f"{100 * balanced_accuracy_score(ref, hyp):.1f} (")
-    conventional = [json.loads(line) for fold in (1, 2) for line in
-                    (recipe / f"exp/conventional_base/fold{fold}/decode_paper/test/score/utterances.jsonl")
-                    .read_text().splitlines()]
+    conventional = [
+        json.loads(line)
+        for fold in (1, 2)
+        for line in (recipe / f"exp/conventional_base/fold{fold}/decode_paper/test/score/utterances.jsonl")
+        .read_text()
+        .splitlines()
+    ]
     both = {"happy", "angry"}
-    confused = sum({line["tasks"]["emotion"][key] for key in ("reference", "hypothesis")} == both
-                   for line in conventional)
+    confused = sum(
+        {line["tasks"]["emotion"][key] for key in ("reference", "hypothesis")} == both for line in conventional
+    )
     assert rows(report, "Figure 2")[0]["conventional"] == str(confused)
 
 
@@ -133,8 +168,10 @@ def test_what_is_missing_is_listed_and_made_again(recipe, report):
     subprocess.run(["rm", "-r", fold / "decode_paper"], check=True)
     others = recipe / "exp/a_s_base/fold2/decode_paper/test"
     before = [path.stat().st_mtime_ns for path in (fold / "ave.safetensors", others / "utt2emotion")]
-    states = {line.split("|")[2].strip(): line.split("|")[4:6] for line in
-              paper(recipe, "--dry_run", "true", "--models", "base").splitlines()[2:]}
+    states = {
+        line.split("|")[2].strip(): line.split("|")[4:6]
+        for line in paper(recipe, "--dry_run", "true", "--models", "base").splitlines()[2:]
+    }
     assert [cell.strip() for cell in states["g_s"]] == ["scored", "averaged"]
     assert [cell.strip() for cell in states["a_s"]] == ["scored", "scored"]
     partial = run_script(recipe / "paper.sh", *OPTIONS, "--report_only", "true")
@@ -145,8 +182,9 @@ def test_what_is_missing_is_listed_and_made_again(recipe, report):
 
 
 def test_several_seeds_give_mean_and_deviation(recipe, report):
-    out = paper(recipe, "--systems", "zero_shot", "--models", "base", "--folds", "1", "--seeds", "1 2", "--expdir",
-                "exp/seeds")
+    out = paper(
+        recipe, "--systems", "zero_shot", "--models", "base", "--folds", "1", "--seeds", "1 2", "--expdir", "exp/seeds"
+    )
     assert "1 of 1 cells are scored" in out
     report = (recipe / "exp/seeds/paper/REPORT.md").read_text()
     row = next(row for row in rows(report, "Table 4") if row["system"] == "before fine-tuning")
@@ -163,8 +201,9 @@ def test_several_seeds_give_mean_and_deviation(recipe, report):
     (("--cells_at_once", "0"), 2, "it must be at least 1"),
 ])  # fmt: skip
 def test_wrong_options_are_one_line(recipe, options, code, message):
-    done = subprocess.run([recipe / "paper.sh", "--dry_run", "true", *options], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [recipe / "paper.sh", "--dry_run", "true", *options], capture_output=True, text=True, check=False
+    )
     assert done.returncode == code and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
@@ -172,8 +211,15 @@ def test_every_configuration_of_the_paper_is_there(recipe):
     config = yaml.safe_load((recipe / "paper/systems.yaml").read_text())
     assert list(config["systems"]) == SYSTEMS
     for system in config["systems"].values():
-        run = [sys.executable, "-m", "whisper_er.bin.check_config", "--kind", "train", "--config",
-               recipe / system["ser_config"]]
+        run = [
+            sys.executable,
+            "-m",
+            "whisper_er.bin.check_config",
+            "--kind",
+            "train",
+            "--config",
+            recipe / system["ser_config"],
+        ]
         assert subprocess.run(run, check=False).returncode == 0
     for model in ("base", "large-v3"):
         assert config["models"][model]["options"] == ["--whisper_model", f"openai/whisper-{model}"]

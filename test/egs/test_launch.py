@@ -59,8 +59,10 @@ def test_a_command_that_is_not_there_is_named(tmp_path):
 
 
 def test_no_more_jobs_run_at_once_than_allowed(tmp_path):
-    code = ("import os, time; d = os.environ['D']; open(d + '/runJOB', 'w').close(); time.sleep(0.1); "
-            "print('seen', len([f for f in os.listdir(d) if f.startswith('run')])); os.remove(d + '/runJOB')")
+    code = (
+        "import os, time; d = os.environ['D']; open(d + '/runJOB', 'w').close(); time.sleep(0.1); "
+        "print('seen', len([f for f in os.listdir(d) if f.startswith('run')])); os.remove(d + '/runJOB')"
+    )
     args = ("--max_jobs_run", 2, "JOB=1:5", tmp_path / "JOB.log", sys.executable, "-c", code)
     assert launch(*args, env={"D": str(tmp_path)}).returncode == 0
     seen = [(tmp_path / f"{n}.log").read_text().split("seen ")[1][0] for n in range(1, 6)]
@@ -80,8 +82,9 @@ def test_threads_and_gpus_are_set_for_the_command(tmp_path):
 def test_a_signal_ends_what_the_command_started(tmp_path, number):
     grandchild = f"sleep 60 & echo $! >{tmp_path}/pid; wait"
     # Tests that run in the background or under nohup hand down ignored signals, which the launcher leaves ignored.
-    process = subprocess.Popen(command(tmp_path / "a.log", "bash", "-c", grandchild),
-                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
+    process = subprocess.Popen(
+        command(tmp_path / "a.log", "bash", "-c", grandchild), preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
+    )
     pid = int(wait_for(tmp_path / "pid"))
     process.send_signal(number)
     assert process.wait(timeout=20) == 128 + number
@@ -91,8 +94,10 @@ def test_a_signal_ends_what_the_command_started(tmp_path, number):
 
 def test_a_second_ctrl_c_does_not_wait_for_the_command(tmp_path):
     stubborn = f"trap 'touch {tmp_path}/asked' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.05; done"
-    process = subprocess.Popen(command(tmp_path / "a.log", "bash", "-c", stubborn),
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = subprocess.Popen(
+        command(tmp_path / "a.log", "bash", "-c", stubborn),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     pid = int(wait_for(tmp_path / "pid"))
     process.send_signal(signal.SIGINT)
     while not (tmp_path / "asked").exists():
@@ -114,11 +119,21 @@ def test_the_command_ends_when_the_script_that_launched_it_is_killed(tmp_path):
     kill_the_caller_of(command, tmp_path)
 
 
-@pytest.mark.parametrize("args", [
-    ("--gpus", 1, "log", "true"), ("--max_jobs_run", -1, "log", "true"), ("--num_threads", -2, "log", "true"),
-    ("JOB=1:2", "log", "true"), ("JOB=3:1", "JOB.log", "true"), ("JOB=1,1", "JOB.log", "true"),
-    ("JOB=a", "JOB.log", "true"), ("log",), (),
-    ("--num_nodes", 0, "log", "true"), ("--backend", "slurm", "log", "true"),
-])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--gpus", 1, "log", "true"),
+        ("--max_jobs_run", -1, "log", "true"),
+        ("--num_threads", -2, "log", "true"),
+        ("JOB=1:2", "log", "true"),
+        ("JOB=3:1", "JOB.log", "true"),
+        ("JOB=1,1", "JOB.log", "true"),
+        ("JOB=a", "JOB.log", "true"),
+        ("log",),
+        (),
+        ("--num_nodes", 0, "log", "true"),
+        ("--backend", "slurm", "log", "true"),
+    ],
+)
 def test_a_call_that_makes_no_sense_is_refused(args):
     assert launch(*args).returncode == 2

@@ -42,7 +42,8 @@ def test_the_tables_are_whole_and_each_session_is_a_man_and_a_woman(corpus):
     validate(directory / "data" / "all", data, ["asr", "gender", "emotion"])
     people = {(data["utt2fold"][utt], data["utt2gender"][utt], data["utt2spk"][utt]) for utt in data["text"]}
     assert sorted(person[:2] for person in people) == [
-        (fold, gender) for fold in "12345" for gender in ("female", "male")]
+        (fold, gender) for fold in "12345" for gender in ("female", "male")
+    ]
     assert len({speaker for _, _, speaker in people}) == 10
 
 
@@ -73,8 +74,7 @@ def test_a_fifth_of_each_session_is_said_in_no_other_session(corpus):
         unseen = set(here) - elsewhere
         assert 0.20 <= len(unseen) / len(set(here)) <= 0.30
         assert 0.20 <= sum(text in unseen for text in here) / len(here) <= 0.25
-        assert {word for text in here for word in text.split()} <= {
-            word for text in elsewhere for word in text.split()}
+        assert {word for text in here for word in text.split()} <= {word for text in elsewhere for word in text.split()}
 
 
 def test_neutral_and_sad_have_the_same_words_and_happy_and_angry_have_none_of_their_sentences(corpus):

@@ -71,8 +71,17 @@ def test_the_same_command_again_trains_decodes_and_scores_nothing(recipe, first)
 
 
 def test_the_conventional_method_goes_the_same_road(recipe, first):
-    out = run(recipe, "--ser_args", f"{FEW_STEPS} model.kind=encoder_classifier", "--tasks", "emotion gender",
-              "--ser_tag", "conventional", "--stage", "2")
+    out = run(
+        recipe,
+        "--ser_args",
+        f"{FEW_STEPS} model.kind=encoder_classifier",
+        "--tasks",
+        "emotion gender",
+        "--ser_tag",
+        "conventional",
+        "--stage",
+        "2",
+    )
     assert "emotion UA" in out and "gender accuracy" in out and "WER" not in out
 
 

@@ -17,9 +17,13 @@ LOCAL = EGS / "ravdess/ser1/local"
 
 def published(actor: int) -> list[str]:
     """The 60 utterances of an actor: 4 neutral ones, and 8 (4 normal, 4 strong) of each of the other 7 emotions."""
-    return [f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}"
-            for emotion in range(1, 9) for intensity in ([1] if emotion == 1 else [1, 2])
-            for statement in (1, 2) for repetition in (1, 2)]
+    return [
+        f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}"
+        for emotion in range(1, 9)
+        for intensity in ([1] if emotion == 1 else [1, 2])
+        for statement in (1, 2)
+        for repetition in (1, 2)
+    ]
 
 
 def make_tree(root: Path, utt_ids: list[str], suffix: str = ".wav") -> Path:
@@ -63,10 +67,18 @@ def test_the_whole_corpus_passes_and_its_folds_share_no_speaker(tmp_path, parent
     actors: dict[str, set[int]] = {}
     for utt_id, fold in data["utt2fold"].items():
         actors.setdefault(fold, set()).add(int(utt_id[-2:]))
-    assert actors == {"1": {1, 2, 3, 4}, "2": {5, 6, 7, 8}, "3": {9, 10, 11, 12}, "4": {13, 14, 15, 16},
-                      "5": {17, 18, 19, 20}, "6": {21, 22, 23, 24}}
+    assert actors == {
+        "1": {1, 2, 3, 4},
+        "2": {5, 6, 7, 8},
+        "3": {9, 10, 11, 12},
+        "4": {13, 14, 15, 16},
+        "5": {17, 18, 19, 20},
+        "6": {21, 22, 23, 24},
+    }
     assert Counter(data["utt2emotion"].values()) == {
-        "neutral": 96, **dict.fromkeys(("calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised"), 192)}
+        "neutral": 96,
+        **dict.fromkeys(("calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised"), 192),
+    }
 
 
 def test_a_name_becomes_the_labels_and_the_sentence(tmp_path):
@@ -102,8 +114,9 @@ def test_song_hidden_and_other_files_are_left_out_and_counted(tmp_path):
         (corpus / "Actor_01" / name).touch()
     result = prepare(tmp_path / "all", "--corpus_dir", corpus)
     assert "ignored 1012 song files (channel 02)" in result.stdout
-    assert ("ignored 1 audio files that are not named like 03-01-01-01-01-01-01: 01-01-01-01-01-01-01.wav"
-            in result.stdout)
+    assert (
+        "ignored 1 audio files that are not named like 03-01-01-01-01-01-01: 01-01-01-01-01-01-01.wav" in result.stdout
+    )
     assert sorted(read_dir(tmp_path / "all")["text"]) == sorted(ALL)
 
 
@@ -127,8 +140,16 @@ def test_the_real_corpus_agrees_with_its_manifest(tmp_path):
     result = prepare(tmp_path / "all", "--corpus_dir", tmp_path / "ravdess")
     assert result.returncode == 0, result.stderr
     data = read_dir(tmp_path / "all")
-    names = {"neutral": "neutral", "calm": "calm", "happiness": "happy", "sadness": "sad", "anger": "angry",
-             "fear": "fearful", "disgust": "disgusted", "surprise": "surprised"}
+    names = {
+        "neutral": "neutral",
+        "calm": "calm",
+        "happiness": "happy",
+        "sadness": "sad",
+        "anger": "angry",
+        "fear": "fearful",
+        "disgust": "disgusted",
+        "surprise": "surprised",
+    }
     assert data["utt2emotion"] == {row["id"]: names[row["emotion"]] for row in rows}
     assert data["utt2gender"] == {row["id"]: row["gender"] for row in rows}
     assert data["utt2intensity"] == {row["id"]: row["intensity"] for row in rows}

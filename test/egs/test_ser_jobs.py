@@ -29,7 +29,8 @@ def test_one_set_that_cannot_be_decoded_costs_the_others_nothing(recipe):
     assert done.returncode == 1 and f"decoding: 1 of 2 failed; log: {log}" in done.stderr
     again = recipe.calls(*FOLDS, "--ser_tag=t")
     assert [option(call, "--out_dir") for call in again if call[0] == "combine_dirs"] == [
-        "exp/t/fold3/decode_default/test"]
+        "exp/t/fold3/decode_default/test"
+    ]
 
 
 def test_two_runs_do_not_share_a_fold(recipe):
@@ -38,7 +39,9 @@ def test_two_runs_do_not_share_a_fold(recipe):
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5")
         assert (done.returncode, done.stderr) == (
-            1, "error: exp/t/fold3: another run.sh works here; wait for it, or stop it\n")
+            1,
+            "error: exp/t/fold3: another run.sh works here; wait for it, or stop it\n",
+        )
         assert recipe.run("--folds", "1", "--token_type=bpe", "--ser_tag=t", "--stage", "5").returncode == 0
     assert recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5").returncode == 0
 

@@ -20,36 +20,39 @@ def names(calls):
     return [call[0] for call in calls]
 
 
-@pytest.mark.parametrize("args, message", [
-    (["--fold", "1"], "unknown option --fold; did you mean --folds?"),
-    (["--zzzzzz", "1"], "unknown option --zzzzzz;"),
-    (["--nj"], "--nj has no value"),
-    (["--nj", "--stage", "3"], "--nj has no value"),
-    (["stage", "3"], "'stage' is not an option"),
-    (["--nj", "many"], "--nj is 'many'; it must be a whole number"),
-    (["--nj", "0"], "--nj is '0'; it must be at least 1"),
-    (["--stage", "08"], "--stage is '08'"),
-    (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
-    (["--num_nodes", "0"], "--num_nodes is '0'; it must be at least 1"),
-    (["--token_type", "char"], "must be whisper, bpe or none"),
-    (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
-    (["--stop_stage", "8"], "stages run from 1 to 7"),
-    (["--skip_stages", "2,3"], "--skip_stages is '2,3'"),
-    (["--folds", "1,2"], "--folds is '1,2'"),
-    (["--folds", "1", "--train_set", "mine"], "with --folds the sets are called"),
-    (["--tasks", "asr; rm"], "--tasks is 'asr; rm'"),
-    (["--test_sets", ""], "--test_sets is ''"),
-    (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
-    (["--ser_tag", "../../x"], "--ser_tag is '../../x'; it would lead out of its directory"),
-    (["--inference_tag", "a/../b"], "--inference_tag is 'a/../b'; it would lead out of its directory"),
-    (["--dumpdir", "-rf"], "--dumpdir is '-rf'; it would be taken for an option: write ./-rf"),
-    (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
-    (["--seeds", "one"], "--seeds is 'one'"),
-    (["--score_by", "a,b"], "--score_by is 'a,b'"),
-    (["--ctranslate2", "int4"], "--ctranslate2 is 'int4'; it must be empty, or a quantization"),
-    (["--encoder_model", "a", "--whisper_model", "b"], "--encoder_model and --whisper_model are both given"),
-    (["--ser_args", "a='b"], "cannot split 'a='b' into words: No closing quotation"),
-])
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--fold", "1"], "unknown option --fold; did you mean --folds?"),
+        (["--zzzzzz", "1"], "unknown option --zzzzzz;"),
+        (["--nj"], "--nj has no value"),
+        (["--nj", "--stage", "3"], "--nj has no value"),
+        (["stage", "3"], "'stage' is not an option"),
+        (["--nj", "many"], "--nj is 'many'; it must be a whole number"),
+        (["--nj", "0"], "--nj is '0'; it must be at least 1"),
+        (["--stage", "08"], "--stage is '08'"),
+        (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
+        (["--num_nodes", "0"], "--num_nodes is '0'; it must be at least 1"),
+        (["--token_type", "char"], "must be whisper, bpe or none"),
+        (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
+        (["--stop_stage", "8"], "stages run from 1 to 7"),
+        (["--skip_stages", "2,3"], "--skip_stages is '2,3'"),
+        (["--folds", "1,2"], "--folds is '1,2'"),
+        (["--folds", "1", "--train_set", "mine"], "with --folds the sets are called"),
+        (["--tasks", "asr; rm"], "--tasks is 'asr; rm'"),
+        (["--test_sets", ""], "--test_sets is ''"),
+        (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
+        (["--ser_tag", "../../x"], "--ser_tag is '../../x'; it would lead out of its directory"),
+        (["--inference_tag", "a/../b"], "--inference_tag is 'a/../b'; it would lead out of its directory"),
+        (["--dumpdir", "-rf"], "--dumpdir is '-rf'; it would be taken for an option: write ./-rf"),
+        (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
+        (["--seeds", "one"], "--seeds is 'one'"),
+        (["--score_by", "a,b"], "--score_by is 'a,b'"),
+        (["--ctranslate2", "int4"], "--ctranslate2 is 'int4'; it must be empty, or a quantization"),
+        (["--encoder_model", "a", "--whisper_model", "b"], "--encoder_model and --whisper_model are both given"),
+        (["--ser_args", "a='b"], "cannot split 'a='b' into words: No closing quotation"),
+    ],
+)
 def test_a_wrong_call_is_one_clear_line_and_exit_2(recipe, args, message):
     done = recipe.run(*args)
     assert done.returncode == 2
@@ -62,7 +65,9 @@ def test_seeds_train_decode_and_score_in_directories_of_their_own(recipe):
     exp = "exp/train_serialmtl_asr_gender_emotion"
     trains = [call for call in calls if call[0] == "train"]
     assert [(option(call, "--exp_dir"), call[-1]) for call in trains] == [
-        (f"{exp}/seed1/fold1", "seed=1"), (f"{exp}/seed2/fold1", "seed=2")]
+        (f"{exp}/seed1/fold1", "seed=1"),
+        (f"{exp}/seed2/fold1", "seed=2"),
+    ]
     assert names(calls).count("token_list") == 1 and names(calls).count("results") == 1
     assert option(calls[-1], "--exp_dir") == exp and option(calls[-1], "--seeds") == "1 2"
     scores = [call for call in calls if call[0] == "score"]
@@ -71,8 +76,18 @@ def test_seeds_train_decode_and_score_in_directories_of_their_own(recipe):
 
 
 def test_another_encoder_and_another_split_reach_what_they_concern(recipe):
-    calls = recipe.calls("--folds", "1", "--encoder_model", "x/wav lm", "--token_type", "none", "--tasks", "emotion",
-                         "--valid_split", "random:0.1")
+    calls = recipe.calls(
+        "--folds",
+        "1",
+        "--encoder_model",
+        "x/wav lm",
+        "--token_type",
+        "none",
+        "--tasks",
+        "emotion",
+        "--valid_split",
+        "random:0.1",
+    )
     (train,) = [call for call in calls if call[0] == "train"]
     assert option(train, "--encoder_model") == "x/wav lm" and "--whisper_model" not in train
     assert option(train, "--token_list") == "data/token_list/none_en_emotion/fold1"
@@ -95,19 +110,47 @@ def test_help_prints_every_option_with_comment_and_value(recipe):
 
 def test_the_stages_call_the_entry_points_in_order(recipe):
     calls = recipe.calls(*FOLDS)
-    assert names(calls) == (["data", "validate_data_dir", "format_data", "make_folds"] + 2 * ["token_list"]
-                            + 2 * ["train"] + 2 * ["average"] + DECODE_TWO + 2 * ["score"] + ["results"])
+    assert names(calls) == (
+        ["data", "validate_data_dir", "format_data", "make_folds"]
+        + 2 * ["token_list"]
+        + 2 * ["train"]
+        + 2 * ["average"]
+        + DECODE_TWO
+        + 2 * ["score"]
+        + ["results"]
+    )
     exp = "exp/train_serialmtl_asr_gender_emotion"
     tokens = "data/token_list/bpe100_en_asr_gender_emotion"
     trains = [call for call in calls if call[0] == "train"]
     for fold, call in zip((1, 3), trains):
-        assert call[1:] == ["--config", "conf/train_serialmtl.yaml", "--train_set", f"dump/fold{fold}/train",
-                            "--valid_set", f"dump/fold{fold}/valid", "--token_list", f"{tokens}/fold{fold}",
-                            "--exp_dir", f"{exp}/fold{fold}", "--ngpu", "0"]
+        assert call[1:] == [
+            "--config",
+            "conf/train_serialmtl.yaml",
+            "--train_set",
+            f"dump/fold{fold}/train",
+            "--valid_set",
+            f"dump/fold{fold}/valid",
+            "--token_list",
+            f"{tokens}/fold{fold}",
+            "--exp_dir",
+            f"{exp}/fold{fold}",
+            "--ngpu",
+            "0",
+        ]
     assert option(calls[3], "--folds") == "1 3"
     assert option(calls[-2], "--out") == f"{exp}/fold3/decode_default/test/score/result.json"
-    assert calls[-1][1:] == ["--exp_dir", exp, "--folds", "1 3", "--seeds", "", "--test_sets", "test",
-                             "--run_command", option(calls[-1], "--run_command")]
+    assert calls[-1][1:] == [
+        "--exp_dir",
+        exp,
+        "--folds",
+        "1 3",
+        "--seeds",
+        "",
+        "--test_sets",
+        "test",
+        "--run_command",
+        option(calls[-1], "--run_command"),
+    ]
     assert option(calls[-1], "--run_command").startswith("./ser.sh ") and "1\\ 3" in option(calls[-1], "--run_command")
 
 
@@ -144,11 +187,23 @@ def test_ready_sets_need_no_folds(recipe):
     sets = ("--train_set", "tr", "--valid_set", "dev", "--test_sets", "a b", "--token_type", "bpe", "--ser_tag", "x")
     calls = recipe.calls(*sets, SETS="tr dev a b")
     assert "make_folds" not in names(calls)
-    assert ["check_speakers", "--train_set", "dump/tr", "--valid_set", "dump/dev", "--test_set", "dump/a", "dump/b",
-            "--allow_shared_speakers", "false"] in calls
+    assert [
+        "check_speakers",
+        "--train_set",
+        "dump/tr",
+        "--valid_set",
+        "dump/dev",
+        "--test_set",
+        "dump/a",
+        "dump/b",
+        "--allow_shared_speakers",
+        "false",
+    ] in calls
     assert option(calls[names(calls).index("train")], "--exp_dir") == "exp/x"
     assert [option(call, "--out_dir") for call in calls if call[0] == "combine_dirs"] == [
-        "exp/x/decode_default/a", "exp/x/decode_default/b"]
+        "exp/x/decode_default/a",
+        "exp/x/decode_default/b",
+    ]
 
 
 def test_again_does_only_what_is_missing_or_out_of_date(recipe):
@@ -156,7 +211,15 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     always, decode_one = ["validate_data_dir", "train", "train", "results"], DECODE_TWO[::2]
     assert names(recipe.calls(*FOLDS)) == always
     assert names(recipe.calls("--folds", "1 2 3", "--token_type", "bpe")) == [
-        "validate_data_dir", "make_folds", "token_list", *3 * ["train"], "average", *decode_one, "score", "results"]
+        "validate_data_dir",
+        "make_folds",
+        "token_list",
+        *3 * ["train"],
+        "average",
+        *decode_one,
+        "score",
+        "results",
+    ]
 
     (recipe.directory / "exp/train_serialmtl_asr_gender_emotion/fold1/checkpoints/2.safetensors").touch()
     assert names(recipe.calls(*FOLDS)) == [*always[:3], "average", *decode_one, "score", "results"]
@@ -196,22 +259,35 @@ def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):
     assert "format_data" in again and "decode" in again
 
 
-@pytest.mark.parametrize("stage, message", [
-    (2, "dump/fold1/train is missing: run stage 1 first"),
-    (3, "dump/fold1/train is missing: run stage 1 first"),
-    (4, "exp/t/fold1/checkpoints is missing: run stage 3 first"),
-    (5, "exp/t/fold1/ave.safetensors is missing: run stage 4 first"),
-    (6, "exp/t/fold1/decode_default/test is missing: run stage 5 first"),
-])
+@pytest.mark.parametrize(
+    "stage, message",
+    [
+        (2, "dump/fold1/train is missing: run stage 1 first"),
+        (3, "dump/fold1/train is missing: run stage 1 first"),
+        (4, "exp/t/fold1/checkpoints is missing: run stage 3 first"),
+        (5, "exp/t/fold1/ave.safetensors is missing: run stage 4 first"),
+        (6, "exp/t/fold1/decode_default/test is missing: run stage 5 first"),
+    ],
+)
 def test_a_stage_whose_input_is_missing_names_the_stage_that_makes_it(recipe, stage, message):
     done = recipe.run(*FOLDS, "--ser_tag", "t", "--stage", str(stage))
     assert (done.returncode, done.stderr) == (1, f"error: {message}\n")
 
 
 def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
-    calls = recipe.calls(*FOLDS, "--corpus_dir", "my $dir", "--local_data_opts", "--a 'b c' \"\" `id` *",
-                         "--ser_args", "max_steps=1 name='<|x|> $(id)'", "--whisper_model", "/m/tiny en/",
-                         "--inference_args", "beam_size=1")
+    calls = recipe.calls(
+        *FOLDS,
+        "--corpus_dir",
+        "my $dir",
+        "--local_data_opts",
+        "--a 'b c' \"\" `id` *",
+        "--ser_args",
+        "max_steps=1 name='<|x|> $(id)'",
+        "--whisper_model",
+        "/m/tiny en/",
+        "--inference_args",
+        "beam_size=1",
+    )
     assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b c", "", "`id`", "*"]
     train = calls[names(calls).index("train")]
     assert train[-2:] == ["max_steps=1", "name=<|x|> $(id)"]
@@ -233,15 +309,28 @@ def test_stage_7_takes_the_data_card_and_the_scores_and_converts_where_it_is_ask
     recipe.calls(*FOLDS)
     exp = "exp/train_serialmtl_asr_gender_emotion"
     assert [call[1:] for call in recipe.calls(*only)] == [
-        ["--exp_dir", f"{exp}/fold{fold}", "--out_dir", f"{exp}/fold{fold}/export"] for fold in (1, 3)]
+        ["--exp_dir", f"{exp}/fold{fold}", "--out_dir", f"{exp}/fold{fold}/export"] for fold in (1, 3)
+    ]
     (recipe.directory / "conf/data_card.yaml").touch()
     converted = (*only, "--ctranslate2", "int8", "--ctranslate2_allow_different", "2", "--inference_args", "a=1")
     calls = recipe.calls(*converted)
     assert names(calls) == 2 * ["export"] + 2 * ["export_ctranslate2"]
     assert option(calls[0], "--data_card") == "conf/data_card.yaml"
-    assert calls[2][1:] == ["--export_dir", f"{exp}/fold1/export", "--out_dir", f"{exp}/fold1/export_ctranslate2",
-                            "--data_dir", "dump/fold1/test", "--quantization", "int8", "--allow_different", "2",
-                            "--config", "conf/decode.yaml", "a=1"]
+    assert calls[2][1:] == [
+        "--export_dir",
+        f"{exp}/fold1/export",
+        "--out_dir",
+        f"{exp}/fold1/export_ctranslate2",
+        "--data_dir",
+        "dump/fold1/test",
+        "--quantization",
+        "int8",
+        "--allow_different",
+        "2",
+        "--config",
+        "conf/decode.yaml",
+        "a=1",
+    ]
     assert recipe.calls(*converted) == []
     assert names(recipe.calls(*only, "--ctranslate2", "float32")) == 2 * ["export_ctranslate2"]
     (recipe.directory / exp / "fold3/decode_default/test/score/result.json").touch()
@@ -275,8 +364,9 @@ def test_setup_makes_a_recipe_directory_once(tmp_path):
     assert (new / "conf/slurm.conf").samefile(template / "conf/slurm.conf")
     (new / "path.sh").unlink()
     (new / "path.sh").touch()
-    done = subprocess.run([new / "local/data.sh", "--corpus_dir", "x"], cwd=new, check=False, capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [new / "local/data.sh", "--corpus_dir", "x"], cwd=new, check=False, capture_output=True, text=True
+    )
     assert done.returncode == 1 and "still the stub" in done.stderr
     for target in ("egs/new/ser1", "elsewhere/new/ser1"):
         assert subprocess.run([setup[0], target], cwd=tmp_path, check=False, capture_output=True).returncode == 1

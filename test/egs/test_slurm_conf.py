@@ -20,26 +20,48 @@ def conf(directory: Path, *lines: str) -> SlurmConf:
 
 def test_requests_become_words():
     words = SlurmConf(str(TEMPLATE)).words({"name": "a b", "gpu": "2", "mem": "4G", "resume": "true"})
-    assert words == ["sbatch", "--export=ALL", "--job-name=a b", "--partition=gpu", "--gres=gpu:2", "--mem=4G",
-                     "--requeue", "--signal=B:USR1@120"]
+    assert words == [
+        "sbatch",
+        "--export=ALL",
+        "--job-name=a b",
+        "--partition=gpu",
+        "--gres=gpu:2",
+        "--mem=4G",
+        "--requeue",
+        "--signal=B:USR1@120",
+    ]
     assert SlurmConf(str(TEMPLATE)).words({"gpu": "0"}) == ["sbatch", "--export=ALL"]
 
 
 def test_an_exact_value_goes_before_any_other_and_words_are_quoted_as_in_a_shell(tmp_path):
-    site = conf(tmp_path, "option gpu=* -p any --gres=gpu:$0 # all", "command sbatch", "option gpu=8 -p big -C 'a b|c'",
-                "default gpu=8", "", "# default gpu=1")
+    site = conf(
+        tmp_path,
+        "option gpu=* -p any --gres=gpu:$0 # all",
+        "command sbatch",
+        "option gpu=8 -p big -C 'a b|c'",
+        "default gpu=8",
+        "",
+        "# default gpu=1",
+    )
     assert site.words({"gpu": "8"}) == ["sbatch", "-p", "big", "-C", "a b|c"]
     assert site.words({"gpu": "1"}) == ["sbatch", "-p", "any", "--gres=gpu:1"]
     assert site.defaults == {"gpu": "8"}
 
 
-@pytest.mark.parametrize("line, said", [
-    ("options gpu=* x", "options: a line is 'command WORDS'"), ("command", "command: a line is"),
-    ("command srun", "there is another 'command' above"), ("option gpus=1 x", "gpus=1: write NAME=VALUE"),
-    ("option gpu --gres=gpu:1", "gpu: write NAME=VALUE"), ("default gpu=two", "gpu=two: a default is one value"),
-    ("default num_nodes=2", "num_nodes=2: write NAME=VALUE, where NAME is one of gpu, num_threads, mem, time"),
-    ("default mem=4 G", "mem=4 G: a default is one value"), ("option mem=* 'x", "No closing quotation"),
-])
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("options gpu=* x", "options: a line is 'command WORDS'"),
+        ("command", "command: a line is"),
+        ("command srun", "there is another 'command' above"),
+        ("option gpus=1 x", "gpus=1: write NAME=VALUE"),
+        ("option gpu --gres=gpu:1", "gpu: write NAME=VALUE"),
+        ("default gpu=two", "gpu=two: a default is one value"),
+        ("default num_nodes=2", "num_nodes=2: write NAME=VALUE, where NAME is one of gpu, num_threads, mem, time"),
+        ("default mem=4 G", "mem=4 G: a default is one value"),
+        ("option mem=* 'x", "No closing quotation"),
+    ],
+)
 def test_a_bad_line_is_named(tmp_path, line, said):
     with pytest.raises(SystemExit) as error:
         conf(tmp_path, "command sbatch", "", line)

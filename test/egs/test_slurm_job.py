@@ -22,15 +22,23 @@ class Node:
         scontrol.parent.mkdir()
         scontrol.write_text(f'#!/bin/sh\necho "$@" >>{directory}/scontrol.log\n')
         scontrol.chmod(0o755)
-        self.env = os.environ | {"PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
-                                 "SLURM_CPUS_ON_NODE": "3"}
+        self.env = os.environ | {
+            "PATH": f"{scontrol.parent}:{os.environ['PATH']}",
+            "SLURM_JOB_ID": "7",
+            "SLURM_CPUS_ON_NODE": "3",
+        }
         self.env.pop("SLURM_ARRAY_TASK_ID", None)
 
     def start(self, argv, resume=False, **env):
-        (self.work / "jobs.json").write_text(json.dumps({"argv": {"job": argv}, "gpu": 0, "num_nodes": 1,
-                                                         "resume": resume}))
-        return subprocess.Popen([sys.executable, LAUNCH.with_name("slurm_job.py"), self.work], env=self.env | env,
-                                stdout=subprocess.PIPE, text=True)
+        (self.work / "jobs.json").write_text(
+            json.dumps({"argv": {"job": argv}, "gpu": 0, "num_nodes": 1, "resume": resume})
+        )
+        return subprocess.Popen(
+            [sys.executable, LAUNCH.with_name("slurm_job.py"), self.work],
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def warn(self, code, **more):
         """Exit code and output of a job whose command ends with this code on TERM, after the warning signal."""
@@ -91,6 +99,7 @@ def test_what_ended_well_or_is_no_longer_waited_for_is_not_run_again(node):
     (node.work / "job.exit").write_text("0")
     process = node.start(["touch", str(node.directory / "ran")])
     assert process.wait(timeout=20) == 0 and not (node.directory / "ran").exists()
-    process = subprocess.run([sys.executable, LAUNCH.with_name("slurm_job.py"), node.directory / "gone"], env=node.env,
-                             check=False)
+    process = subprocess.run(
+        [sys.executable, LAUNCH.with_name("slurm_job.py"), node.directory / "gone"], env=node.env, check=False
+    )
     assert process.returncode == 0

@@ -37,8 +37,9 @@ time.sleep(0 if done else 200)
 
 
 def launch(env, *args, conf=CONF, cwd=None):
-    return subprocess.run(command(*args, conf=conf), check=False, capture_output=True, text=True, timeout=120, env=env,
-                          cwd=cwd)
+    return subprocess.run(
+        command(*args, conf=conf), check=False, capture_output=True, text=True, timeout=120, env=env, cwd=cwd
+    )
 
 
 def running(env) -> str:
@@ -53,8 +54,18 @@ def slow(slurm, tmp_path_factory):
     limit = ("--time", "00:01:00")
     jobs = {
         "timeout": start(slurm, *limit, "--name", "train", here / "timeout.log", "sleep", 200),
-        "resume": start(slurm, *limit, "--resume", here / "resume.log", sys.executable, "-c", RESUMABLE, here / "state",
-                        0, conf=conf),
+        "resume": start(
+            slurm,
+            *limit,
+            "--resume",
+            here / "resume.log",
+            sys.executable,
+            "-c",
+            RESUMABLE,
+            here / "state",
+            0,
+            conf=conf,
+        ),
     }
     yield here, jobs
     for process in jobs.values():
@@ -83,8 +94,13 @@ def test_a_log_that_slurm_would_write_elsewhere_is_refused(slurm, tmp_path):
 @pytest.mark.parametrize("gpus, visible", [(0, {""}), (1, {"0", "1"}), (2, {"0,1"})])
 def test_environment_directory_threads_and_gpus_are_the_jobs(slurm, tmp_path, gpus, visible):
     code = "import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))"
-    env = slurm | {"HF_HOME": "/some 'where'\nelse", "OMP_NUM_THREADS": "64", "CUDA_VISIBLE_DEVICES": "7",
-                   "SLURM_ARRAY_TASK_ID": "9", "SLURM_MEM_PER_CPU": "1"}  # as within a job
+    env = slurm | {
+        "HF_HOME": "/some 'where'\nelse",
+        "OMP_NUM_THREADS": "64",
+        "CUDA_VISIBLE_DEVICES": "7",
+        "SLURM_ARRAY_TASK_ID": "9",
+        "SLURM_MEM_PER_CPU": "1",
+    }  # as within a job
     done = launch(env, "--num_threads", 2, "--gpu", gpus, "a.log", sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     directory, seen = json.loads((tmp_path / "a.log").read_text().splitlines()[2])
@@ -95,8 +111,9 @@ def test_environment_directory_threads_and_gpus_are_the_jobs(slurm, tmp_path, gp
 
 def test_a_failure_shows_the_end_of_its_log_and_cancels_what_waits(slurm, tmp_path):
     code = "import sys, time; sys.exit('error: no such file') if 'JOB' == '2' else time.sleep(4); print('done')"
-    done = launch(slurm, "--max_jobs_run", 2, "--name", "train", "JOB=1:6", tmp_path / "JOB.log", sys.executable, "-c",
-                  code)
+    done = launch(
+        slurm, "--max_jobs_run", 2, "--name", "train", "JOB=1:6", tmp_path / "JOB.log", sys.executable, "-c", code
+    )
     assert done.returncode == 1
     shown, summary = done.stderr.splitlines()
     assert shown == "error: no such file"
@@ -108,10 +125,20 @@ def test_a_failure_shows_the_end_of_its_log_and_cancels_what_waits(slurm, tmp_pa
 
 
 def test_no_more_jobs_run_at_once_than_allowed(slurm, tmp_path):
-    code = ("import os, time; d = os.environ['D']; open(d + '/runJOB', 'w').close(); time.sleep(0.3); "
-            "print('seen', len([f for f in os.listdir(d) if f.startswith('run')])); os.remove(d + '/runJOB')")
-    done = launch(slurm | {"D": str(tmp_path)}, "--max_jobs_run", 2, "JOB=1,2,3,5", tmp_path / "JOB.log",
-                  sys.executable, "-c", code)
+    code = (
+        "import os, time; d = os.environ['D']; open(d + '/runJOB', 'w').close(); time.sleep(0.3); "
+        "print('seen', len([f for f in os.listdir(d) if f.startswith('run')])); os.remove(d + '/runJOB')"
+    )
+    done = launch(
+        slurm | {"D": str(tmp_path)},
+        "--max_jobs_run",
+        2,
+        "JOB=1,2,3,5",
+        tmp_path / "JOB.log",
+        sys.executable,
+        "-c",
+        code,
+    )
     assert done.returncode == 0, done.stderr
     seen = [(tmp_path / f"{n}.log").read_text().split("seen ")[1][0] for n in (1, 2, 3, 5)]
     assert max(seen) <= "2"
@@ -132,9 +159,11 @@ def test_a_job_whose_runner_is_killed_is_noticed(slurm, tmp_path):
 
 
 def test_what_slurm_refuses_is_one_line_and_leaves_nothing(slurm, tmp_path):
-    for options, conf, reason in [(("--gpu", 9), CONF, "Requested node configuration is not available"),
-                                  (("JOB=1:5000",), CONF, "Invalid job array specification"),
-                                  ((), conf_with(tmp_path, "option gpu=0 --partition=none"), "invalid partition")]:
+    for options, conf, reason in [
+        (("--gpu", 9), CONF, "Requested node configuration is not available"),
+        (("JOB=1:5000",), CONF, "Invalid job array specification"),
+        ((), conf_with(tmp_path, "option gpu=0 --partition=none"), "invalid partition"),
+    ]:
         done = launch(slurm, *options, tmp_path / "logs/JOB.log", "true", conf=conf)
         assert done.returncode == 1
         assert done.stderr.startswith("error: sbatch ") and reason in done.stderr and done.stderr.count("\n") == 1
@@ -175,10 +204,22 @@ def test_a_job_fails_when_one_of_its_nodes_does(slurm, tmp_path):
 
 def test_nodes_are_stopped_together_and_leave_each_other_time_to_save(slurm, tmp_path):
     # The first node takes 3 seconds to save, the second none. Job 1 is not to be touched by what happens to job 2.
-    script = (f'[ JOB = 2 ] || exec sleep 8; exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK '
-              '$((3 - PET_NODE_RANK * 3))')
-    process = start(slurm, "--resume", "--num_nodes", 2, "JOB=1:2", tmp_path / "JOB.log", "sh", "-c", script,
-                    sys.executable, RESUMABLE)
+    script = (
+        f'[ JOB = 2 ] || exec sleep 8; exec "$0" -c "$1" {tmp_path}/state.$PET_NODE_RANK $((3 - PET_NODE_RANK * 3))'
+    )
+    process = start(
+        slurm,
+        "--resume",
+        "--num_nodes",
+        2,
+        "JOB=1:2",
+        tmp_path / "JOB.log",
+        "sh",
+        "-c",
+        script,
+        sys.executable,
+        RESUMABLE,
+    )
     log = tmp_path / "2.log"
     while wait_for(log).count("begins\n") < 2:
         time.sleep(0.1)
@@ -190,8 +231,17 @@ def test_nodes_are_stopped_together_and_leave_each_other_time_to_save(slurm, tmp
 
 
 def test_a_preempted_job_is_waited_for_until_it_has_run_again(slurm, tmp_path):
-    victim = start(slurm, "--gpu", 2, "--num_nodes", 2, tmp_path / "a.log", "sh", "-c",
-                   f'[ -e {tmp_path}/urgent ] || {{ echo began >>{tmp_path}/began; sleep 100; }}')
+    victim = start(
+        slurm,
+        "--gpu",
+        2,
+        "--num_nodes",
+        2,
+        tmp_path / "a.log",
+        "sh",
+        "-c",
+        f"[ -e {tmp_path}/urgent ] || {{ echo began >>{tmp_path}/began; sleep 100; }}",
+    )
     wait_for(tmp_path / "began")
     urgent = conf_with(tmp_path, "option gpu=* --partition=urgent --gres=gpu:$0")
     done = launch(slurm, "--gpu", 2, tmp_path / "urgent.log", "touch", tmp_path / "urgent", conf=urgent)

@@ -36,8 +36,13 @@ def recipe(tmp_path_factory) -> Path:
 def run(recipe: Path, env: dict[str, str], *options: str) -> subprocess.CompletedProcess:
     """GLOO_SOCKET_IFNAME: both nodes are this machine, and may speak on the loopback only."""
     env = env | {"cmd_backend": "slurm", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([recipe / "run.sh", *SMALL, *options], capture_output=True, text=True, check=False,
-                          env={key: value for key, value in env.items() if key != "PYTHONPATH"})
+    return subprocess.run(
+        [recipe / "run.sh", *SMALL, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={key: value for key, value in env.items() if key != "PYTHONPATH"},
+    )
 
 
 @pytest.fixture(scope="module")

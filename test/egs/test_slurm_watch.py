@@ -51,9 +51,14 @@ class FakeStop:
 @pytest.fixture
 def watch(monkeypatch, tmp_path):
     """failed(answers of squeue ...) -> what failed, as (number, why), and the calls of Slurm's commands."""
-    for module, name, seconds in [(slurm_watch, "LOOK_SECONDS", 0.005), (slurm_watch, "FIRST_ASK_SECONDS", 0.01),
-                                  (slurm_watch, "LAST_ASK_SECONDS", 0.01), (slurm_watch, "PATIENCE_SECONDS", 0.1),
-                                  (slurm_watch, "CANCEL_SECONDS", 0.2), (slurm_queue, "LOST_SECONDS", 0.1)]:
+    for module, name, seconds in [
+        (slurm_watch, "LOOK_SECONDS", 0.005),
+        (slurm_watch, "FIRST_ASK_SECONDS", 0.01),
+        (slurm_watch, "LAST_ASK_SECONDS", 0.01),
+        (slurm_watch, "PATIENCE_SECONDS", 0.1),
+        (slurm_watch, "CANCEL_SECONDS", 0.2),
+        (slurm_queue, "LOST_SECONDS", 0.1),
+    ]:
         monkeypatch.setattr(module, name, seconds)
 
     def failed(*answers, numbers=("1", "2"), stop=False):
@@ -93,8 +98,7 @@ def test_a_task_that_is_queued_again_has_not_failed(watch, tmp_path):
         return "7_1|RUNNING|None\n"
 
     (tmp_path / "1.exit").write_text("-15")
-    failed, calls = watch("7_1|COMPLETING|None\n", "7_1|PENDING|BeginTime\n", runs_again,
-                          numbers=["1"])
+    failed, calls = watch("7_1|COMPLETING|None\n", "7_1|PENDING|BeginTime\n", runs_again, numbers=["1"])
     assert failed == [] and {call[0] for call in calls} == {"squeue"}
 
 
@@ -103,15 +107,18 @@ def test_silence_of_slurm_is_waited_out_and_said_once(watch, capsys):
     assert failed == [("2", "job 7_2: OUT_OF_MEMORY")]
     assert capsys.readouterr().err == (
         "train: Slurm does not answer, waiting: slurm_load_jobs error: Unable to contact slurm controller (connect "
-        "failure)\ntrain: Slurm answers again\n")
+        "failure)\ntrain: Slurm answers again\n"
+    )
 
 
 def test_a_failure_cancels_what_waits_and_does_not_count_it(watch, tmp_path):
     (tmp_path / "1.exit").write_text("1")
     (tmp_path / "2.exit").write_text("2")
-    failed, calls = watch("7_1|FAILED|NonZeroExitCode\n7_2|RUNNING|None\n7_3|PENDING|JobArrayTaskLimit\n",
-                          "7_1|FAILED|NonZeroExitCode\n7_2|FAILED|NonZeroExitCode\n7_3|CANCELLED|None\n",
-                          numbers="123")
+    failed, calls = watch(
+        "7_1|FAILED|NonZeroExitCode\n7_2|RUNNING|None\n7_3|PENDING|JobArrayTaskLimit\n",
+        "7_1|FAILED|NonZeroExitCode\n7_2|FAILED|NonZeroExitCode\n7_3|CANCELLED|None\n",
+        numbers="123",
+    )
     assert failed == [("1", "job 7_1: FAILED, exit code 1"), ("2", "job 7_2: FAILED, exit code 2")]
     assert [call for call in calls if call[0] != "squeue"] == [["scancel", "--state=PENDING", "7"]]
 

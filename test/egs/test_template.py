@@ -22,8 +22,16 @@ from whisper_er.text.token_list import read_token_list
 GUIDE = (ROOT / "egs/TEMPLATE/README.md").read_text(encoding="utf-8")
 SPEAKERS = {"Anna": "female", "Ben": "male", "Cleo": "female", "Dirk": "male", "Eva": "female"}
 VALENCE = {"angry": "1.5", "happy": "4.5"}
-TEXTS = ["i see the red hat again", "what a lovely picture", "my brother has a brown dog", "thank you for the cake",
-         "we go to the village now", "stop, we lost the key", "there is a clock at school", "that was very good, jim"]
+TEXTS = [
+    "i see the red hat again",
+    "what a lovely picture",
+    "my brother has a brown dog",
+    "thank you for the cake",
+    "we go to the village now",
+    "stop, we lost the key",
+    "there is a clock at school",
+    "that was very good, jim",
+]
 SHORT = {"--whisper_model": "--help", "--scales": "--stop_stage 2", "--fold_by": "--stop_stage 1"}  # with .., add ..
 
 
@@ -42,8 +50,11 @@ def write_corpus(directory: Path) -> None:
     (directory / "wav").mkdir(parents=True)
     lines = [line.strip() for line in GUIDE.partition("## 1")[0].splitlines() if line.startswith("    ")]
     header, example = csv.reader(lines)
-    rows = [[f"{speaker} take {number}.wav", speaker, emotion, gender, VALENCE[emotion], TEXTS[number]]
-            for speaker, gender in SPEAKERS.items() for number, emotion in enumerate(2 * list(VALENCE))]
+    rows = [
+        [f"{speaker} take {number}.wav", speaker, emotion, gender, VALENCE[emotion], TEXTS[number]]
+        for speaker, gender in SPEAKERS.items()
+        for number, emotion in enumerate(2 * list(VALENCE))
+    ]
     assert rows[1][0] == "Anna take 1.wav"
     rows[1] = example
     for row, column in ((2, 4), (6, 3), (8, 2), (9, 5)):
@@ -97,7 +108,8 @@ def test_what_the_guide_shows_of_run_sh_is_there():
 
 def test_what_takes_long_is_cut_short_and_nothing_else():
     assert [line for line in commands("Run").splitlines() if line.endswith(" --help")] == [
-        './run.sh --corpus_dir "${corpus}" --whisper_model openai/whisper-base --ngpu 1 --gpu_inference true --help']
+        './run.sh --corpus_dir "${corpus}" --whisper_model openai/whisper-base --ngpu 1 --gpu_inference true --help'
+    ]
     assert re.findall("--stop_stage .$", commands("Add a task"), re.MULTILINE) == ["--stop_stage 2", "--stop_stage 1"]
     assert commands("Look") in GUIDE.replace("```\n", "")
 

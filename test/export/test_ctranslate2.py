@@ -89,8 +89,10 @@ def test_a_short_utterance_has_its_own_limit_beside_a_long_one_padded_to_the_sam
     convert(write_experiment(tmp_path / "exp", model, "30s"), tmp_path / "ct2", "float32")
     recognizer = Recognizer.open(tmp_path / "ct2")
     config = replace(BEST, maxlenratio=0.1)
-    alone, beside = (next(iter(recognizer.predict([batch_of(chosen, recognizer.tokenizer)], config)))[0]
-                     for chosen in (utterances[:1], [utterances[0], utterances[2]]))
+    alone, beside = (
+        next(iter(recognizer.predict([batch_of(chosen, recognizer.tokenizer)], config)))[0]
+        for chosen in (utterances[:1], [utterances[0], utterances[2]])
+    )
     assert alone.values == beside.values
     limit = math.ceil(0.1 * 50 * SECONDS[0])
     assert len(bpe_tokens.encode(alone.values["asr"])) <= limit
@@ -115,8 +117,11 @@ def test_a_malformed_hypothesis_gets_every_label(whisper_tokens, bpe_tokens, utt
 
 def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
     model = open_model(learned[1]).model
-    (gender, *_), (emotion, *_) = model.tokenizer.task_ids[-2:] if not model.tokenizer.task_ids[0] else (
-        model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
+    (gender, *_), (emotion, *_) = (
+        model.tokenizer.task_ids[-2:]
+        if not model.tokenizer.task_ids[0]
+        else (model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
+    )
     engine = model.engine(torch.device("cpu"))
     said = SimpleNamespace(sequences_ids=[[gender, gender, 2, 3, emotion]], scores=[-1.0])
 
@@ -179,7 +184,8 @@ def test_the_model_compared_with_is_not_the_one_that_quantising_writes_over(lear
 
     def compare_once_seen(ours, *rest):
         assert {name: tensor.tolist() for name, tensor in ours.model.state_dict().items()} == {
-            name: tensor.tolist() for name, tensor in trained.items()}
+            name: tensor.tolist() for name, tensor in trained.items()
+        }
         return compare(ours, *rest)
 
     monkeypatch.setattr(export_ctranslate2, "compare", compare_once_seen)

@@ -142,8 +142,9 @@ def test_the_snippet_of_the_model_card_gives_our_text_and_labels_without_our_pac
             labels = [f"<|{found.values[task]}|>" for task in ("gender", "emotion")]
             frames = int(PadRule.parse(pad).frames(torch.tensor([utterance.num_samples])))
             expected.append([f"{found.values['asr']}\n{' '.join(labels)}\n", frames, frames])
-    done = subprocess.run([sys.executable, "-c", NO_PACKAGE], input=json.dumps(runs), capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PACKAGE], input=json.dumps(runs), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
     assert len({said for said, *_ in expected}) >= 2 and len({frames for _, frames, _ in expected}) >= 5

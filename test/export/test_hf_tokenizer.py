@@ -57,7 +57,8 @@ def test_skipping_special_tokens_leaves_the_transcript_of_a_target(base_tokens, 
     whole = [*tokenizer.prefix, *ids]
     assert hf.decode(whole, skip_special_tokens=True).strip() == "a really good day"
     assert hf.convert_ids_to_tokens([index for index in whole if index >= tokenizer.text.size]) == [
-        f"<|{label}|>" for label in ("male", "sad")]
+        f"<|{label}|>" for label in ("male", "sad")
+    ]
 
 
 def test_the_tokenizer_that_it_is_made_from_stays_as_it_is(whisper_tokens):

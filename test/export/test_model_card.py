@@ -46,8 +46,9 @@ def test_the_scores_are_those_of_result_json_with_their_intervals(root):
     assert f"{100 * figures['emotion']['ua']:.1f}" in text.split("| all ")[1]
     low, high = figures["emotion"]["intervals"]["utterance"]["ua"]
     assert f"{100 * low:.1f} to {100 * high:.1f}" in text and "95 % bootstrap intervals" in text
-    metrics = {metric["name"]: metric["value"] for entry in header["model-index"][0]["results"]
-               for metric in entry["metrics"]}
+    metrics = {
+        metric["name"]: metric["value"] for entry in header["model-index"][0]["results"] for metric in entry["metrics"]
+    }
     assert metrics["emotion UA"] == round(figures["emotion"]["ua"], 4)
     assert metrics["asr WER"] == round(figures["asr"]["wer"], 4)
 

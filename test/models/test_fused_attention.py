@@ -27,8 +27,9 @@ def test_no_attention_falls_back_to_separate_products(tmp_path):
     # Attention of transformers' layers has a dropout of its own, 0 in every Whisper.
     model = build_model(load(TrainConfig, corpus / "train.yaml"), tokenizer)
     utterances = read_utterances(corpus / "train", tokenizer, "error")
-    (batch,) = load_batches(utterances, by_length(utterances.num_samples_N, 16), tokenizer, model.max_target, 0,
-                            torch.device("cpu"))
+    (batch,) = load_batches(
+        utterances, by_length(utterances.num_samples_N, 16), tokenizer, model.max_target, 0, torch.device("cpu")
+    )
     assert len(set(batch.samples_B.tolist())) > 1  # padded, hence masked
     with Names() as training:
         model.train()(batch).loss.backward()

@@ -56,11 +56,14 @@ def test_numbers_are_rounded_as_in_papers(number, text):
     assert rounded(number) == text
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--tasks", "emotion"], "--tasks 'emotion': write asr, or a task and how many labels"),
-    (["--config", CONF / "train_conventional.yaml", "--tasks", "asr"], "has no decoder"),
-    (["--exp_dir", "nowhere", "--config", "x"], "give --exp_dir, or --config"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--tasks", "emotion"], "--tasks 'emotion': write asr, or a task and how many labels"),
+        (["--config", CONF / "train_conventional.yaml", "--tasks", "asr"], "has no decoder"),
+        (["--exp_dir", "nowhere", "--config", "x"], "give --exp_dir, or --config"),
+    ],
+)
 def test_what_cannot_be_counted_is_one_line(options, message):
     if "--config" not in options:
         options = ["--config", CONF / "train_serialmtl.yaml", *options]
@@ -69,7 +72,9 @@ def test_what_cannot_be_counted_is_one_line(options, message):
 
 @pytest.mark.skipif("WHISPER_ER_ASSETS" not in os.environ, reason="needs real Whisper files")
 def test_the_published_sizes_are_those_of_the_real_configurations():
-    for directory, name in (("whisper-base-encoder", "openai/whisper-base"),
-                            ("whisper-tiny.en-no-embed", "openai/whisper-tiny.en")):
+    for directory, name in (
+        ("whisper-base-encoder", "openai/whisper-base"),
+        ("whisper-tiny.en-no-embed", "openai/whisper-tiny.en"),
+    ):
         config = json.loads((Path(os.environ["WHISPER_ER_ASSETS"]) / "weights" / directory / "config.json").read_text())
         assert {key: value for key, value in published_sizes(name).items() if config.get(key, value) != value} == {}

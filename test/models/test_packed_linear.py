@@ -53,8 +53,9 @@ def test_predictions_stay(tmp_path, kind, token_list):
     torch.manual_seed(0)
     model = build_model(load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}"]), tokenizer).eval()
     utterances = read_utterances(corpus / "train", tokenizer, "error")
-    (batch,) = load_batches(utterances, by_length(utterances.num_samples_N, 16), tokenizer, model.max_target, 0,
-                            torch.device("cpu"))
+    (batch,) = load_batches(
+        utterances, by_length(utterances.num_samples_N, 16), tokenizer, model.max_target, 0, torch.device("cpu")
+    )
     packed = copy.deepcopy(model)
     packed.pack()
     packed.pack()

@@ -64,17 +64,25 @@ def test_the_convolutions_are_frozen_and_everything_else_learns(tmp_path, batch,
 def test_a_saved_model_is_made_again_from_its_configuration_and_weights(tmp_path, batch, family):
     write_model(tmp_path / "model", family, "base", do_normalize=False)
     model, config = classifier(tmp_path / "model")
-    again = empty_model(config, json.loads(model.backbone_config.to_json_string(use_diff=False)),
-                        Tokenizer(NoText(), [EMOTION], "none", "en"))
+    again = empty_model(
+        config,
+        json.loads(model.backbone_config.to_json_string(use_diff=False)),
+        Tokenizer(NoText(), [EMOTION], "none", "en"),
+    )
     again.load_state_dict(model.state_dict(), assign=True)
     assert again.backbone_config.do_normalize is False
     torch.testing.assert_close(again.eval().logits(batch)[0], model.logits(batch)[0], atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"pad": "+1"}, "log-mel"), ({"specaug": SpecAugmentConfig(time_masks=1)}, "log-mel"),
-    ({"kind": "seq2seq"}, "no decoder"), ({"whisper_model": "x"}, "both given"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"pad": "+1"}, "log-mel"),
+        ({"specaug": SpecAugmentConfig(time_masks=1)}, "log-mel"),
+        ({"kind": "seq2seq"}, "no decoder"),
+        ({"whisper_model": "x"}, "both given"),
+    ],
+)
 def test_what_belongs_to_whisper_is_an_error(tmp_path, options, message):
     write_model(tmp_path, "hubert", "base")
     config = TrainConfig(model=ModelConfig(**{"kind": "encoder_classifier", "encoder_model": str(tmp_path)} | options))
@@ -93,8 +101,17 @@ def test_another_kind_of_model_is_named(tmp_path):
 def test_a_label_task_goes_from_token_list_to_hypotheses_without_a_text_vocabulary(tmp_path):
     root, exp_dir = write_corpus(tmp_path / "corpus"), tmp_path / "exp"
     write_model(tmp_path / "model", "wavlm", "base")
-    call(token_list, "--train_set", root / "train", "--tasks", "gender emotion", "--token_type", "none", "--out_dir",
-         root / "token_list")
+    call(
+        token_list,
+        "--train_set",
+        root / "train",
+        "--tasks",
+        "gender emotion",
+        "--token_type",
+        "none",
+        "--out_dir",
+        root / "token_list",
+    )
     (root / "train.yaml").write_text("{model: {kind: encoder_classifier}, max_steps: 2, num_workers: 0, batch_size: 4}")
     change(root / "train", "utt2emotion", train_00="")
     call(train, *train_arguments(root, exp_dir, "--encoder_model", tmp_path / "model"))
@@ -108,8 +125,17 @@ def test_a_label_task_goes_from_token_list_to_hypotheses_without_a_text_vocabula
 def test_a_text_task_without_a_text_vocabulary_is_an_error(tmp_path):
     root = write_corpus(tmp_path / "corpus")
     with pytest.raises(UserError, match="token_type=none has no text"):
-        call(token_list, "--train_set", root / "train", "--tasks", "asr emotion", "--token_type", "none", "--out_dir",
-             tmp_path / "list")
+        call(
+            token_list,
+            "--train_set",
+            root / "train",
+            "--tasks",
+            "asr emotion",
+            "--token_type",
+            "none",
+            "--out_dir",
+            tmp_path / "list",
+        )
 
 
 def test_greedy_and_beam_are_the_same_to_a_classifier(tmp_path, batch):

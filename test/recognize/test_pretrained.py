@@ -100,7 +100,7 @@ def test_missing_and_additional_tensors_are_one_line(copy):
 
     tensors = load_file(copy / "model.safetensors")
     save_file(tensors | {"extra": tensors["model.encoder.conv1.bias"].clone()}, copy / "model.safetensors")
-    assert 'does not fit' in (found := line(copy)) and 'Unexpected key(s) in state_dict: "extra"' in found
+    assert "does not fit" in (found := line(copy)) and 'Unexpected key(s) in state_dict: "extra"' in found
     del tensors["model.encoder.conv1.bias"]
     save_file(tensors, copy / "model.safetensors")
     assert 'Missing key(s) in state_dict: "audio_encoder.encoder.conv1.bias"' in line(copy)

@@ -57,8 +57,9 @@ def test_a_directory_gives_a_line_for_each_recording_and_one_for_each_of_its_utt
     assert errors == others
     lines = out.splitlines()
     found = Recognizer.from_pretrained(trained / "exp", beam_size=2)(str(recordings / "a.wav"))
-    sure = {task: f"{task}={label} ({100 * found.probabilities[task][label]:.0f} %)"
-            for task, label in found.labels.items()}
+    sure = {
+        task: f"{task}={label} ({100 * found.probabilities[task][label]:.0f} %)" for task, label in found.labels.items()
+    }
     assert lines[0] == f"{recordings}/a.wav: {sure['gender']} {sure['emotion']}  {found.text}".rstrip()
     assert lines[1].startswith(f"{recordings}/long.flac: gender=") and lines[1].endswith("(3 utterances in 0:45)")
     assert [line.partition(":")[0] for line in lines[2:5]] == ["  0"] * 3
@@ -167,8 +168,9 @@ def test_two_recordings_are_never_written_to_one_file(trained, tmp_path):
 def test_a_reader_that_has_enough_ends_it_without_a_traceback(trained, recordings):
     listed = "\n".join([str(recordings / "a.wav")] * 300)
     command = f"{sys.executable} -m whisper_er recognize --model {trained / 'exp'} --beam_size 1 - | head -n 1"
-    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], input=listed, capture_output=True, text=True,
-                            check=False)
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], input=listed, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 141 and len(result.stdout.splitlines()) == 1 and result.stderr == ""
 
 

@@ -102,8 +102,14 @@ def test_progress_counts_every_second_of_every_recording(recognizer, files):
 def segment(seconds: float, probability: float, valence: float) -> Segment:
     label = "happy" if probability > 0.5 else "sad"
     bins = {"1": 1 - (valence - 1) / 4, "5": (valence - 1) / 4}
-    return Segment(1.0, 1.0 + seconds, label, {"emotion": label}, {"valence": valence},
-                   {"emotion": {"happy": probability, "sad": 1 - probability}, "valence": bins})
+    return Segment(
+        1.0,
+        1.0 + seconds,
+        label,
+        {"emotion": label},
+        {"valence": valence},
+        {"emotion": {"happy": probability, "sad": 1 - probability}, "valence": bins},
+    )
 
 
 TASKS = [Task("asr", "text"), category("emotion", ["happy", "sad"]), scale("valence", 1, 5, 2)]
@@ -134,8 +140,12 @@ def test_a_scale_is_a_number(tmp_path):
         utt_ids = kaldi.read_table(root / name / "text")
         (root / name / "utt2valence").touch()
         change(root / name, "utt2valence", **{key.replace("-", "_"): str(1 + i % 5) for i, key in enumerate(utt_ids)})
-    call(token_list, *token_list_arguments(root, "--tasks", "valence emotion", "--scales", "valence=1:5:3",
-                                           "--out_dir", root / "scales"))
+    call(
+        token_list,
+        *token_list_arguments(
+            root, "--tasks", "valence emotion", "--scales", "valence=1:5:3", "--out_dir", root / "scales"
+        ),
+    )
     exp = train_and_average(root, root / "exp", "--token_list", root / "scales", "max_steps=4")
     result = Recognizer.from_pretrained(exp)(kaldi.read_table(root / "test" / "wav.scp")["test-00"])
     bins = result.probabilities["valence"]
@@ -144,8 +154,14 @@ def test_a_scale_is_a_number(tmp_path):
 
 
 def test_the_conventional_method_has_labels_and_no_text(trained, files, tmp_path):
-    exp = train_and_average(trained, tmp_path / "exp", "--token_list", trained / "label_list", "max_steps=4",
-                            "model.kind=encoder_classifier")
+    exp = train_and_average(
+        trained,
+        tmp_path / "exp",
+        "--token_list",
+        trained / "label_list",
+        "max_steps=4",
+        "model.kind=encoder_classifier",
+    )
     result = Recognizer.from_pretrained(exp)(next(iter(files.values())))
     assert result.text == "" and result.labels.keys() == {"gender", "emotion"}
     assert result.emotion == max(result.probabilities["emotion"], key=result.probabilities["emotion"].get)

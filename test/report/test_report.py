@@ -112,11 +112,16 @@ def test_the_page_has_a_language_a_title_one_main_heading_and_names_for_its_figu
 def test_what_labels_speakers_and_transcripts_hold_stays_text(tmp_path):
     labels = ("a'\"b", "&lt;b&gt;", "]]--!")
     size = len(NAMES)
-    emotion = TaskPairs(labels * 4, (labels[1:] + labels[:1]) * 4,
-                        posterior=tuple(dict.fromkeys(labels, 1 / 3) for _ in range(12)))
+    emotion = TaskPairs(
+        labels * 4, (labels[1:] + labels[:1]) * 4, posterior=tuple(dict.fromkeys(labels, 1 / 3) for _ in range(12))
+    )
     words = tuple(NAMES[i % size] for i in range(12))
-    pairs = Pairs(tuple(f"u{i}" for i in range(12)), words, {"style": words},
-                  {"asr": TaskPairs(words, words[::-1], words, words[::-1]), "emotion": emotion})
+    pairs = Pairs(
+        tuple(f"u{i}" for i in range(12)),
+        words,
+        {"style": words},
+        {"asr": TaskPairs(words, words[::-1], words, words[::-1]), "emotion": emotion},
+    )
     exp = tmp_path / "exp" / "<img src=x>&amp;"
     tasks = [ASR, Task("emotion", "category", labels)]
     for fold, kept in (("1", range(6)), ("2", range(6, 12))):
@@ -131,10 +136,15 @@ def test_what_labels_speakers_and_transcripts_hold_stays_text(tmp_path):
     assert set(words) <= named
 
 
-@pytest.mark.parametrize("content, reason", [
-    (None, "metrics.jsonl: cannot be read: No such file"), ("{", "metrics.jsonl: not what training writes"),
-    ('{"step": 1, "train": {"loss": "x"}}\n', "'loss' is 'x'"), ('{"train": {}}\n', "has no 'step'"),
-])
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (None, "metrics.jsonl: cannot be read: No such file"),
+        ("{", "metrics.jsonl: not what training writes"),
+        ('{"step": 1, "train": {"loss": "x"}}\n', "'loss' is 'x'"),
+        ('{"train": {}}\n', "has no 'step'"),
+    ],
+)
 def test_without_a_log_of_training_the_curves_say_so(tmp_path, content, reason):
     exp = write_two_folds(tmp_path)
     path = exp / "fold2/metrics.jsonl"
@@ -154,7 +164,14 @@ def test_learning_curves_leave_out_what_is_not_finite(tmp_path):
 
 def test_curves_show_the_best_validation_of_each_fold(report):
     assert report.tables["Learning curves"][1] == [
-        "1", "3", "3.000", "3.167 at step 3", "0.667 at step 3", "0.667 at step 3", "0.667 at step 3"]
+        "1",
+        "3",
+        "3.000",
+        "3.167 at step 3",
+        "0.667 at step 3",
+        "0.667 at step 3",
+        "0.667 at step 3",
+    ]
     names = [attrs["aria-label"] for tag, attrs in report.tags if tag == "svg" and "aria-label" in attrs]
     assert "emotion: WA, fold 1: 0 to 0.667; fold 2: 0 to 0.667" in names
 
@@ -179,8 +196,10 @@ def test_figures_per_speaker_are_those_of_his_utterances_alone():
     for i, row in enumerate(rows):
         alone = scoring.score_tasks([ASR, EMOTION, valence], pairs.select([i, i + 2]))["tasks"]
         assert row[:2] == [f"u-speaker{i}", "2"]
-        assert row[2:5] == [f"{100 * alone[task][figure]:.1f}" for task, figure in
-                            (("asr", "wer"), ("emotion", "wa"), ("emotion", "ua"))]
+        assert row[2:5] == [
+            f"{100 * alone[task][figure]:.1f}"
+            for task, figure in (("asr", "wer"), ("emotion", "wa"), ("emotion", "ua"))
+        ]
         assert row[6] == f"{alone['valence']['mae']:.2f}"
 
 
@@ -245,27 +264,40 @@ def test_stage_6_writes_a_report_for_each_seed_and_says_what_sound_it_has(tmp_pa
 
 def test_what_the_pages_are_made_of_is_part_of_the_package():
     tree = ast.parse((ROOT / "setup.py").read_text())
-    (given,) = [ast.literal_eval(node.value) for node in ast.walk(tree)
-                if isinstance(node, ast.keyword) and node.arg == "package_data"]
+    (given,) = [
+        ast.literal_eval(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "package_data"
+    ]
     listed = {Path(*package.split("."), name) for package, names in given.items() for name in names}
-    there = {path.relative_to(ROOT) for path in (ROOT / "whisper_er").rglob("*.*")
-             if path.suffix not in (".py", ".pyc")}
+    there = {
+        path.relative_to(ROOT) for path in (ROOT / "whisper_er").rglob("*.*") if path.suffix not in (".py", ".pyc")
+    }
     assert listed == there
 
 
 def test_a_comparison_shows_both_and_begins_with_what_changed_hands(tmp_path):
     first, second = tmp_path / "exp/old", tmp_path / "exp/new"
     write_two_folds(tmp_path, name="old")
-    better = {"1": [("sad", "sad", 0.6), ("sad", "sad", 0.8), ("happy", "sad", 0.7), ("", "sad", 0.7)],
-              "2": [("angry", "sad", 0.5), ("sad", "sad", 0.4), ("angry", "angry", 0.9), ("happy", "happy", 0.9)]}
+    better = {
+        "1": [("sad", "sad", 0.6), ("sad", "sad", 0.8), ("happy", "sad", 0.7), ("", "sad", 0.7)],
+        "2": [("angry", "sad", 0.5), ("sad", "sad", 0.4), ("angry", "angry", 0.9), ("happy", "happy", 0.9)],
+    }
     for fold, prefix in (("1", "a"), ("2", "b")):
         write_fold(second, fold, pairs_of(better[fold], prefix), tmp_path / f"dump/fold{fold}")
     call(compare, "--first", first, "--second", second, "--folds", "1 2", "--out_dir", tmp_path / "out")
     parsed = Parsed(tmp_path / "out/comparison.html")
     columns = [column["key"] for column in parsed.data["columns"]]
     rows = [(row[0], row[columns.index("right") + 1]) for row in parsed.data["rows"]]
-    assert rows == [("b03", "only new"), ("a01", "only new"), ("a02", "only old"), ("b00", "neither"),
-                    ("b02", "both"), ("a00", "both"), ("b01", "both")]
+    assert rows == [
+        ("b03", "only new"),
+        ("a01", "only new"),
+        ("a02", "only old"),
+        ("b00", "neither"),
+        ("b02", "both"),
+        ("a00", "both"),
+        ("b01", "both"),
+    ]
     assert parsed.data["first"] == {"right": "changed hands"} and len(parsed.sounds()) == 7
     assert "only old has 1 right and only new 2: exact McNemar test, p = 1.000" in parsed.text
     both = parsed.tables["Figures of emotion and their difference"]

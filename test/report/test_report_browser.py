@@ -25,8 +25,10 @@ def root(tmp_path_factory) -> Path:
     """Two experiments with their reports, and a comparison, all in out/."""
     root = tmp_path_factory.mktemp("pages")
     first, second = write_two_folds(root, name="old"), root / "exp/new"
-    better = {"1": [("sad", "sad", 0.6), ("sad", "sad", 0.8), ("happy", "sad", 0.7), ("", "sad", 0.7)],
-              "2": [("angry", "sad", 0.5), ("sad", "sad", 0.4), ("angry", "angry", 0.9), ("happy", "happy", 0.9)]}
+    better = {
+        "1": [("sad", "sad", 0.6), ("sad", "sad", 0.8), ("happy", "sad", 0.7), ("", "sad", 0.7)],
+        "2": [("angry", "sad", 0.5), ("sad", "sad", 0.4), ("angry", "angry", 0.9), ("happy", "happy", 0.9)],
+    }
     for fold, prefix in (("1", "a"), ("2", "b")):
         write_fold(second, fold, pairs_of(better[fold], prefix), root / f"dump/fold{fold}")
     both = (read_two_folds(first), read_two_folds(second))
@@ -199,9 +201,12 @@ def test_text_has_the_contrast_of_wcag_aa_in_either_scheme(browser, root, scheme
 
 
 def test_what_labels_and_transcripts_hold_is_shown_as_it_is_and_not_run(browser, tmp_path):
-    columns = [plain("speaker", "<i>speaker</i>", NAMES),
-               Column("task-emotion", NAMES[1], "category", [[i, 0, None] for i in range(len(NAMES))],
-                      ("reference",), NAMES, True)]
+    columns = [
+        plain("speaker", "<i>speaker</i>", NAMES),
+        Column(
+            "task-emotion", NAMES[1], "category", [[i, 0, None] for i in range(len(NAMES))], ("reference",), NAMES, True
+        ),
+    ]
     data = table_data(columns, [f"{i}{name}" for i, name in enumerate(NAMES)], range(len(NAMES)), [None] * 8, NAMES[0])
     content = element("div", id="table")
     (tmp_path / "a.html").write_text(page(NAMES[1], Markup(), [Section("utterances", NAMES[0], content)], data, []))
@@ -239,11 +244,15 @@ def test_five_thousand_utterances_are_drawn_in_parts_sorted_and_searched_at_once
     num = 5531
     labels = ["angry", "happy", "neutral", "sad"]
     emotion = [[i % 4, i % 7 % 4, [0.1, 0.2, 0.3, 0.4]] for i in range(num)]
-    text = [["some words here", f"some word{i} here", 1, [["=", "some"], ["-", "words"], ["+", f"word{i}"]]]
-            for i in range(num)]
-    columns = [plain("speaker", "speaker", [f"s{i % 10}" for i in range(num)]),
-               Column("task-asr", "asr", "text", text, ("answer",)),
-               Column("task-emotion", "emotion", "category", emotion, ("answer",), labels, True)]
+    text = [
+        ["some words here", f"some word{i} here", 1, [["=", "some"], ["-", "words"], ["+", f"word{i}"]]]
+        for i in range(num)
+    ]
+    columns = [
+        plain("speaker", "speaker", [f"s{i % 10}" for i in range(num)]),
+        Column("task-asr", "asr", "text", text, ("answer",)),
+        Column("task-emotion", "emotion", "category", emotion, ("answer",), labels, True),
+    ]
     data = table_data(columns, [f"u{i:04d}" for i in range(num)], range(num), [None] * num, "errors first")
     section = Section("utterances", "Utterances", element("div", id="table"))
     (tmp_path / "a.html").write_text(page("large", Markup(), [section], data, []))
@@ -255,8 +264,10 @@ def test_five_thousand_utterances_are_drawn_in_parts_sorted_and_searched_at_once
         opened.page.get_by_role("button", name="Show 100 more of 5,431").click()
         assert opened.page.locator(ROWS).count() == 200
         assert opened.page.evaluate("document.activeElement.closest('tr').querySelector('th').innerText") == "u0100"
-        click = "name => { const t = performance.now(); document.querySelector(name).click();" \
-                "document.body.offsetHeight; return performance.now() - t }"
+        click = (
+            "name => { const t = performance.now(); document.querySelector(name).click();"
+            "document.body.offsetHeight; return performance.now() - t }"
+        )
         for i in range(2, 7):  # milliseconds; 0.1 s on an idle core
             assert opened.page.evaluate(click, f"thead th:nth-child({i}) button") < 1500, i
         opened.page.get_by_label("search ids and words").fill("word5530")

@@ -77,9 +77,16 @@ def test_an_experiment_that_does_not_say_where_its_data_was_has_a_report_without
     for fold, prefix, named in (("1", "a", {}), ("2", "b", {"ref_dir": 7})):
         pairs = pairs_of([("sad", "sad", 0.5)] * 2, prefix)
         directory = tmp_path / f"fold{fold}/decode_x/test/score/result.json"
-        scoring.write_score(directory, ABOUT | named | scoring.score_pairs([ASR, EMOTION], pairs),
-                            Pairs(pairs.utt_ids, pairs.speakers, pairs.groups,
-                                  {task.name: pairs.tasks[task.name] for task in (ASR, EMOTION)}))
+        scoring.write_score(
+            directory,
+            ABOUT | named | scoring.score_pairs([ASR, EMOTION], pairs),
+            Pairs(
+                pairs.utt_ids,
+                pairs.speakers,
+                pairs.groups,
+                {task.name: pairs.tasks[task.name] for task in (ASR, EMOTION)},
+            ),
+        )
     parsed = rewritten(tmp_path)
     assert parsed.data["sounds"] == [None] * 4 and "does not name the data directory" in parsed.text
 

@@ -18,8 +18,12 @@ from whisper_er.task import Task
 LABELS = ("angry", "happy", "sad")
 EMOTION = Task("emotion", "category", LABELS)
 ASR = Task("asr", "text")
-ABOUT = {"protocol": "", "decoding": {}, "training": {"command": []},
-         "text_normalizer": {"language": "en", "spellings": 0}}
+ABOUT = {
+    "protocol": "",
+    "decoding": {},
+    "training": {"command": []},
+    "text_normalizer": {"language": "en", "spellings": 0},
+}
 NUM = 60
 
 
@@ -36,8 +40,10 @@ def system(accuracy: float, seed: int, posterior: bool = True) -> Pairs:
         tuple(f"u{i:02d}" for i in range(NUM)),
         tuple(f"s{i % 6}" for i in range(NUM)),
         {"style": tuple("ab"[i % 2] for i in range(NUM))},
-        {"emotion": TaskPairs(tuple(ref), tuple(hyp), posterior=posteriors if posterior else ()),
-         "asr": TaskPairs(words, heard, words, heard)},
+        {
+            "emotion": TaskPairs(tuple(ref), tuple(hyp), posterior=posteriors if posterior else ()),
+            "asr": TaskPairs(words, heard, words, heard),
+        },
     )
 
 
@@ -52,8 +58,9 @@ def test_figures_are_those_of_scikit_learn_and_the_split_that_of_scipy():
         for bootstrap in compared.second_minus_first.values():
             assert bootstrap.difference == pytest.approx(compared.second - compared.first)
             assert bootstrap.interval.low < bootstrap.difference < bootstrap.interval.high
-    only = [[i for i, own in enumerate(ref) if own == right[i] and own != wrong[i]]
-            for right, wrong in (hyps, hyps[::-1])]
+    only = [
+        [i for i, own in enumerate(ref) if own == right[i] and own != wrong[i]] for right, wrong in (hyps, hyps[::-1])
+    ]
     assert [comparison.only_first, comparison.only_second] == only
     assert comparison.mcnemar.p_value == pytest.approx(binomtest(len(only[0]), len(only[0]) + len(only[1])).pvalue)
 
@@ -70,7 +77,8 @@ def test_a_text_is_compared_by_word_errors():
     first, second = system(0.4, seed=1), system(0.8, seed=2)
     comparison = compare(ASR, first, second)
     assert comparison.figures["wer"].first == pytest.approx(
-        sum(text == "word" for text in first.tasks["asr"].hypothesis) / (2 * NUM))
+        sum(text == "word" for text in first.tasks["asr"].hypothesis) / (2 * NUM)
+    )
     assert comparison.mcnemar.only_second == len(comparison.only_second) > comparison.mcnemar.only_first
 
 
@@ -90,7 +98,14 @@ def test_the_most_certain_answers_come_first_and_are_shown_with_their_transcript
     rows = changed_table(comparison, shown[:1], ("a", "b")).splitlines()
     cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
     assert [cell.strip() for cell in rows[0].strip("|").split("|")] == [
-        "utterance", "transcript", "heard by a", "heard by b", "emotion", "a", "b"]
+        "utterance",
+        "transcript",
+        "heard by a",
+        "heard by b",
+        "emotion",
+        "a",
+        "b",
+    ]
     assert cells[0] == comparison.first.utt_ids[shown[0]] and cells[4] == values.reference[shown[0]]
     assert cells[6] == f"{values.reference[shown[0]]} ({sure[0]:.2f})"
 
@@ -119,8 +134,17 @@ def experiments(tmp_path):
 
 
 def test_the_command_pools_the_folds_and_keeps_every_changed_answer(experiments):
-    done = run_entry_point("compare", "--first", experiments / "low", "--second", experiments / "high", "--folds",
-                           "1 2", "--out_dir", experiments / "out")
+    done = run_entry_point(
+        "compare",
+        "--first",
+        experiments / "low",
+        "--second",
+        experiments / "high",
+        "--folds",
+        "1 2",
+        "--out_dir",
+        experiments / "out",
+    )
     assert done.returncode == 0, done.stderr
     comparison = compare(EMOTION, system(0.3, seed=1), system(0.9, seed=2))
     assert comparison_table(comparison, ("low", "high")) in done.stdout
@@ -128,13 +152,25 @@ def test_the_command_pools_the_folds_and_keeps_every_changed_answer(experiments)
     assert f"## Only high is right: {len(comparison.only_second)}, shown: 20" in markdown
     lines = [json.loads(line) for line in (experiments / "out/changed.jsonl").read_text().splitlines()]
     assert [line["utt_id"] for line in lines if line["right"] == "second"] == [
-        comparison.second.utt_ids[i] for i in comparison.only_second]
+        comparison.second.utt_ids[i] for i in comparison.only_second
+    ]
     for line in lines:
         right = line["second" if line["right"] == "second" else "first"]["emotion"]
         assert right["reference"] == right["hypothesis"] and set(right["posterior"]) == set(LABELS)
 
 
 def test_a_task_that_was_not_scored_is_an_error(experiments):
-    message = error_of("compare", "--first", experiments / "low", "--second", experiments / "high", "--folds", "1 2",
-                       "--task", "gender", "--out_dir", experiments / "out")
+    message = error_of(
+        "compare",
+        "--first",
+        experiments / "low",
+        "--second",
+        experiments / "high",
+        "--folds",
+        "1 2",
+        "--task",
+        "gender",
+        "--out_dir",
+        experiments / "out",
+    )
     assert "--task gender: decode_x/test was scored without it; it has emotion asr" in message

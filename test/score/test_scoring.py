@@ -47,8 +47,10 @@ def write_experiment(exp_dir: Path, token_list: Path) -> Path:
     """What scoring reads of a training: its token list, its sets and what selected the model."""
     (exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     shutil.copytree(token_list, exp_dir / "token_list")
-    sets = {"train_set": {"num_utterances": 30, "speakers": ["a", "b"]},
-            "valid_set": {"num_utterances": 10, "speakers": ["b", "c"]}}
+    sets = {
+        "train_set": {"num_utterances": 30, "speakers": ["a", "b"]},
+        "valid_set": {"num_utterances": 10, "speakers": ["b", "c"]},
+    }
     (exp_dir / "data.yaml").write_text(yaml.safe_dump(sets))
     (exp_dir / "environment.json").write_text(json.dumps({"command": ["train", "lr=1 e"], "git_revision": "1234"}))
     best = {"metric": "valid_emotion_accuracy", "n_best": 1, "finished": "max_steps=1 reached", "best": []}
@@ -75,11 +77,14 @@ def test_pairs_are_made_by_id_whatever_the_order_of_the_lines(tmp_path):
     assert pairs.tasks["emotion"].hypothesis == ("angry", "angry", "sad")
 
 
-@pytest.mark.parametrize("ref, hyp, message", [
-    (("u1", "u2"), ("u1",), r"hyp/utt2emotion: missing u2, which .*ref/utt2emotion has"),
-    (("u1",), ("u1", "u9"), r"hyp/utt2emotion: u9 not in .*ref/utt2emotion"),
-    ([f"u{i}" for i in range(9)], ["u0"], "missing u1, u2, u3, u4, u5 and 3 more"),
-])
+@pytest.mark.parametrize(
+    "ref, hyp, message",
+    [
+        (("u1", "u2"), ("u1",), r"hyp/utt2emotion: missing u2, which .*ref/utt2emotion has"),
+        (("u1",), ("u1", "u9"), r"hyp/utt2emotion: u9 not in .*ref/utt2emotion"),
+        ([f"u{i}" for i in range(9)], ["u0"], "missing u1, u2, u3, u4, u5 and 3 more"),
+    ],
+)
 def test_a_missing_or_extra_id_is_named(tmp_path, ref, hyp, message):
     write_dir(tmp_path / "ref", utt2emotion=dict.fromkeys(ref, "sad"))
     write_dir(tmp_path / "hyp", utt2emotion=dict.fromkeys(hyp, "sad"))
@@ -101,15 +106,18 @@ def test_an_empty_reference_is_an_error(tmp_path):
         pair(tmp_path, [ASR])
 
 
-@pytest.mark.parametrize("task, ref, hyp, message", [
-    (EMOTION, "fear", "sad", "ref/utt2emotion: u1 has the label 'fear'.*allowed: angry happy sad"),
-    (EMOTION, "sad", "fear", "hyp/utt2emotion: u1 has the label 'fear'"),
-    (EMOTION, "sad", "", "hyp/utt2emotion: u1 has no value"),
-    (EMOTION, "", "", "hyp/utt2emotion: u1 has no value"),
-    (VALENCE, "high", "3", "ref/utt2valence: u1.*'high' is not a number"),
-    (VALENCE, "3", "nan", "hyp/utt2valence: u1 has the value 'nan'"),
-    (VALENCE, "3", "", "hyp/utt2valence: u1 has no value"),
-])
+@pytest.mark.parametrize(
+    "task, ref, hyp, message",
+    [
+        (EMOTION, "fear", "sad", "ref/utt2emotion: u1 has the label 'fear'.*allowed: angry happy sad"),
+        (EMOTION, "sad", "fear", "hyp/utt2emotion: u1 has the label 'fear'"),
+        (EMOTION, "sad", "", "hyp/utt2emotion: u1 has no value"),
+        (EMOTION, "", "", "hyp/utt2emotion: u1 has no value"),
+        (VALENCE, "high", "3", "ref/utt2valence: u1.*'high' is not a number"),
+        (VALENCE, "3", "nan", "hyp/utt2valence: u1 has the value 'nan'"),
+        (VALENCE, "3", "", "hyp/utt2valence: u1 has no value"),
+    ],
+)
 def test_a_value_that_cannot_be_scored_is_an_error_that_names_file_and_utterance(tmp_path, task, ref, hyp, message):
     write_dir(tmp_path / "ref", **{task.table: {"u1": ref}})
     write_dir(tmp_path / "hyp", **{task.table: {"u1": hyp}})
@@ -118,10 +126,16 @@ def test_a_value_that_cannot_be_scored_is_an_error_that_names_file_and_utterance
 
 
 def test_unlabelled_utterances_are_named_and_left_out(tmp_path):
-    write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "", "u3": "happy"},
-              utt2valence={"u1": "1", "u2": "2", "u3": ""})
-    write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad", "u2": "sad", "u3": "sad"},
-              utt2valence={"u1": "2.5", "u2": "3", "u3": "4"})
+    write_dir(
+        tmp_path / "ref",
+        utt2emotion={"u1": "sad", "u2": "", "u3": "happy"},
+        utt2valence={"u1": "1", "u2": "2", "u3": ""},
+    )
+    write_dir(
+        tmp_path / "hyp",
+        utt2emotion={"u1": "sad", "u2": "sad", "u3": "sad"},
+        utt2valence={"u1": "2.5", "u2": "3", "u3": "4"},
+    )
     tasks = [EMOTION, VALENCE]
     result = scoring.score_pairs(tasks, pair(tmp_path, tasks))
     emotion, valence = result["tasks"]["emotion"], result["tasks"]["valence"]
@@ -211,13 +225,28 @@ def experiment(tmp_path_factory) -> Experiment:
         ids = [f"f{fold}-{i}" for i in range(len(labels[fold][0]))]
         hyp_dir = root / "exp" / f"fold{fold}" / "decode_beam4" / "test"
         for path, side in ((root / f"ref{fold}", 0), (hyp_dir, 1)):
-            write_dir(path, utt2emotion=dict(zip(ids, labels[fold][side])), text=dict(zip(ids, words[fold][side])),
-                      utt2gender=dict.fromkeys(ids, "male"))
+            write_dir(
+                path,
+                utt2emotion=dict(zip(ids, labels[fold][side])),
+                text=dict(zip(ids, words[fold][side])),
+                utt2gender=dict.fromkeys(ids, "male"),
+            )
         decoding = {"model": "ave.safetensors", "beam_size": 4, "step": int(fold)}
         (hyp_dir / "decode.json").write_text(json.dumps(decoding))
         write_experiment(root / "exp" / f"fold{fold}", root / "token_list")
-        done = run_bin("score", "--ref_dir", root / f"ref{fold}", "--hyp_dir", hyp_dir, "--tasks", "asr gender emotion",
-                       "--exp_dir", root / "exp" / f"fold{fold}", "--out", hyp_dir / "score" / "result.json")
+        done = run_bin(
+            "score",
+            "--ref_dir",
+            root / f"ref{fold}",
+            "--hyp_dir",
+            hyp_dir,
+            "--tasks",
+            "asr gender emotion",
+            "--exp_dir",
+            root / "exp" / f"fold{fold}",
+            "--out",
+            hyp_dir / "score" / "result.json",
+        )
         assert done.returncode == 0, done.stderr
     return Experiment(root / "exp", labels)
 
@@ -246,13 +275,23 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
     shown = [line for line in markdown.splitlines() if line.startswith("|")]
     assert [line for line in done.stdout.splitlines() if line.startswith("|")] == shown[:6]
     assert [cell.strip() for cell in shown[0].split("|")[1:-1]] == [
-        "fold", "utterances", "WER", "WER raw", "gender accuracy", "emotion WA", "emotion UA", "emotion F1"]
+        "fold",
+        "utterances",
+        "WER",
+        "WER raw",
+        "gender accuracy",
+        "emotion WA",
+        "emotion UA",
+        "emotion F1",
+    ]
     assert [cell.strip() for cell in shown[5].split("|")[1:7]] == ["pooled", "9", "46.7", "62.5", "100.0", "55.6"]
     assert "RESULTS.md" in done.stdout
     assert "- fold 2: decoding: model `ave.safetensors`, beam_size `4`, step `2`" in markdown
-    assert ("- fold 1: trained on 30 utterances of 2 speakers; model selected by valid_emotion_accuracy on 10 "
-            "utterances of 2 speakers, 1 of them in training; tested on 3 utterances of 3 speakers, 0 of them in "
-            "training, 0 in validation") in markdown
+    assert (
+        "- fold 1: trained on 30 utterances of 2 speakers; model selected by valid_emotion_accuracy on 10 "
+        "utterances of 2 speakers, 1 of them in training; tested on 3 utterances of 3 speakers, 0 of them in "
+        "training, 0 in validation"
+    ) in markdown
     assert "- trained with git_revision `1234`\n" in markdown and "`python train 'lr=1 e'`" in markdown
     for suffix in ("png", "svg"):
         drawn = experiment.directory / "figures" / f"confusion_emotion_decode_beam4_test.{suffix}"
@@ -303,9 +342,19 @@ def test_a_bar_in_a_cell_does_not_split_it():
 def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):
     write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "sad"})
     write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad"})
-    done = run_bin("score", "--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--tasks", "emotion",
-                   "--exp_dir", write_experiment(tmp_path / "exp", write_token_list(tmp_path / "token_list")),
-                   "--out", tmp_path / "result.json")
+    done = run_bin(
+        "score",
+        "--ref_dir",
+        tmp_path / "ref",
+        "--hyp_dir",
+        tmp_path / "hyp",
+        "--tasks",
+        "emotion",
+        "--exp_dir",
+        write_experiment(tmp_path / "exp", write_token_list(tmp_path / "token_list")),
+        "--out",
+        tmp_path / "result.json",
+    )
     assert done.returncode == 1 and not (tmp_path / "result.json").exists()
     assert done.stderr.startswith("error: ") and "missing u2" in done.stderr and done.stderr.count("\n") == 1
 
@@ -313,9 +362,12 @@ def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):
 def write_styles(tmp_path: Path) -> list[str]:
     """Five utterances of two speakers, improvised or scripted, with posteriors; one reference label is missing."""
     ids = [f"u{i}" for i in range(5)]
-    write_dir(tmp_path / "ref", utt2emotion=dict(zip(ids, ["sad", "happy", "sad", "angry", ""])),
-              utt2style=dict(zip(ids, ["improvised", "scripted", "improvised", "scripted", "scripted"])),
-              utt2spk=dict(zip(ids, "aabbb")))
+    write_dir(
+        tmp_path / "ref",
+        utt2emotion=dict(zip(ids, ["sad", "happy", "sad", "angry", ""])),
+        utt2style=dict(zip(ids, ["improvised", "scripted", "improvised", "scripted", "scripted"])),
+        utt2spk=dict(zip(ids, "aabbb")),
+    )
     write_dir(tmp_path / "hyp", utt2emotion=dict(zip(ids, ["sad", "sad", "angry", "angry", "sad"])))
     posterior = {"angry": 0.5, "happy": 0.125, "sad": 0.375}
     lines = [json.dumps({"utt_id": utt_id, "score": 0, "emotion": posterior}) for utt_id in ids]
@@ -349,9 +401,13 @@ def test_the_speaker_interval_resamples_whole_speakers(tmp_path):
     assert 0.38 < intervals["utterance"]["wa"][0] < 0.42 and 0.58 < intervals["utterance"]["wa"][1] < 0.62
 
 
-@pytest.mark.parametrize("table, utt_id, value, message", [
-    ("utt2style", "u1", "", "ref/utt2style: u1 without a value"), ("utt2spk", "u1", "", "ref/utt2spk: u1 without"),
-])
+@pytest.mark.parametrize(
+    "table, utt_id, value, message",
+    [
+        ("utt2style", "u1", "", "ref/utt2style: u1 without a value"),
+        ("utt2spk", "u1", "", "ref/utt2spk: u1 without"),
+    ],
+)
 def test_an_utterance_without_a_group_or_speaker_is_named(tmp_path, table, utt_id, value, message):
     ids = write_styles(tmp_path)
     write_table(tmp_path / "ref" / table, dict.fromkeys(ids, "x") | {utt_id: value})
@@ -370,8 +426,19 @@ def test_posteriors_of_other_utterances_are_an_error(tmp_path):
 def test_seeds_are_shown_each_and_as_mean_and_deviation(experiment, tmp_path):
     for seed in "12":
         shutil.copytree(experiment.directory, tmp_path / f"seed{seed}")
-    done = run_bin("results", "--exp_dir", tmp_path, "--folds", "1 2", "--seeds", "1 2", "--test_sets", "test",
-                   "--run_command", "./ser.sh --folds '1 2'")
+    done = run_bin(
+        "results",
+        "--exp_dir",
+        tmp_path,
+        "--folds",
+        "1 2",
+        "--seeds",
+        "1 2",
+        "--test_sets",
+        "test",
+        "--run_command",
+        "./ser.sh --folds '1 2'",
+    )
     assert done.returncode == 0, done.stderr
     markdown = (tmp_path / "RESULTS.md").read_text()
     assert "./ser.sh --folds '1 2'" in markdown

@@ -18,8 +18,13 @@ def command(*args, conf=CONF):
 
 def start(env, *args, conf=CONF):
     # Tests that run under nohup hand down ignored signals, which the launcher leaves ignored.
-    return subprocess.Popen(command(*args, conf=conf), env=env, stderr=subprocess.PIPE, text=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        command(*args, conf=conf),
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def job_id(log: Path) -> str:

@@ -17,8 +17,12 @@ from whisper_er.task import Task
 LABELS = ("angry", "happy", "sad")
 ASR, GENDER = Task("asr", "text"), Task("gender", "category", ("female", "male"))
 EMOTION = Task("emotion", "category", LABELS)
-ABOUT = {"protocol": "trained on 9 utterances of 3 speakers; tested on others", "decoding": {"beam_size": 4},
-         "training": {"command": ["train.py", "lr=1 e"]}, "text_normalizer": {"language": "en", "spellings": 0}}
+ABOUT = {
+    "protocol": "trained on 9 utterances of 3 speakers; tested on others",
+    "decoding": {"beam_size": 4},
+    "training": {"command": ["train.py", "lr=1 e"]},
+    "text_normalizer": {"language": "en", "spellings": 0},
+}
 SECONDS = 0.4
 
 
@@ -50,8 +54,10 @@ def write_fold(
     for step in range(1, steps + 1):
         losses = {f"loss_{task.name}": 3 / step for task in tasks}
         accuracies = {f"accuracy_{task.name}": 1 - 1 / step for task in tasks}
-        lines += [{"step": step, "train": {"loss": 9 / step, **losses}},
-                  {"step": step, "valid": {"loss": 9.5 / step, **accuracies}}]
+        lines += [
+            {"step": step, "train": {"loss": 9 / step, **losses}},
+            {"step": step, "valid": {"loss": 9.5 / step, **accuracies}},
+        ]
     content = "".join(json.dumps(line) + "\n" for line in lines)
     (exp_dir / f"fold{fold}" / "metrics.jsonl").write_text(content, encoding="utf-8")
 

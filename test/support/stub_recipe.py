@@ -52,7 +52,7 @@ class Recipe:
             (directory / name).mkdir(parents=True)
         for name in ("ser.sh", "cmd.sh", "utils"):
             (directory / name).symlink_to(TEMPLATE / name)
-        (directory / "path.sh").write_text('PATH=${PWD}/bin:${PATH}; OMP_NUM_THREADS=4\n')
+        (directory / "path.sh").write_text("PATH=${PWD}/bin:${PATH}; OMP_NUM_THREADS=4\n")
         (directory / "bin/python3").symlink_to(sys.executable)  # of launch.py
         for name in ("train_serialmtl", "train_b", "decode", "decode_b"):
             (directory / f"conf/{name}.yaml").touch()
@@ -62,8 +62,14 @@ class Recipe:
 
     def run(self, *args: str, **env: str) -> subprocess.CompletedProcess:
         (self.directory / "calls.jsonl").unlink(missing_ok=True)
-        return subprocess.run([self.directory / "ser.sh", *args], check=False, capture_output=True, text=True,
-                              timeout=60, env={**os.environ, "PYTHON": sys.executable, **env})
+        return subprocess.run(
+            [self.directory / "ser.sh", *args],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHON": sys.executable, **env},
+        )
 
     def calls(self, *args: str, **env: str) -> list[list[str]]:
         """What a run that succeeds called, each as [entry point, argument ...]."""

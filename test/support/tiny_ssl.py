@@ -20,10 +20,15 @@ SIZES = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": [8] * 7,
     "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "hidden_dropout": 0.1, "initializer_range": 0.3,
 }  # fmt: skip
-FAMILIES = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2Model), "hubert": (HubertConfig, HubertModel),
-            "wavlm": (WavLMConfig, WavLMModel)}
-VARIANTS = {"base": {"feat_extract_norm": "group", "do_stable_layer_norm": False},
-            "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}}
+FAMILIES = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "hubert": (HubertConfig, HubertModel),
+    "wavlm": (WavLMConfig, WavLMModel),
+}
+VARIANTS = {
+    "base": {"feat_extract_norm": "group", "do_stable_layer_norm": False},
+    "large": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+}
 SECONDS = [0.3, 1.0, 0.02, 0.61]  # 0.02 s: 320 samples, less than the 400 of one frame
 
 

@@ -47,14 +47,16 @@ def main() -> None:
         root = Path(directory)
         recorded = min(RECORDED, max(args.utterances))
         entries = {audio_format: record(root / audio_format, audio_format, recorded) for audio_format in FORMATS}
-        tables["opening"] = [["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB",
-                              "with workers MB"]]
+        tables["opening"] = [
+            ["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB", "with workers MB"]
+        ]
         for number in args.utterances:
             write_dump(root / str(number), number, entries["wav.ark"])
             write_dump(root / f"{number}.valid", number // 10, entries["wav.ark"])
             for workers in args.workers:
                 tables["opening"].append(
-                    [number, workers, *apart(opening, root / str(number), workers, args.batch_size)])
+                    [number, workers, *apart(opening, root / str(number), workers, args.batch_size)]
+                )
         tables["reading"] = [["audio in", *(f"{workers} workers, utt/s" for workers in args.workers)]]
         for audio_format in FORMATS:
             dump = root / f"{audio_format}.dump"
@@ -62,8 +64,10 @@ def main() -> None:
             rates = [reading(dump, workers, args.batch_size) for workers in args.workers]
             tables["reading"].append([audio_format, *rates])
         if args.steps:
-            tables["training"] = [["processes", "utt/s", "waiting for data, %"],
-                                  training(args, root / str(args.utterances[0]))]
+            tables["training"] = [
+                ["processes", "utt/s", "waiting for data, %"],
+                training(args, root / str(args.utterances[0])),
+            ]
     report({"benchmark": "data", "device": machine(args.device), "model": args.model, "dtype": args.dtype}, **tables)
 
 
@@ -131,8 +135,14 @@ def reading(dump: Path, workers: int, batch_size: int) -> float:
     utterances = read_utterances(dump, tokenizer, "truncate")
     for _ in range(2):
         start = time.perf_counter()
-        for _ in load(utterances, bucketed(utterances.num_samples_N, batch_size, seed=1), tokenizer, 448, workers,
-                      torch.device("cpu")):
+        for _ in load(
+            utterances,
+            bucketed(utterances.num_samples_N, batch_size, seed=1),
+            tokenizer,
+            448,
+            workers,
+            torch.device("cpu"),
+        ):
             pass
     return len(utterances) / (time.perf_counter() - start)
 

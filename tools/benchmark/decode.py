@@ -49,11 +49,22 @@ def main() -> None:
     if "ctranslate2" in args.peers.split():
         rows += ctranslate2_generate(args, prepared)
     ours_per_second = rows[1][1]
-    print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, beam {args.beam_size}, "
-          f"{args.tokens} tokens, pad {args.pad}")
-    report({"benchmark": "decode", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
-            "beam_size": args.beam_size, "tokens": args.tokens, "pad": args.pad},
-           systems=[[*rows[0], "ours is faster by"], *([*row, ours_per_second / row[1]] for row in rows[1:])])
+    print(
+        f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, beam {args.beam_size}, "
+        f"{args.tokens} tokens, pad {args.pad}"
+    )
+    report(
+        {
+            "benchmark": "decode",
+            "model": args.model,
+            "device": machine(args.device),
+            "dtype": args.dtype,
+            "beam_size": args.beam_size,
+            "tokens": args.tokens,
+            "pad": args.pad,
+        },
+        systems=[[*rows[0], "ours is faster by"], *([*row, ours_per_second / row[1]] for row in rows[1:])],
+    )
 
 
 def transformers_generate(args, prepared) -> list:
@@ -63,8 +74,13 @@ def transformers_generate(args, prepared) -> list:
     def generate(batch) -> None:
         features = torch.randn(len(batch), whisper.config.num_mel_bins, 3000, device=device)
         with torch.no_grad(), autocast(device, args.dtype):
-            whisper.generate(features, num_beams=args.beam_size, min_new_tokens=args.tokens, do_sample=False,
-                             max_new_tokens=args.tokens)
+            whisper.generate(
+                features,
+                num_beams=args.beam_size,
+                min_new_tokens=args.tokens,
+                do_sample=False,
+                max_new_tokens=args.tokens,
+            )
 
     generate(prepared[0])
     taken = sum(seconds_of(lambda batch=batch: generate(batch), args.device) for batch in prepared)
@@ -84,22 +100,32 @@ def ctranslate2_generate(args, prepared) -> list[list]:
         converter = ctranslate2.converters.TransformersConverter(str(Path(directory, "hf")))
         converter.convert(str(Path(directory, "ct2")))
         whisper = ctranslate2.models.Whisper(
-            str(Path(directory, "ct2")), device=args.device, compute_type=args.dtype,
-            intra_threads=torch.get_num_threads(), inter_threads=1)
+            str(Path(directory, "ct2")),
+            device=args.device,
+            compute_type=args.dtype,
+            intra_threads=torch.get_num_threads(),
+            inter_threads=1,
+        )
         num_bins = whisper.num_mels if hasattr(whisper, "num_mels") else 80
 
         def generate(number: int, frames: int) -> None:
             features = np.random.default_rng(0).standard_normal((number, num_bins, frames)).astype(np.float32)
             found = whisper.generate(
-                ctranslate2.StorageView.from_array(features), [Vocabulary(hf.config.vocab_size).prefix] * number,
-                beam_size=args.beam_size, max_length=2 * args.tokens,  # of which it takes half
-                suppress_tokens=[50257], suppress_blank=False)
+                ctranslate2.StorageView.from_array(features),
+                [Vocabulary(hf.config.vocab_size).prefix] * number,
+                beam_size=args.beam_size,
+                max_length=2 * args.tokens,  # of which it takes half
+                suppress_tokens=[50257],
+                suppress_blank=False,
+            )
             said = {len(one.sequences_ids[0]) for one in found}
             assert said == {args.tokens}, f"CTranslate2 said {said} tokens"
 
         rows = []
-        for title, plan in (("CTranslate2, 30 s", [(len(b), 3000) for b in prepared[: args.peer_batches]]),
-                            ("CTranslate2, unpadded", [(len(b), -(-b.wave_BS.shape[1] // 320) * 2) for b in prepared])):
+        for title, plan in (
+            ("CTranslate2, 30 s", [(len(b), 3000) for b in prepared[: args.peer_batches]]),
+            ("CTranslate2, unpadded", [(len(b), -(-b.wave_BS.shape[1] // 320) * 2) for b in prepared]),
+        ):
             generate(*plan[0])
             taken = sum(seconds_of(lambda own=own: generate(*own), args.device) for own in plan)
             rows.append([title, sum(number for number, _ in plan) / taken, taken / len(plan)])
@@ -111,8 +137,13 @@ def write_tokenizer(directory: Path, size: int) -> None:
     words = [*sorted(ByteLevel.alphabet())]
     words += [f"word{i}" for i in range(50257 - len(words))]
     tokenizer = WhisperTokenizer(vocab={word: index for index, word in enumerate(words)}, merges=[])
-    named = {50258: "<|startoftranscript|>", 50259: "<|en|>", size - 1506: "<|transcribe|>",
-             size - 1502: "<|notimestamps|>", size - 1503: "<|nospeech|>"}
+    named = {
+        50258: "<|startoftranscript|>",
+        50259: "<|en|>",
+        size - 1506: "<|transcribe|>",
+        size - 1502: "<|notimestamps|>",
+        size - 1503: "<|nospeech|>",
+    }
     special = [named.get(index, f"<|special{index}|>") for index in range(len(tokenizer), size)]
     tokenizer.add_special_tokens({"extra_special_tokens": special})
     assert len(tokenizer) == size

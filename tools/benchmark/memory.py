@@ -48,8 +48,10 @@ def main() -> None:
     parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
     args = parser.parse_args()
     seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
-    print(f"{machine(args.device)}; {args.model}, {args.dtype}, {args.batch_size} utterances of up to {seconds:.1f} s, "
-          f"pad {args.pad}; GB = 1e9 bytes")
+    print(
+        f"{machine(args.device)}; {args.model}, {args.dtype}, {args.batch_size} utterances of up to {seconds:.1f} s, "
+        f"pad {args.pad}; GB = 1e9 bytes"
+    )
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
     for title, way in WAYS.items():
         parts = ["-"] * 4 if args.measured_only else computed(args, *way)
@@ -60,8 +62,18 @@ def main() -> None:
     if args.average:
         size, peak = apart(measure_average, args)
         tables["averaging"] = [["checkpoints", "one model", "growth", "ratio"], [args.average, size, peak, peak / size]]
-    report({"benchmark": "memory", "model": args.model, "device": machine(args.device), "dtype": args.dtype,
-            "pad": args.pad, "seconds": seconds, "unit": "GB"}, **tables)
+    report(
+        {
+            "benchmark": "memory",
+            "model": args.model,
+            "device": machine(args.device),
+            "dtype": args.dtype,
+            "pad": args.pad,
+            "seconds": seconds,
+            "unit": "GB",
+        },
+        **tables,
+    )
 
 
 def longest_batch(args, size: int) -> Batch:

@@ -33,8 +33,19 @@ def main() -> None:
         threads.add(read_environment(fold)["threads"])
     if not rows:
         raise SystemExit(f"error: {args.egs}: no cell has been scored; run tools/benchmark/padding.sh")
-    head = ["corpus", "system", "fold", "steps", "pad", "encoder reads s", "validation emotion WA", "test emotion UA",
-            "95 % interval", "test emotion WA", "test gender UA"]
+    head = [
+        "corpus",
+        "system",
+        "fold",
+        "steps",
+        "pad",
+        "encoder reads s",
+        "validation emotion WA",
+        "test emotion UA",
+        "95 % interval",
+        "test emotion WA",
+        "test gender UA",
+    ]
     report({"benchmark": "padding", "threads": sorted(threads)}, cells=[head, *sorted(rows, key=order)])
 
 
@@ -46,10 +57,19 @@ def cell(fold: Path, result: dict) -> list:
     frames = PadRule.parse(config["model"]["pad"]).frames(samples)
     emotion, gender = result["tasks"]["emotion"], result["tasks"].get("gender")
     low, high = emotion["intervals"]["utterance"]["ua"]
-    return [corpus, system, fold.name.removeprefix("fold"), config["max_steps"], config["model"]["pad"],
-            float(frames.double().mean()) * HOP / SAMPLE_RATE, 100 * read_best(fold)["best"][0]["accuracy"],
-            100 * emotion["ua"], f"{100 * low:.1f} to {100 * high:.1f}", 100 * emotion["wa"],
-            100 * gender["ua"] if gender else ""]
+    return [
+        corpus,
+        system,
+        fold.name.removeprefix("fold"),
+        config["max_steps"],
+        config["model"]["pad"],
+        float(frames.double().mean()) * HOP / SAMPLE_RATE,
+        100 * read_best(fold)["best"][0]["accuracy"],
+        100 * emotion["ua"],
+        f"{100 * low:.1f} to {100 * high:.1f}",
+        100 * emotion["wa"],
+        100 * gender["ua"] if gender else "",
+    ]
 
 
 def order(row: list) -> tuple:

@@ -43,8 +43,14 @@ class System:
 
     def row(self) -> list:
         rate, limit = self.flops / self.seconds, self.product_flops / self.product_seconds
-        return [self.name, self.utterances / self.seconds, self.seconds / self.steps, rate / 1e9, limit / 1e9,
-                rate / limit]
+        return [
+            self.name,
+            self.utterances / self.seconds,
+            self.seconds / self.steps,
+            rate / 1e9,
+            limit / 1e9,
+            rate / limit,
+        ]
 
 
 class Ours(System):
@@ -56,8 +62,11 @@ class Transformers(System):
     def loss(self, batch: Batch) -> torch.Tensor:
         config = self.model.config
         features = torch.randn(len(batch), config.num_mel_bins, 3000, device=batch.wave_BS.device)
-        return self.model(features, labels=batch.target_BL.clamp(max=config.vocab_size - 1),
-                          decoder_input_ids=batch.input_BL.clamp(max=config.vocab_size - 1)).loss
+        return self.model(
+            features,
+            labels=batch.target_BL.clamp(max=config.vocab_size - 1),
+            decoder_input_ids=batch.input_BL.clamp(max=config.vocab_size - 1),
+        ).loss
 
 
 def main() -> None:
@@ -85,12 +94,16 @@ def main() -> None:
     rows = [system.row() for system in (ours, peer) if system]
     if ours and peer:
         rows.append(["ours is faster by", rows[0][1] / rows[1][1], *[""] * 4])
-    print(f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
-          f"{100 * padding:.1f} % is padding")
+    print(
+        f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
+        f"{100 * padding:.1f} % is padding"
+    )
     facts = {"model": args.model, "device": machine(args.device), "dtype": args.dtype, "pad": args.pad}
     facts |= {"padding": padding, "compile": args.compile, "activation_checkpointing": args.activation_checkpointing}
-    report({"benchmark": "train"} | facts,
-           systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], *rows])
+    report(
+        {"benchmark": "train"} | facts,
+        systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], *rows],
+    )
 
 
 if __name__ == "__main__":

@@ -29,8 +29,11 @@ from whisper_er.text.tokenizer import Suppressed, Tokenizer
 MEDIAN, MEAN, SHORTEST, LONGEST = 3.58, 4.55, 0.585, 30.0
 EPOCH = 3400  # utterances that the timed batches are drawn from: three sessions of IEMOCAP
 TOKENS_PER_SECOND = 3.5  # of English text in Whisper's vocabulary
-TASKS = [Task("asr", "text"), Task("gender", "category", ("female", "male")),
-         Task("emotion", "category", ("angry", "happy", "neutral", "sad"))]
+TASKS = [
+    Task("asr", "text"),
+    Task("gender", "category", ("female", "male")),
+    Task("emotion", "category", ("angry", "happy", "neutral", "sad")),
+]
 
 
 class Vocabulary:
@@ -55,11 +58,19 @@ class Vocabulary:
 
 def options(description: str, utterances: int | list[int]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="base", help="tiny, base, small, medium, large-v3 (random weights of that "
-                        "size), or a directory that transformers reads (%(default)s)")
+    parser.add_argument(
+        "--model",
+        default="base",
+        help="tiny, base, small, medium, large-v3 (random weights of that "
+        "size), or a directory that transformers reads (%(default)s)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
-                        help="bfloat16: products, by autocast; weights stay float32 (%(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16: products, by autocast; weights stay float32 (%(default)s)",
+    )
     several = {"nargs": "+"} if isinstance(utterances, list) else {}
     parser.add_argument("--utterances", type=int, default=utterances, help="how many (%(default)s)", **several)
     parser.add_argument("--batch_size", type=int, default=16, help="%(default)s")
@@ -143,8 +154,14 @@ def synchronize(device: str) -> None:
 def machine(device: str) -> str:
     if device != "cpu":
         return torch.cuda.get_device_name()
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
     return f"{model}, {torch.get_num_threads()} threads"
 
 

@@ -11,8 +11,10 @@ def choose_device(ngpu: int) -> torch.device:
     if ngpu == 0:
         return torch.device("cpu")
     if torch.cuda.device_count() < max(ngpu, distributed.local_world_size()):
-        raise UserError(f"ngpu={ngpu}: torch sees {torch.cuda.device_count()} GPUs on this machine; give ngpu=0 or run "
-                        "where there are as many")
+        raise UserError(
+            f"ngpu={ngpu}: torch sees {torch.cuda.device_count()} GPUs on this machine; give ngpu=0 or run "
+            "where there are as many"
+        )
     device = torch.device("cuda", distributed.local_rank())
     torch.cuda.set_device(device)
     return device

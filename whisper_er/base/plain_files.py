@@ -35,8 +35,9 @@ class PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem=f"the alias *{event.anchor} is not allowed; write its value out",
-                                       problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"the alias *{event.anchor} is not allowed; write its value out", problem_mark=event.start_mark
+            )
         if self.depth == DEEPEST:  # long before Python's stack ends: the scanner takes quadratic time in the depth
             raise RecursionError
         self.depth += 1
@@ -108,10 +109,14 @@ def misfit(value: Any, shape: Shape, where: str = "the content") -> str:
         if not isinstance(value, dict):
             return f"{where} is {shorten(value)}, expected a mapping"
         if str in shape:
-            return first(misfit(key, str, f"a key of {where}") or misfit(item, shape[str], shorten(key))
-                         for key, item in value.items())
-        return first(misfit(value[key], inner, f"'{key}'") if key in value else f"{where} has no '{key}'"
-                     for key, inner in shape.items())
+            return first(
+                misfit(key, str, f"a key of {where}") or misfit(item, shape[str], shorten(key))
+                for key, item in value.items()
+            )
+        return first(
+            misfit(value[key], inner, f"'{key}'") if key in value else f"{where} has no '{key}'"
+            for key, inner in shape.items()
+        )
     options = shape if isinstance(shape, tuple) else (shape,)
     if any(not misfit(value, option) if isinstance(option, list | dict) else is_a(value, option) for option in options):
         return ""

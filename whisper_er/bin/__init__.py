@@ -27,8 +27,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     """What every entry point asks that works with one trained model."""
-    parser.add_argument("--model", default=os.environ.get(MODEL, ""), help="experiment directory, what stage 7 "
-                        f"exported, or a name on the hub (default: the variable {MODEL})")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get(MODEL, ""),
+        help=f"experiment directory, what stage 7 exported, or a name on the hub (default: the variable {MODEL})",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (%(default)s)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")

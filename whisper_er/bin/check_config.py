@@ -1,6 +1,6 @@
 """Read a configuration as training or decoding will, before hours have been spent on the way there.
 
-    whisper-er check_config --kind train --config conf/train.yaml max_steps=100 optim.lr=1e-4
+whisper-er check_config --kind train --config conf/train.yaml max_steps=100 optim.lr=1e-4
 """
 
 from pathlib import Path

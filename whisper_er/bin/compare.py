@@ -33,8 +33,13 @@ def main() -> None:
     parser.add_argument("--first_tag", default="", help="decode_<tag> of the first; needed where it has several")
     parser.add_argument("--second_tag", default="", help="decode_<tag> of the second")
     parser.add_argument("--out_dir", type=Path, required=True, help="gets COMPARISON.md, .html and changed.jsonl")
-    parser.add_argument("--report_audio_mb", type=megabytes, default=DEFAULT_MB, metavar="MB",
-                        help=f"audio to put into {COMPARISON}; beyond it there are links (%(default)s)")
+    parser.add_argument(
+        "--report_audio_mb",
+        type=megabytes,
+        default=DEFAULT_MB,
+        metavar="MB",
+        help=f"audio to put into {COMPARISON}; beyond it there are links (%(default)s)",
+    )
     args = parser.parse_args()
 
     first = only_result(args.first, args.first_tag, args)
@@ -48,8 +53,10 @@ def main() -> None:
     print("\n\n".join(parts[1:]))
     for name, changed in zip(names, (comparison.only_first, comparison.only_second)):
         shown = most_certain(comparison, changed)[:SHOWN]
-        parts += [f"## Only {name} is right: {len(changed)}, shown: {len(shown)}",
-                  changed_table(comparison, shown, names)]
+        parts += [
+            f"## Only {name} is right: {len(changed)}, shown: {len(shown)}",
+            changed_table(comparison, shown, names),
+        ]
     args.out_dir.mkdir(parents=True, exist_ok=True)
     write_text(args.out_dir / "changed.jsonl", changed_lines(comparison))
     write_text(args.out_dir / "COMPARISON.md", "\n\n".join(parts) + "\n")
@@ -62,8 +69,10 @@ def main() -> None:
 def only_result(exp_dir: Path, tag: str, args: argparse.Namespace) -> SetResult:
     found = collect(exp_dir, args.folds.split(), args.test_set, tag)
     if len(found) > 1:
-        raise UserError(f"{exp_dir}: decoded in several ways: {' '.join(result.name for result in found)}; choose with "
-                        "--first_tag or --second_tag")
+        raise UserError(
+            f"{exp_dir}: decoded in several ways: {' '.join(result.name for result in found)}; choose with "
+            "--first_tag or --second_tag"
+        )
     return found[0]
 
 

@@ -29,8 +29,12 @@ def main() -> None:
     parser.add_argument("--audio_dir", type=Path, required=True)
     parser.add_argument("--out_dir", type=Path, required=True, help="data directory to write")
     parser.add_argument("--num_folds", type=int, default=0, help="make utt2fold with so many")
-    parser.add_argument("--fold_by", choices=["speaker", "utterance"], default="speaker", help="what stays together in "
-                        "one fold; utterance: every speaker is in all of them (%(default)s)")
+    parser.add_argument(
+        "--fold_by",
+        choices=["speaker", "utterance"],
+        default="speaker",
+        help="what stays together in one fold; utterance: every speaker is in all of them (%(default)s)",
+    )
     parser.add_argument("--only", default="", metavar="COLUMN=VALUE", help="only the rows with this value")
     parser.add_argument("--encoding", default="utf-8", help="of the CSV, such as cp1252 (%(default)s)")
     args = parser.parse_args()
@@ -41,8 +45,10 @@ def main() -> None:
     rows = csv_corpus.read_rows(args.csv, [*columns.values(), *([only] if only else [])], args.encoding)
     kept = [row for row in rows if not only or row.cells[only] == value]
     if not kept:
-        raise UserError(f"--only '{args.only}': no row of {args.csv} has this; column {only} holds "
-                        f"{first_few(sorted({row.cells[only] for row in rows}))}")
+        raise UserError(
+            f"--only '{args.only}': no row of {args.csv} has this; column {only} holds "
+            f"{first_few(sorted({row.cells[only] for row in rows}))}"
+        )
     data = csv_corpus.tables(args.csv, kept, args.audio_dir, columns)
     if args.num_folds:
         data["utt2fold"] = assign_folds(data, args.num_folds, args.fold_by)
@@ -61,8 +67,10 @@ def parse_columns(args: argparse.Namespace) -> dict[str, str]:
     for item in args.columns:
         table, equals, column = (part.strip() for part in item.partition("="))
         if not TABLE_NAME.fullmatch(table) or table == "segments" or not NAME.fullmatch(table.replace(".", "")):
-            raise UserError(f"'{item}': '{table}' is no table; allowed: wav.scp text utt2spk utt2fold utt2<task>, "
-                            "such as utt2emotion")
+            raise UserError(
+                f"'{item}': '{table}' is no table; allowed: wav.scp text utt2spk utt2fold utt2<task>, "
+                "such as utt2emotion"
+            )
         if not equals or not column or table in columns:
             raise UserError(f"'{item}': expected TABLE=COLUMN, each table once, such as utt2emotion=emotion")
         columns[table] = column

@@ -49,9 +49,7 @@ def main() -> None:
     )
     plan = by_length(utterances.num_samples_N, config.batch_size)
     processes = reading_processes(config.num_workers, recognizer.device)
-    batches = load(
-        utterances, plan, recognizer.tokenizer, recognizer.model.max_target, processes, recognizer.device
-    )
+    batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, processes, recognizer.device)
     start = time.monotonic()
     predictions: list[Prediction] = []
     with progress_bar(len(utterances), "utt") as bar:

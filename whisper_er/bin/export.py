@@ -41,8 +41,13 @@ def main() -> None:
     if not isinstance(opened.model, WhisperER):
         raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only; leave stage 7 out")
     results = read_results(args.exp_dir, args.exp_dir / args.model)
-    card = model_card(name_of(args.exp_dir), opened, read_data_card(args.data_card), results,
-                      start_of(opened.config.model.whisper_model))
+    card = model_card(
+        name_of(args.exp_dir),
+        opened,
+        read_data_card(args.data_card),
+        results,
+        start_of(opened.config.model.whisper_model),
+    )
     with kaldi.replace_dir(args.out_dir, holds=EXPORTED) as directory:
         write_model(directory, opened)
         shutil.copytree(args.exp_dir / "token_list", directory / "token_list")

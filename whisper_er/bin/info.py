@@ -1,6 +1,6 @@
 """What a trained model is: its tasks and labels, how it was made, its size, its scores.
 
-    whisper-er info exp/mini/fold1
+whisper-er info exp/mini/fold1
 """
 
 from collections.abc import Iterator

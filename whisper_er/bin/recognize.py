@@ -34,16 +34,25 @@ MOST_FAILED = 99  # of the exit code
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="file, directory (with those below), or - for a list "
-                        "of them on standard input, one a line")
+    parser.add_argument(
+        "audio",
+        nargs="+",
+        metavar="AUDIO",
+        help="file, directory (with those below), or - for a list of them on standard input, one a line",
+    )
     add_recognizer_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, default="text", help="%(default)s")
     parser.add_argument("--out_dir", type=Path, help="write <name>.<format> for each recording here, and timelines")
     parser.add_argument("--timeline", metavar="TASK", help="draw this task's probabilities over each recording as PNG")
-    parser.add_argument("--split", choices=["auto", "always", "never"], default="auto", help="at pauses; auto: what is "
-                        "longer than 30 s")
-    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of an utterance of a recording that is "
-                        "split (%(default)s)")
+    parser.add_argument(
+        "--split", choices=["auto", "always", "never"], default="auto", help="at pauses; auto: what is longer than 30 s"
+    )
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=LONGEST,
+        help="seconds of an utterance of a recording that is split (%(default)s)",
+    )
     # That which takes options between the files does not know --, behind which a file may begin with -.
     args = parser.parse_args() if "--" in sys.argv else parser.parse_intermixed_args()
     check_longest(args.longest)

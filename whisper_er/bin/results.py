@@ -30,12 +30,17 @@ def main() -> None:
     parser.add_argument("--test_sets", required=True, help='test sets, e.g. "test"')
     parser.add_argument("--inference_tag", default="", help="decode_<inference_tag>; empty: all that every fold has")
     parser.add_argument("--run_command", default="", help="what called this, to be written down")
-    parser.add_argument("--report_audio_mb", type=megabytes, default=DEFAULT_MB, metavar="MB",
-                        help=f"audio to put into {REPORT}, errors first; beyond it there are links (%(default)s)")
+    parser.add_argument(
+        "--report_audio_mb",
+        type=megabytes,
+        default=DEFAULT_MB,
+        metavar="MB",
+        help=f"audio to put into {REPORT}, errors first; beyond it there are links (%(default)s)",
+    )
     args = parser.parse_args()
 
     if not args.test_sets.split():
-        raise UserError("--test_sets: no test set is named; name at least one, e.g. \"test\"")
+        raise UserError('--test_sets: no test set is named; name at least one, e.g. "test"')
     given = shlex.join(["python", "-m", "whisper_er.bin.results", *sys.argv[1:]])
     commands = [args.run_command] if args.run_command else [given]
     seeds = {seed: gather(args, args.exp_dir / f"seed{seed}", commands) for seed in args.seeds.split()}
@@ -53,8 +58,11 @@ def main() -> None:
 
 def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list[SetResult]:
     """Read the folds of one experiment and write its files."""
-    results = [result for name in args.test_sets.split()
-               for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)]
+    results = [
+        result
+        for name in args.test_sets.split()
+        for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)
+    ]
     write_text(exp_dir / "result.json", to_json({result.name: result.to_dict() for result in results}))
     for result in results:
         for task, scores in result.pooled["tasks"].items():

@@ -44,8 +44,10 @@ def main() -> None:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:
-                raise UserError(f"{args.train_set}/text: no transcript to learn from; use token_type=whisper, "
-                                "or none, which predicts no text")
+                raise UserError(
+                    f"{args.train_set}/text: no transcript to learn from; use token_type=whisper, "
+                    "or none, which predicts no text"
+                )
             base = train_sentencepiece(texts, args.bpe_size)
         elif args.token_type == "none":
             base = NoText()
@@ -74,17 +76,21 @@ def make_task(name: str, data: kaldi.DataDir) -> Task:
         return Task(name, "text")
     task = category(name, data[f"utt2{name}"].values())
     if fractions := [label for label in task.labels if FRACTION.fullmatch(label)]:
-        raise UserError(f"utt2{name}: its labels are numbers such as {fractions[0]}: say in how many bins they are "
-                        f"predicted, --scales {name}=low:high:bins (valence=1:5:9), or give categories names")
+        raise UserError(
+            f"utt2{name}: its labels are numbers such as {fractions[0]}: say in how many bins they are "
+            f"predicted, --scales {name}=low:high:bins (valence=1:5:9), or give categories names"
+        )
     return task
 
 
 def remedy(task: Task, train_set: Path) -> str:
     if task.kind != "category":
         return "; the labels of a scale are numbers, and --scales has to span them"
-    return (f" (the labels of {train_set}); no model predicts a label that it was not trained on: change the folds or "
-            "the labels. To tell known speakers apart, train, valid and test need the same speakers "
-            "(--allow_shared_speakers true)")
+    return (
+        f" (the labels of {train_set}); no model predicts a label that it was not trained on: change the folds or "
+        "the labels. To tell known speakers apart, train, valid and test need the same speakers "
+        "(--allow_shared_speakers true)"
+    )
 
 
 def parse_scales(text: str, names: list[str]) -> dict[str, Task]:

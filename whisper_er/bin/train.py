@@ -61,8 +61,10 @@ def main() -> None:
     for task in tokenizer.tasks:
         if unlabelled := train.values[task.name].num_empty():
             print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
-    print(f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, "
-          f"{distributed.world_size()} x {device.type}")
+    print(
+        f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, "
+        f"{distributed.world_size()} x {device.type}"
+    )
     args.exp_dir.mkdir(parents=True, exist_ok=True)
     with locked(args.exp_dir) if distributed.is_main() else nullcontext():
         if distributed.is_main():

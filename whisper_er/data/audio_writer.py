@@ -41,7 +41,5 @@ class AudioWriter:
             return str(self.final_dir / name)
         start = self.ark.tell() + len(f"{utt_id} ".encode())
         how = {"format": self.codec, "subtype": "PCM_16"}
-        kaldiio.save_ark(
-            self.ark, {utt_id: (samples, SAMPLE_RATE)}, write_function="soundfile", write_kwargs=how
-        )
+        kaldiio.save_ark(self.ark, {utt_id: (samples, SAMPLE_RATE)}, write_function="soundfile", write_kwargs=how)
         return f"{self.final_dir / self.ark_name}:{start}"

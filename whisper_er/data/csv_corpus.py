@@ -52,8 +52,10 @@ def read_rows(path: Path, columns: Iterable[str], encoding: str = "utf-8") -> li
     rows = []
     for line, cells in list(split(path, text, delimiter))[1:]:
         if len(cells) != len(header) and any(cells):
-            raise UserError(f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}; a cell that "
-                            f"holds '{delimiter}' or a quote needs quotes around it, as a spreadsheet writes them")
+            raise UserError(
+                f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}; a cell that "
+                f"holds '{delimiter}' or a quote needs quotes around it, as a spreadsheet writes them"
+            )
         if any(cells):
             rows.append(Row(line, dict(zip(header, cells))))
     if not rows:
@@ -69,8 +71,10 @@ def read_text(path: Path, encoding: str) -> str:
     except LookupError:
         raise UserError(f"--encoding '{encoding}' is not known; such are utf-8, utf-16, cp1252, latin-1") from None
     except UnicodeError as error:
-        raise UserError(f"{path}: not {encoding} ({error}); save it as 'CSV UTF-8', or name its encoding, such as "
-                        "--encoding cp1252 (Excel on Windows) or --encoding utf-16") from None
+        raise UserError(
+            f"{path}: not {encoding} ({error}); save it as 'CSV UTF-8', or name its encoding, such as "
+            "--encoding cp1252 (Excel on Windows) or --encoding utf-16"
+        ) from None
 
 
 def read_header(text: str, delimiter: str) -> list[str]:
@@ -95,8 +99,10 @@ def split(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
             yield line, [tidy(cell) for cell in cells]
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}: line {line}: {error}; quotes around a cell come in pairs, and quotes within it are "
-                        'doubled: "she said ""no"""') from None
+        raise UserError(
+            f"{path}: line {line}: {error}; quotes around a cell come in pairs, and quotes within it are "
+            'doubled: "she said ""no"""'
+        ) from None
 
 
 def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]) -> DataDir:
@@ -110,16 +116,28 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
     if not audio_dir.is_dir():
         raise UserError(f"{audio_dir}: no such directory; --audio_dir is the one that holds the audio files")
     files = [find_file(audio_dir, row.cells[columns[AUDIO]]) for row in rows]
-    reject(path, rows, [file is None for file in files], columns[AUDIO],
-           f"no such audio file in {audio_dir} (a column may hold paths below it, the suffix may be left out)")
+    reject(
+        path,
+        rows,
+        [file is None for file in files],
+        columns[AUDIO],
+        f"no such audio file in {audio_dir} (a column may hold paths below it, the suffix may be left out)",
+    )
     ids = [make_id(os.path.splitext(os.path.relpath(file, audio_dir))[0]) for file in files]
     first: dict[str, int] = {}
     for row, utt_id in zip(rows, ids):
         if (line := first.setdefault(utt_id, row.line)) != row.line:
-            raise UserError(f"{path}: lines {line} and {row.line} both give the utterance id {utt_id}: one file twice, "
-                            "or two names that only differ in what an id may not hold; remove a row or rename a file")
-    reject(path, rows, [not row.cells[columns[SPEAKER]] for row in rows], columns[SPEAKER],
-           "no speaker; every utterance needs one")
+            raise UserError(
+                f"{path}: lines {line} and {row.line} both give the utterance id {utt_id}: one file twice, "
+                "or two names that only differ in what an id may not hold; remove a row or rename a file"
+            )
+    reject(
+        path,
+        rows,
+        [not row.cells[columns[SPEAKER]] for row in rows],
+        columns[SPEAKER],
+        "no speaker; every utterance needs one",
+    )
     data: DataDir = {AUDIO: dict(zip(ids, map(os.path.abspath, files)))}
     for table, column in columns.items():
         if table in (SPEAKER, TEXT):
@@ -158,8 +176,10 @@ def check_spelling(path: Path, column: str, labels: Table) -> None:
     spelling: dict[str, str] = {}
     for label in sorted(set(labels.values())):
         if (other := spelling.setdefault(unicodedata.normalize("NFC", label.casefold()), label)) != label:
-            raise UserError(f"{path}: column {column}: '{other}' and '{label}' differ in nothing but case or the form "
-                            "of an accent; write them alike")
+            raise UserError(
+                f"{path}: column {column}: '{other}' and '{label}' differ in nothing but case or the form "
+                "of an accent; write them alike"
+            )
 
 
 def unlisted(audio_dir: Path, data: DataDir) -> list[str]:

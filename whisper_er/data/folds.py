@@ -24,8 +24,10 @@ def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") 
     for utt_id in kaldi.utterances(data):
         units.setdefault(data["utt2spk"][utt_id] if fold_by == "speaker" else utt_id, []).append(utt_id)
     if len(units) < num_folds:
-        raise UserError(f"--num_folds {num_folds}: there are only {len(units)} {fold_by}s, and each is in one fold; "
-                        "ask for fewer folds" + (", or take --fold_by utterance" if fold_by == "speaker" else ""))
+        raise UserError(
+            f"--num_folds {num_folds}: there are only {len(units)} {fold_by}s, and each is in one fold; "
+            "ask for fewer folds" + (", or take --fold_by utterance" if fold_by == "speaker" else "")
+        )
     tables = [table for name, table in data.items() if name.startswith("utt2")]
     like: list[Counter] = [Counter() for _ in range(num_folds)]  # of a fold: how many utterances, with which labels
     utt2fold = {}

@@ -29,8 +29,13 @@ def check_published(found: set[str], published: set[str], where: Path, source: s
     """UserError, with the first few ids, unless the utterances found are exactly the published ones."""
     missing, extra = published - found, found - published
     if missing or extra:
-        differences = [f"{len(ids)} {kind} ({first_few(sorted(ids))})" for kind, ids in
-                       (("missing", missing), ("not in the published list", extra)) if ids]
-        raise UserError(f"{where}: {len(published & found)} of the {len(published)} published utterances, "
-                        f"{', '.join(differences)}; unpack the corpus again ({source}), "
-                        "or take what is there with --check_counts false")
+        differences = [
+            f"{len(ids)} {kind} ({first_few(sorted(ids))})"
+            for kind, ids in (("missing", missing), ("not in the published list", extra))
+            if ids
+        ]
+        raise UserError(
+            f"{where}: {len(published & found)} of the {len(published)} published utterances, "
+            f"{', '.join(differences)}; unpack the corpus again ({source}), "
+            "or take what is there with --check_counts false"
+        )

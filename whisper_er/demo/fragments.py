@@ -50,8 +50,10 @@ def answer(segment: Segment, task: Task) -> str:
 def table(header: Iterable[str], rows: Iterable[Iterable[str]], caption: str) -> str:
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>'
-            f"{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>'
+        f"{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def timeline(recognition: Recognition, task: str) -> str:
@@ -63,5 +65,7 @@ def timeline(recognition: Recognition, task: str) -> str:
             return ""
         data = base64.b64encode(path.read_bytes()).decode("ascii")
     title = escape(f"Probabilities of {task} over the recording")
-    return (f'<div class="wide" tabindex="0" role="region" aria-label="{title}">'
-            f'<img src="data:image/png;base64,{data}" alt="{title}; the table holds the same"></div>')
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{title}">'
+        f'<img src="data:image/png;base64,{data}" alt="{title}; the table holds the same"></div>'
+    )

@@ -25,8 +25,10 @@ KEPT = 600  # seconds that an upload is kept, so that it can be heard and recogn
 SHOWN = 20  # seconds of an error
 WAITING = 16  # visitors in the queue; the model serves one at a time
 
-NOTE = ("The answer is a statistical guess at the emotion that a voice expresses, learned from labelled recordings. It "
-        "does not say what somebody feels, and it can be wrong.")
+NOTE = (
+    "The answer is a statistical guess at the emotion that a voice expresses, learned from labelled recordings. It "
+    "does not say what somebody feels, and it can be wrong."
+)
 CSS = """
 .gradio-container { max-width: 800px !important; margin: 0 auto !important; }
 .wide, #recording { contain: inline-size; }  /* as wide as the window and not as what is in them */
@@ -78,8 +80,10 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
             sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[], elem_id="recording"
         )
         audio.async_move_resource_to_block_cache = uploads_only(gr, audio.async_move_resource_to_block_cache)
-        gr.Markdown(f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
-                    f"{limits.seconds:g} seconds. Recordings are deleted after {KEPT // 60} minutes.")
+        gr.Markdown(
+            f"WAV, FLAC, MP3, Ogg and whatever else libsndfile reads; at most {limits.megabytes} MB and "
+            f"{limits.seconds:g} seconds. Recordings are deleted after {KEPT // 60} minutes."
+        )
         button = gr.Button("Recognize", variant="primary", interactive=False)
         summary = gr.HTML(elem_id="summary")  # shows the progress, or that there was an error, until there is a result
         with gr.Column(visible=False) as result:

@@ -72,8 +72,11 @@ def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> No
 def theme(gr: Any) -> Any:
     """The system's fonts, and colours that white text can be read on."""
     plain = gr.themes.Default(primary_hue="blue", font="system-ui", font_mono="monospace")
-    shades = {f"button_primary_background_fill{state}{dark}": f"*primary_{shade}"
-              for state, shade in (("", 600), ("_hover", 700)) for dark in ("", "_dark")}
+    shades = {
+        f"button_primary_background_fill{state}{dark}": f"*primary_{shade}"
+        for state, shade in (("", 600), ("_hover", 700))
+        for dark in ("", "_dark")
+    }
     return plain.set(**shades)
 
 

@@ -25,8 +25,10 @@ def convert(source: Path, directory: Path, quantization: str) -> None:
     library = import_ctranslate2()
     opened = open_model(source)  # for this alone: quantising writes over the weights that it is given
     if not isinstance(opened.model, WhisperER):
-        raise UserError(f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
-                        "as Hugging Face directory; give one of those")
+        raise UserError(
+            f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
+            "as Hugging Face directory; give one of those"
+        )
     spec = specification(opened.model, opened.tokenizer)
 
     class InMemory(library.converters.Converter):

@@ -10,23 +10,29 @@ CARD = "MODEL_CARD.md"  # README.md of the model that was converted
 
 
 def read_me(tokenizer: Tokenizer, pad: str, check: Check) -> str:
-    return "\n\n".join([
-        f"# A Whisper-ER model for CTranslate2, weights in {check.quantization}",
-        f"What it is, what it was trained on and for, its figures and its limits: {CARD}, the card of the model that "
-        "it was converted from.",
-        'With whisper_er and ctranslate2 (`pip install "whisper_er[export]"`), in this directory:',
-        '```python\nfrom whisper_er import Recognizer\n\nprint(Recognizer.from_pretrained(".")("a.wav"))\n```',
-        bullets(differences(tokenizer, pad)),
-        "## Check",
-        f"{check.num_utterances} utterances, {check.audio_seconds:.0f} s of audio, decoded by the model that it was "
-        f"converted from and by this one ({CHECK}):",
-        check.table(),
-        bullets(details(check)),
-        check.speed_table(),
-        f"One after the other on the same machine, {check.threads} threads, features included, after a warm-up; "
-        f"batches of {check.decoding['batch_size']}, of which CTranslate2 gets the utterances with the same number of "
-        "frames together (it has no mask, so often one alone). Its time includes a second pass, for the posteriors.",
-    ]) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"# A Whisper-ER model for CTranslate2, weights in {check.quantization}",
+                f"What it is, what it was trained on and for, its figures and its limits: {CARD}, the card of the "
+                "model that it was converted from.",
+                'With whisper_er and ctranslate2 (`pip install "whisper_er[export]"`), in this directory:',
+                '```python\nfrom whisper_er import Recognizer\n\nprint(Recognizer.from_pretrained(".")("a.wav"))\n```',
+                bullets(differences(tokenizer, pad)),
+                "## Check",
+                f"{check.num_utterances} utterances, {check.audio_seconds:.0f} s of audio, decoded by the model that "
+                f"it was converted from and by this one ({CHECK}):",
+                check.table(),
+                bullets(details(check)),
+                check.speed_table(),
+                f"One after the other on the same machine, {check.threads} threads, features included, after a "
+                f"warm-up; batches of {check.decoding['batch_size']}, of which CTranslate2 gets the utterances with "
+                "the same number of frames together (it has no mask, so often one alone). Its time includes a second "
+                "pass, for the posteriors.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
@@ -43,7 +49,9 @@ def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
 
 
 def details(check: Check) -> list[str]:
-    lines = [f"weights `{check.quantization}`, products `{check.compute_type}`",
-             "decoding: " + ", ".join(f"{key} {value}" for key, value in check.decoding.items()),
-             f"{check.completed} hypotheses of CTranslate2 lacked a label at its place"]
+    lines = [
+        f"weights `{check.quantization}`, products `{check.compute_type}`",
+        "decoding: " + ", ".join(f"{key} {value}" for key, value in check.decoding.items()),
+        f"{check.completed} hypotheses of CTranslate2 lacked a label at its place",
+    ]
     return lines + [f"{task} differs for {first_few(ids)}" for task, ids in check.different.items() if ids]

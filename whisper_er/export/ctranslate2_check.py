@@ -48,13 +48,19 @@ class Check:
 
     def table(self) -> str:
         rows = [["task", "utterances", "equal"]]
-        rows += [[name, str(self.num_utterances), str(self.num_utterances - len(ids))]
-                 for name, ids in self.different.items()]
+        rows += [
+            [name, str(self.num_utterances), str(self.num_utterances - len(ids))]
+            for name, ids in self.different.items()
+        ]
         return table(rows)
 
     def speed_table(self) -> str:
-        return table([["decoded by", "utterances/s"], *([name, f"{speed:.2f}"]
-                                                        for name, speed in self.utterances_per_second.items())])
+        return table(
+            [
+                ["decoded by", "utterances/s"],
+                *([name, f"{speed:.2f}"] for name, speed in self.utterances_per_second.items()),
+            ]
+        )
 
 
 def compare(

@@ -35,8 +35,10 @@ def special(token: str) -> AddedToken:
 
 def whisper_copy(text: WhisperTokens) -> WhisperTokenizer:
     """A model may have more embedding rows than its tokenizer has entries: those get names."""
-    hf = WhisperTokenizer(tokenizer_object=tokenizers.Tokenizer.from_str(text.tokenizer.backend_tokenizer.to_str()),
-                          **text.tokenizer.init_kwargs)
+    hf = WhisperTokenizer(
+        tokenizer_object=tokenizers.Tokenizer.from_str(text.tokenizer.backend_tokenizer.to_str()),
+        **text.tokenizer.init_kwargs,
+    )
     hf.add_tokens([special(f"<|unused:{index}|>") for index in range(len(hf), text.size)], special_tokens=True)
     return hf
 
@@ -47,15 +49,17 @@ def from_sentencepiece(text: SentencePieceTokens) -> PreTrainedTokenizerFast:
     names = [pieces.id_to_piece(index) for index in range(pieces.get_piece_size())]
     unknown = names[pieces.unk_id()]
     backend = tokenizers.Tokenizer(
-        tokenizers.models.BPE({name: index for index, name in enumerate(names)}, merges(pieces), unk_token=unknown,
-                              fuse_unk=True)
+        tokenizers.models.BPE(
+            {name: index for index, name in enumerate(names)}, merges(pieces), unk_token=unknown, fuse_unk=True
+        )
     )
     charsmap = normalizer_spec(text.model).get(2, b"")
     steps = [normalizers.Precompiled(charsmap)] if charsmap else []
     backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()])
     backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=False)
-    backend.decoder = decoders.Sequence([decoders.Replace(unknown, UNKNOWN_SURFACE),
-                                         decoders.Metaspace(SPACE, prepend_scheme="always")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(unknown, UNKNOWN_SURFACE), decoders.Metaspace(SPACE, prepend_scheme="always")]
+    )
     backend.add_special_tokens([special(END), special(START)])
     # Not unk_token: it would be special, and skipped where SentencePiece writes " ⁇ ".
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token=END, bos_token=START)
@@ -68,8 +72,12 @@ def merges(pieces: sentencepiece.SentencePieceProcessor) -> list[tuple[str, str]
     names = [pieces.id_to_piece(index) for index in range(pieces.get_piece_size()) if index != pieces.unk_id()]
     names.sort(key=lambda name: -pieces.get_score(pieces.piece_to_id(name)))  # stable
     known = set(names)
-    return [(name[:cut], name[cut:]) for name in names for cut in range(1, len(name))
-            if name[:cut] in known and name[cut:] in known]
+    return [
+        (name[:cut], name[cut:])
+        for name in names
+        for cut in range(1, len(name))
+        if name[:cut] in known and name[cut:] in known
+    ]
 
 
 def normalizer_spec(model: bytes) -> dict[int, Any]:

@@ -79,12 +79,18 @@ def metadata(name: str, tokenizer: Tokenizer, card: DataCard, results: Sequence[
 
 def model_index(result: SetResult, card: DataCard) -> list[dict]:
     corpus = card.corpus or "unknown"
-    data = {"name": corpus, "type": "".join(c if c.isalnum() else "-" for c in corpus.lower()),
-            "split": result.name.rpartition("/")[2]}
+    data = {
+        "name": corpus,
+        "type": "".join(c if c.isalnum() else "-" for c in corpus.lower()),
+        "split": result.name.rpartition("/")[2],
+    }
     entries = []
     for task, scores in result.pooled["tasks"].items():
-        metrics = [{"type": kind, "name": f"{task} {title}", "value": round(scores[figure], 4)}
-                   for figure, (kind, title) in FIGURES.items() if scores.get(figure) is not None]
+        metrics = [
+            {"type": kind, "name": f"{task} {title}", "value": round(scores[figure], 4)}
+            for figure, (kind, title) in FIGURES.items()
+            if scores.get(figure) is not None
+        ]
         kind = "automatic-speech-recognition" if scores["kind"] == "text" else "audio-classification"
         if metrics:
             entries.append({"task": {"type": kind, "name": task}, "dataset": dict(data), "metrics": metrics})
@@ -97,7 +103,8 @@ def what_it_is(opened: Pretrained, base: str) -> str:
     tokens = " ".join(f"`{token}`" for task in tokenizer.tasks for token in task.tokens)
     start = history(opened.config, base)
     silence = {"none": "no silence is added to an utterance", "30s": "every utterance is filled up to 30 s"}.get(
-        pad, f"silence is added to an utterance by the rule `{pad}`")
+        pad, f"silence is added to an utterance by the rule `{pad}`"
+    )
     return (
         f"A Whisper encoder-decoder, {start}, whose decoder writes these tasks in this order (Whisper-ER, made with "
         f"whisper_er):\n\n{table(rows)}\n\nTokens of labels: {tokens}. Input: 16 kHz, one channel, at most 30 s; "
@@ -145,11 +152,13 @@ def figures(result: SetResult) -> str:
 
 def about_data(card: DataCard) -> str:
     corpus = " ".join(filter(None, [card.corpus, card.url and f"<{card.url}>"])) or NOT_STATED
-    return bullets([
-        f"Corpus: {corpus}",
-        f"Licence of the data: {card.licence or NOT_STATED}",
-        "Licence of the weights: not stated; it is bound by the data's, and by that of the model it started from",
-        f"Intended use: {card.intended_use or USE}",
-        NOT_FOR,
-        f"Limits: {card.limits or LIMITS}",
-    ])
+    return bullets(
+        [
+            f"Corpus: {corpus}",
+            f"Licence of the data: {card.licence or NOT_STATED}",
+            "Licence of the weights: not stated; it is bound by the data's, and by that of the model it started from",
+            f"Intended use: {card.intended_use or USE}",
+            NOT_FOR,
+            f"Limits: {card.limits or LIMITS}",
+        ]
+    )

@@ -104,8 +104,10 @@ def check_ssl(config: ModelConfig) -> None:
     if config.whisper_model or config.whisper_sizes:
         raise UserError("model: encoder_model and whisper_model or whisper_sizes are both given; set one of them")
     if config.pad != "none" or config.specaug.time_masks or config.specaug.freq_masks:
-        raise UserError("model.pad, model.specaug: they work on log-mel features, which model.encoder_model does not "
-                        "read; leave them at none and 0")
+        raise UserError(
+            "model.pad, model.specaug: they work on log-mel features, which model.encoder_model does not "
+            "read; leave them at none and 0"
+        )
 
 
 def load_ssl(config: ModelConfig) -> PreTrainedModel:
@@ -114,8 +116,10 @@ def load_ssl(config: ModelConfig) -> PreTrainedModel:
     logging.disable_progress_bar()
     model, info = load_pretrained(AutoModel, config.encoder_model, dtype=torch.float32, output_loading_info=True)
     if model.config.model_type not in SSL_TYPES:
-        raise UserError(f"encoder_model '{config.encoder_model}' is a {model.config.model_type} model; allowed: "
-                        f"{' '.join(SSL_TYPES)}")
+        raise UserError(
+            f"encoder_model '{config.encoder_model}' is a {model.config.model_type} model; allowed: "
+            f"{' '.join(SSL_TYPES)}"
+        )
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("masked_spec_embed"))
     if missing:
         raise UserError(f"encoder_model '{config.encoder_model}' lacks {len(missing)} tensors: {first_few(missing)}")

@@ -43,8 +43,9 @@ class BestHypotheses:
 
     def read(self, end: int) -> list[Found]:
         """Wait for the device. end: the id of <|endoftext|>."""
-        marginal_UC, best_UC = ({k: table.cpu() for k, table in tables.items()}
-                                for tables in (self.marginal_UC, self.best_UC))
+        marginal_UC, best_UC = (
+            {k: table.cpu() for k, table in tables.items()} for tables in (self.marginal_UC, self.best_UC)
+        )
         return [
             Found(
                 ids=ids[: ids.index(end) + 1],

@@ -93,8 +93,10 @@ class WhisperER(Model):
         )
 
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
-        return [to_prediction(self.tokenizer, utt_id, found, config.posterior)
-                for utt_id, found in zip(utt_ids, answers.read(self.tokenizer.end))]
+        return [
+            to_prediction(self.tokenizer, utt_id, found, config.posterior)
+            for utt_id, found in zip(utt_ids, answers.read(self.tokenizer.end))
+        ]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
         if config.suppress == "none":

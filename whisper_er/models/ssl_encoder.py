@@ -52,8 +52,9 @@ class SslEncoder(torch.nn.Module):
     def convolve(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (B, C, T) and frames_B. The base models normalise each channel over time: padding must not count."""
         hidden, length_B = wave_BS[:, None], samples_B.clamp(min=self.frames_to_samples(1))
-        for layer, kernel, stride in zip(self.convolutions.conv_layers, self.config.conv_kernel,
-                                         self.config.conv_stride):
+        for layer, kernel, stride in zip(
+            self.convolutions.conv_layers, self.config.conv_kernel, self.config.conv_stride
+        ):
             length_B = (length_B - kernel) // stride + 1
             if isinstance(getattr(layer, "layer_norm", None), torch.nn.GroupNorm):
                 hidden = layer.activation(masked_norm(layer.conv(hidden), length_B, layer.layer_norm))

@@ -40,8 +40,10 @@ def find(name: str) -> Found:
     if not audio:
         raise UserError(f"{name}: no audio in this directory; known endings: {' '.join(sorted(SUFFIXES))}")
     if others := sorted(set(every) - set(audio)):
-        print(f"{name}: {len(others)} files that do not end as audio does are left out: {first_few(map(str, others))}",
-              file=sys.stderr)
+        print(
+            f"{name}: {len(others)} files that do not end as audio does are left out: {first_few(map(str, others))}",
+            file=sys.stderr,
+        )
     return [(path, path.relative_to(name)) for path in audio]
 
 
@@ -50,9 +52,13 @@ def check_distinct(files: Found, out_dir: Path) -> None:
     written: dict[Path, Path] = {}
     for path, name in files:
         if other := written.get(name.with_suffix("")):
-            raise UserError(f"--out_dir: {other} and {path} would both be written to {name.stem}.*; recognize them "
-                            "apart, or give the directory that holds both")
+            raise UserError(
+                f"--out_dir: {other} and {path} would both be written to {name.stem}.*; recognize them "
+                "apart, or give the directory that holds both"
+            )
         if (out_dir / name).parent.resolve() == path.parent.resolve():
-            raise UserError(f"--out_dir {out_dir}: {path} lies there, and a transcript beside it would be lost; choose "
-                            "another directory")
+            raise UserError(
+                f"--out_dir {out_dir}: {path} lies there, and a transcript beside it would be lost; choose "
+                "another directory"
+            )
         written[name.with_suffix("")] = path

@@ -71,8 +71,12 @@ class CTranslate2Whisper(Model):
             self.engines.clear()
             try:
                 self.engines[device] = library.models.Whisper(
-                    str(self.directory), device.type, device_index=device.index or 0,
-                    intra_threads=torch.get_num_threads(), inter_threads=1)
+                    str(self.directory),
+                    device.type,
+                    device_index=device.index or 0,
+                    intra_threads=torch.get_num_threads(),
+                    inter_threads=1,
+                )
             except Exception as error:  # whatever its C++ raises
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); convert it again") from None
@@ -86,8 +90,10 @@ class CTranslate2Whisper(Model):
         if config.suppress != "none":
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
         if config.dtype != "float32":
-            raise UserError(f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
-                            "dtype at float32")
+            raise UserError(
+                f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
+                "dtype at float32"
+            )
         engine = self.engine(batch.wave_BS.device)
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - len(self.prompt)

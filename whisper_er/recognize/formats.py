@@ -17,16 +17,22 @@ def as_text(recognition: Recognition) -> str:
     elif len(recognition.segments) == 1:
         lines = [f"{recognition.name}: {answers(recognition)}  {recognition.text}"]
     else:
-        lines = [f"{recognition.name}: {answers(recognition)}  ({len(recognition.segments)} utterances in "
-                 f"{clock(recognition.duration)})"]
+        lines = [
+            f"{recognition.name}: {answers(recognition)}  ({len(recognition.segments)} utterances in "
+            f"{clock(recognition.duration)})"
+        ]
         lines += [f"  {clock(s.start, 1)} to {clock(s.end, 1)}: {answers(s)}  {s.text}" for s in recognition.segments]
     return "".join(printable(line.rstrip()) + "\n" for line in lines)
 
 
 def answers(found: Recognition | Segment) -> str:
     """emotion=happy (92 %) valence=3.1"""
-    said = [f"{task}={found.labels[task]} ({100 * probabilities[found.labels[task]]:.0f} %)" if task in found.labels
-            else f"{task}={found.scales[task]:.2f}" for task, probabilities in found.probabilities.items()]
+    said = [
+        f"{task}={found.labels[task]} ({100 * probabilities[found.labels[task]]:.0f} %)"
+        if task in found.labels
+        else f"{task}={found.scales[task]:.2f}"
+        for task, probabilities in found.probabilities.items()
+    ]
     return " ".join(said)
 
 

@@ -35,8 +35,7 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
     speech_N = is_speech(level_N)
     spans = [span for span in join(runs(speech_N), seconds(PAUSE)) if speech_N[slice(*span)].sum() >= seconds(CLICK)]
     smooth_N = np.convolve(level_N, np.full(20, 1 / 20), mode="same")
-    return [part for span in widen(spans, seconds(MARGIN), len(level_N))
-            for part in shorten(span, smooth_N, longest)]
+    return [part for span in widen(spans, seconds(MARGIN), len(level_N)) for part in shorten(span, smooth_N, longest)]
 
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:

@@ -62,14 +62,19 @@ def what_it_is(directory: Path) -> str:
     if not directory.is_dir():
         return "no such directory; give an experiment (exp/<tag>/fold<k>) or a model that stage 7 exported"
     inside = sorted(path.parent.name for path in directory.glob("*/config.yaml")) or [
-        path.parent.relative_to(directory) for path in sorted(directory.glob(f"*/{EXPORTED}"))]
+        path.parent.relative_to(directory) for path in sorted(directory.glob(f"*/{EXPORTED}"))
+    ]
     if inside:
         return f"holds several models; open one of {first_few(f'{directory}/{name}' for name in inside)}"
     if (directory / "config.json").is_file():
-        return (f"a model that stage 7 did not write (it has no {EXPORTED}); allowed are experiments, and models that "
-                "stage 7 exported")
-    return ("has neither config.yaml, as an experiment has, nor whisper_er.json, as an exported model; give "
-            "exp/<tag>/fold<k> (run stages 3 and 4 first) or a model that stage 7 exported")
+        return (
+            f"a model that stage 7 did not write (it has no {EXPORTED}); allowed are experiments, and models that "
+            "stage 7 exported"
+        )
+    return (
+        "has neither config.yaml, as an experiment has, nor whisper_er.json, as an exported model; give "
+        "exp/<tag>/fold<k> (run stages 3 and 4 first) or a model that stage 7 exported"
+    )
 
 
 def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
@@ -106,8 +111,10 @@ def open_ctranslate2(directory: Path, tokenizer: Tokenizer, about: dict) -> CTra
 
 def check_size(directory: Path, size: int, tokenizer: Tokenizer) -> None:
     if size != tokenizer.size:
-        raise UserError(f"{directory}: the model has {size} tokens, its token_list {tokenizer.size}; one of the two "
-                        "belongs to another model")
+        raise UserError(
+            f"{directory}: the model has {size} tokens, its token_list {tokenizer.size}; one of the two "
+            "belongs to another model"
+        )
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -119,8 +126,10 @@ def weight_files(directory: Path) -> list[Path]:
     names = sorted(set(index["weight_map"].values()))
     odd = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", name)]
     if odd or not names:
-        raise UserError(f"{directory / INDEX}: names {first_few(map(repr, odd)) or 'no file'}; allowed are files of "
-                        f"safetensors beside it; {EXPORT_AGAIN}")
+        raise UserError(
+            f"{directory / INDEX}: names {first_few(map(repr, odd)) or 'no file'}; allowed are files of "
+            f"safetensors beside it; {EXPORT_AGAIN}"
+        )
     return [directory / name for name in names]
 
 
@@ -151,6 +160,11 @@ def fill(model: Model, tensors: dict[str, torch.Tensor], source: Path, configure
 
 def write_about(directory: Path, opened: Pretrained, engine: str) -> None:
     """The file EXPORTED of an exported model."""
-    about = {"format": FORMAT, "engine": engine, "pad": opened.config.model.pad,
-             "long_audio": opened.config.model.long_audio, "max_target": opened.model.max_target}
+    about = {
+        "format": FORMAT,
+        "engine": engine,
+        "pad": opened.config.model.pad,
+        "long_audio": opened.config.model.long_audio,
+        "max_target": opened.model.max_target,
+    }
     write_text(directory / EXPORTED, json.dumps(about, indent=1) + "\n")

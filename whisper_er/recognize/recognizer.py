@@ -29,9 +29,9 @@ WINDOW = 4  # batches that are cut, by length, from utterances that follow each 
 class Recognizer:
     """A trained model with its token list.
 
-        recognizer = Recognizer.from_pretrained("exp/mini/fold1")
-        result = recognizer("talk.wav")
-        result.text, result.emotion, result.probabilities["emotion"]["happy"]
+    recognizer = Recognizer.from_pretrained("exp/mini/fold1")
+    result = recognizer("talk.wav")
+    result.text, result.emotion, result.probabilities["emotion"]["happy"]
     """
 
     def __init__(

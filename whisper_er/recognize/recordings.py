@@ -67,8 +67,9 @@ class Samples:
     def check(samples: np.ndarray, rate: int | None) -> "Samples":
         """From floats in [-1, 1] or integers, (samples,) or (samples, channels). UserError for anything else."""
         if not isinstance(rate, int | np.integer) or not MIN_RATE <= rate <= MAX_RATE:
-            raise UserError(f"sampling_rate={rate!r}: samples need theirs in Hz, whole; allowed are {MIN_RATE} to "
-                            f"{MAX_RATE}")
+            raise UserError(
+                f"sampling_rate={rate!r}: samples need theirs in Hz, whole; allowed are {MIN_RATE} to {MAX_RATE}"
+            )
         if samples.ndim not in (1, 2) or not samples.size or samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
             raise UserError(f"audio: an array of shape {samples.shape}; allowed are (samples,) and (samples, channels)")
         if np.issubdtype(samples.dtype, np.signedinteger):

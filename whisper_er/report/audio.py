@@ -51,8 +51,10 @@ class Sounds:
     def summary(self) -> str:
         inside, links = (sum(isinstance(own, kind) for own in self.of_clip) for kind in (int, str))
         size, every = sum(map(len, self.embedded)) / MEGABYTE, len(self.of_clip)
-        return (f"Audio: of {every} utterances {inside} are in this file ({size:.1f} MB), {links} are links to files "
-                f"on the machine that made it, {every - inside - links} have none.")
+        return (
+            f"Audio: of {every} utterances {inside} are in this file ({size:.1f} MB), {links} are links to files "
+            f"on the machine that made it, {every - inside - links} have none."
+        )
 
 
 @functools.lru_cache(maxsize=4096)  # the reports of several seeds hold much the same utterances

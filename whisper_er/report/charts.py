@@ -20,8 +20,16 @@ class Line:
 
 
 def svg(width: float, height: float, name: str, *children: Markup, class_: str = "chart") -> Markup:
-    return element("svg", *children, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=name, class_=class_,
-                   width=f"{width:g}", height=f"{height:g}")
+    return element(
+        "svg",
+        *children,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=name,
+        class_=class_,
+        width=f"{width:g}",
+        height=f"{height:g}",
+    )
 
 
 def rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -48,8 +56,15 @@ def interval(share: float | None, by_utterance: Bounds, by_speaker: Bounds) -> M
             marks.append(rule(x(bounds[0]), height / 2, x(bounds[1]), height / 2, class_))
     if share is not None:
         marks.append(rule(x(share), 2, x(share), height - 2, "figure"))
-    return element("svg", *marks, viewBox=f"0 0 {width} {height}", width=width, height=height, aria_hidden="true",
-                   class_="interval")
+    return element(
+        "svg",
+        *marks,
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        aria_hidden="true",
+        class_="interval",
+    )
 
 
 def reliability(task: str, bins: Sequence[dict]) -> Markup:
@@ -71,17 +86,28 @@ def reliability(task: str, bins: Sequence[dict]) -> Markup:
             marks.append(bar(start, base - part, wide, part, "bar count"))
     marks.append(rule(left, top + size, left + size, top, "diagonal"))
     marks += [label(left + size * tick, top + size + 15, f"{100 * tick:.0f}", "tick middle") for tick in (0, 0.5, 1)]
-    marks += [rule(left, base, left + size, base, "grid"), label(left - 6, base - low + 8, f"{most:.0f}", "tick end"),
-              label(left + size / 2, base + 15, "confidence, % · below: utterances", "tick middle")]
+    marks += [
+        rule(left, base, left + size, base, "grid"),
+        label(left - 6, base - low + 8, f"{most:.0f}", "tick end"),
+        label(left + size / 2, base + 15, "confidence, % · below: utterances", "tick middle"),
+    ]
     shown = [one for one in bins if one["count"]]
-    name = (f"Reliability of {task}: accuracy against confidence in {len(shown)} bins, from "
-            f"{sum(one['count'] for one in shown)} utterances; the table below has the numbers")
+    name = (
+        f"Reliability of {task}: accuracy against confidence in {len(shown)} bins, from "
+        f"{sum(one['count'] for one in shown)} utterances; the table below has the numbers"
+    )
     return svg(left + size + 12, base + 22, name, *marks)
 
 
 def bar(x: float, y: float, width: float, height: float, class_: str) -> Markup:
-    return element("rect", x=f"{x + 0.5:.1f}", y=f"{y:.1f}", width=f"{max(width - 1, 0.5):.1f}", height=f"{height:.1f}",
-                   class_=class_)
+    return element(
+        "rect",
+        x=f"{x + 0.5:.1f}",
+        y=f"{y:.1f}",
+        width=f"{max(width - 1, 0.5):.1f}",
+        height=f"{height:.1f}",
+        class_=class_,
+    )
 
 
 def lines(name: str, shown: Sequence[Line], low: float | None = None, high: float | None = None) -> Markup:
@@ -102,8 +128,10 @@ def lines(name: str, shown: Sequence[Line], low: float | None = None, high: floa
     for tick in ticks:
         y = top + height * (high - tick) / (high - low)
         marks += [rule(left, y, left + width, y, "grid"), label(left - 6, y + 4, f"{tick:g}", "tick end")]
-    marks += [label(left, top + height + 16, "0", "tick middle"),
-              label(left + width, top + height + 16, f"step {last:g}", "tick end")]
+    marks += [
+        label(left, top + height + 16, "0", "tick middle"),
+        label(left + width, top + height + 16, f"step {last:g}", "tick end"),
+    ]
     for line in shown:
         kept = line.points[:: -(-len(line.points) // MOST_POINTS) or 1]
         class_ = f"line series-{line.style % SERIES}"

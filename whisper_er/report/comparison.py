@@ -24,7 +24,12 @@ Two = tuple[SetResult, SetResult]
 
 
 def write_comparison(
-    out_dir: Path, command: str, task: Task, comparison: Comparison, names: tuple[str, str], results: Two,
+    out_dir: Path,
+    command: str,
+    task: Task,
+    comparison: Comparison,
+    names: tuple[str, str],
+    results: Two,
     audio_mb: float,
 ) -> Sounds:
     """Write out_dir/comparison.html. results: of both, as they were compared. Returns what sound it has."""
@@ -36,19 +41,30 @@ def write_comparison(
     if task.kind == "category":
         sections.append(Section("confusion", "Confusion", matrices(task, comparison, names)))
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
-    about = join([*(paragraph(f"{name}: ", protocol_lines(result)[0]) for name, result in zip(names, results)),
-                  made_by([command])])
+    about = join(
+        [
+            *(paragraph(f"{name}: ", protocol_lines(result)[0]) for name, result in zip(names, results)),
+            made_by([command]),
+        ]
+    )
     write_text(out_dir / COMPARISON, page(f"{names[1]} against {names[0]}", about, sections, data, sounds.embedded))
     return sounds
 
 
 def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
-    note = (f"In percent; the difference is {names[1]} minus {names[0]}, its interval and p by a paired bootstrap over "
-            "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
-            "independent, which those of one speaker are not.")
+    note = (
+        f"In percent; the difference is {names[1]} minus {names[0]}, its interval and p by a paired bootstrap over "
+        "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
+        "independent, which those of one speaker are not."
+    )
     caption = f"Figures of {comparison.task} and their difference"
-    return join([table(comparison_rows(comparison, names), caption), paragraph(mcnemar_line(comparison, names)),
-                 paragraph(note, class_="note")])
+    return join(
+        [
+            table(comparison_rows(comparison, names), caption),
+            paragraph(mcnemar_line(comparison, names)),
+            paragraph(note, class_="note"),
+        ]
+    )
 
 
 def all_figures(names: tuple[str, str], results: Two) -> Markup:
@@ -59,8 +75,12 @@ def all_figures(names: tuple[str, str], results: Two) -> Markup:
     for name, result, tasks in zip(names, results, pooled):
         shown = [column.show(tasks) if column.figure in tasks.get(column.task, {}) else UNDEFINED for column in columns]
         rows.append([name, str(result.pooled["num_utterances"]), *shown])
-    return join([table(rows, "Pooled figures of both"),
-                 paragraph("In percent; CCC, MAE and NLL (nats) as they are.", class_="note")])
+    return join(
+        [
+            table(rows, "Pooled figures of both"),
+            paragraph("In percent; CCC, MAE and NLL (nats) as they are.", class_="note"),
+        ]
+    )
 
 
 def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Markup:
@@ -75,8 +95,12 @@ def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Mark
 
 def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
     """Of each utterance: both, neither, or only one of the two."""
-    said = {(True, True): "both", (False, False): "neither", (True, False): f"only {names[0]}",
-            (False, True): f"only {names[1]}"}
+    said = {
+        (True, True): "both",
+        (False, False): "neither",
+        (True, False): f"only {names[0]}",
+        (False, True): f"only {names[1]}",
+    }
     first, second = (pairs.tasks[comparison.task].correct for pairs in (comparison.first, comparison.second))
     return [said[pair] for pair in zip(first, second)]
 
@@ -103,8 +127,10 @@ def utterance_table(
         columns.append(task_column(task, pairs.tasks[task.name], True, name, key, shown))
     if task.kind != "text":
         columns += transcripts(names, (first, second))
-    columns += [plain("speaker", "speaker", first.speakers),
-                *(plain(f"group-{name}", name, values) for name, values in first.groups.items())]
+    columns += [
+        plain("speaker", "speaker", first.speakers),
+        *(plain(f"group-{name}", name, values) for name, values in first.groups.items()),
+    ]
     order = changed_first(comparison)
     clip_of = {clip.utt_id: clip for result in reversed(results) for clip in clips_of(result)}
     sounds = gather([clip_of[first.utt_ids[i]] for i in order], out_dir, audio_mb)

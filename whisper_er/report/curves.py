@@ -23,8 +23,11 @@ def read_curves(path: Path) -> Curves:
     curves: Curves = {}
     for line in read_plain(parse_json_lines, path, [{"step": int}], what, remedy):
         for kind in KINDS:
-            values = {name: value for name, value in line.get(kind, {}).items() if is_finite(value)} \
-                if isinstance(line.get(kind, {}), dict) else {}
+            values = (
+                {name: value for name, value in line.get(kind, {}).items() if is_finite(value)}
+                if isinstance(line.get(kind, {}), dict)
+                else {}
+            )
             if problem := misfit(values, {str: float}, f"'{kind}'"):
                 raise UserError(f"{path}: not {what} ({problem}); {remedy}")
             for name, value in values.items():
@@ -51,32 +54,44 @@ def learning_curves(folds: dict[str, Path], kinds: dict[str, str]) -> Markup:
     if not read:
         return join(parts)
     parts.append(legend(list(read)))
-    trained = [figure("loss, nats per utterance", "train loss", read),
-               *(figure(f"{task}: loss, nats per token", f"train loss_{task}", read) for task in kinds)]
-    validated = [figure("loss, nats per utterance", "valid loss", read),
-                 *(figure(f"{task}: {ACCURACY[kind]}", f"valid accuracy_{task}", read, 1.0)
-                   for task, kind in kinds.items())]
+    trained = [
+        figure("loss, nats per utterance", "train loss", read),
+        *(figure(f"{task}: loss, nats per token", f"train loss_{task}", read) for task in kinds),
+    ]
+    validated = [
+        figure("loss, nats per utterance", "valid loss", read),
+        *(figure(f"{task}: {ACCURACY[kind]}", f"valid accuracy_{task}", read, 1.0) for task, kind in kinds.items()),
+    ]
     for title, drawn in (("Training", trained), ("Validation", validated)):
         parts += [element("h3", title), element("div", *drawn, class_="charts")]
     rows = summary(read, list(kinds))
-    parts.append(element("details", element("summary", "The curves' ends and best values as a table"),
-                         table(rows, "Learning curves")))
+    parts.append(
+        element(
+            "details", element("summary", "The curves' ends and best values as a table"), table(rows, "Learning curves")
+        )
+    )
     return join(parts)
 
 
 def legend(folds: Sequence[str]) -> Markup:
     items = []
     for i, fold in enumerate(folds):
-        mark = element("svg", element("line", x1=0, y1=6, x2=28, y2=6, class_=f"line series-{i % charts.SERIES}"),
-                       width=28, height=12, aria_hidden="true")
+        mark = element(
+            "svg",
+            element("line", x1=0, y1=6, x2=28, y2=6, class_=f"line series-{i % charts.SERIES}"),
+            width=28,
+            height=12,
+            aria_hidden="true",
+        )
         items.append(element("li", mark, f" fold {fold}" if len(folds) > 1 else f" {fold}"))
     return element("ul", *items, class_="legend")
 
 
 def figure(title: str, key: str, read: dict[str, Curves], high: float | None = None) -> Markup:
     """high: the end of the axis, by default that of the values."""
-    lines = [charts.Line(f"fold {fold}", i, curves[key]) for i, (fold, curves) in enumerate(read.items())
-             if curves.get(key)]
+    lines = [
+        charts.Line(f"fold {fold}", i, curves[key]) for i, (fold, curves) in enumerate(read.items()) if curves.get(key)
+    ]
     if not lines:
         return Markup()
     ends = "; ".join(f"{line.name}: {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}" for line in lines)
@@ -85,8 +100,15 @@ def figure(title: str, key: str, read: dict[str, Curves], high: float | None = N
 
 
 def summary(read: dict[str, Curves], tasks: Sequence[str]) -> list[list[str]]:
-    rows = [["fold", "last step", "last training loss", "lowest validation loss",
-             *(f"best {task}, validation" for task in tasks)]]
+    rows = [
+        [
+            "fold",
+            "last step",
+            "last training loss",
+            "lowest validation loss",
+            *(f"best {task}, validation" for task in tasks),
+        ]
+    ]
     for fold, curves in read.items():
         steps = [points[-1][0] for points in curves.values()]
         train, valid = curves.get("train loss"), curves.get("valid loss")

@@ -24,15 +24,24 @@ def write_report(exp_dir: Path, commands: Sequence[str], results: Sequence[SetRe
     sections = []
     for result in results:
         suffix = f" · {result.name}" if len(results) > 1 else ""
-        sections += [Section(f"{key}-{len(sections)}", title + suffix, content)
-                     for key, title, content in set_sections(result, {"set": result.name} if suffix else {})]
+        sections += [
+            Section(f"{key}-{len(sections)}", title + suffix, content)
+            for key, title, content in set_sections(result, {"set": result.name} if suffix else {})
+        ]
     folds = {fold: trained_in(exp_dir, fold, part.directory) for fold, part in results[0].folds.items()}
     kinds = {task: figures["kind"] for task, figures in results[0].pooled["tasks"].items()}
     sections.append(Section("curves", "Learning curves", learning_curves(folds, kinds)))
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
-    about = join([paragraph("Test set: " if len(results) == 1 else "Test sets: ",
-                            *(element("code", result.name) for result in results)),
-                  *(protocol(result, len(results) > 1) for result in results), made_by(commands)])
+    about = join(
+        [
+            paragraph(
+                "Test set: " if len(results) == 1 else "Test sets: ",
+                *(element("code", result.name) for result in results),
+            ),
+            *(protocol(result, len(results) > 1) for result in results),
+            made_by(commands),
+        ]
+    )
     write_text(exp_dir / REPORT, page(f"Results of {exp_dir.name}", about, sections, data, sounds.embedded))
     return sounds
 
@@ -52,8 +61,11 @@ def set_sections(result: SetResult, where: dict[str, str]) -> list[tuple[str, st
     calibrated = {task: figures for task, figures in categories.items() if figures["calibration"] is not None}
     if calibrated:
         drawn = [scores.reliability(task, figures) for task, figures in calibrated.items()]
-        note = paragraph("Bars: the share that is right among utterances whose label was said with that confidence; "
-                         "short lines: what the model said of them; on the diagonal both agree.", class_="note")
+        note = paragraph(
+            "Bars: the share that is right among utterances whose label was said with that confidence; "
+            "short lines: what the model said of them; on the diagonal both agree.",
+            class_="note",
+        )
         sections.append(("reliability", "Reliability", join([note, element("div", *drawn, class_="charts")])))
     sections.append(("breakdown", "Breakdown", scores.breakdown(result, where)))
     return sections
@@ -61,8 +73,11 @@ def set_sections(result: SetResult, where: dict[str, str]) -> list[tuple[str, st
 
 def protocol(result: SetResult, several: bool) -> Markup:
     first, *others = protocol_lines(result)
-    folded = element("details", element("summary", "Protocol, decoding, environment, commands"),
-                     bullets([*others, *command_lines(result)]))
+    folded = element(
+        "details",
+        element("summary", "Protocol, decoding, environment, commands"),
+        bullets([*others, *command_lines(result)]),
+    )
     return join([paragraph(f"{result.name}: " if several else "", first[:1].upper() + first[1:]), folded])
 
 
@@ -72,11 +87,23 @@ def made_by(commands: Sequence[str]) -> Markup:
 
 def about_utterances(sounds: Sounds) -> Markup:
     """What report.js puts its table after."""
-    lines = [paragraph(sounds.summary, " Audio in this file is part of the corpus, and its licence applies to the file "
-                       "as well." if sounds.embedded else "", class_="note"),
-             *(paragraph(problem, class_="note") for problem in sounds.problems)]
-    return join([*lines, element("noscript", paragraph("The table of utterances needs JavaScript.")),
-                 element("div", id="table")])
+    lines = [
+        paragraph(
+            sounds.summary,
+            " Audio in this file is part of the corpus, and its licence applies to the file as well."
+            if sounds.embedded
+            else "",
+            class_="note",
+        ),
+        *(paragraph(problem, class_="note") for problem in sounds.problems),
+    ]
+    return join(
+        [
+            *lines,
+            element("noscript", paragraph("The table of utterances needs JavaScript.")),
+            element("div", id="table"),
+        ]
+    )
 
 
 def utterance_table(exp_dir: Path, results: Sequence[SetResult], audio_mb: float) -> tuple[dict, Sounds]:
@@ -111,8 +138,9 @@ def joined(results: Sequence[SetResult], column: Callable[[SetResult], Iterable]
 
 def joined_task(task: Task, results: Sequence[SetResult], main: bool) -> Column:
     """A set that was scored without it has None."""
-    parts = [task_column(task, own.pairs.tasks[task.name], main) if task.name in own.pairs.tasks else None
-             for own in results]
+    parts = [
+        task_column(task, own.pairs.tasks[task.name], main) if task.name in own.pairs.tasks else None for own in results
+    ]
     values = [value for own, part in zip(results, parts) for value in (part.values if part else [None] * size(own))]
     return dataclasses.replace(next(filter(None, parts)), values=values)
 

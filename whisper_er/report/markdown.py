@@ -68,10 +68,16 @@ def section(result: SetResult) -> str:
     parts.append(bullets(notes(result)))
     for name, figures in result.pooled["tasks"].items():
         if 0 < len(figures.get("labels", ())) <= MOST_CLASSES:
-            parts += [f"### Confusion of {name}{', pooled' if result.mean is not None else ''}, recall in %",
-                      confusion_table(name, figures)]
-    parts += ["### Protocol and environment", bullets(protocol_lines(result)), "### Commands",
-              bullets(command_lines(result))]
+            parts += [
+                f"### Confusion of {name}{', pooled' if result.mean is not None else ''}, recall in %",
+                confusion_table(name, figures),
+            ]
+    parts += [
+        "### Protocol and environment",
+        bullets(protocol_lines(result)),
+        "### Commands",
+        bullets(command_lines(result)),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -81,20 +87,32 @@ def bullets(lines: Sequence[str]) -> str:
 
 def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult]) -> str:
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
-    about = ("Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names "
-             "of unlabelled utterances: result.json. Generated, not to be edited, by")
-    return "\n\n".join([f"# Results of {exp_dir.name}", about, *(f"    {command}" for command in commands),
-                        *map(section, results)]) + "\n"
+    about = (
+        "Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names "
+        "of unlabelled utterances: result.json. Generated, not to be edited, by"
+    )
+    return (
+        "\n\n".join(
+            [f"# Results of {exp_dir.name}", about, *(f"    {command}" for command in commands), *map(section, results)]
+        )
+        + "\n"
+    )
 
 
 def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[SetResult]]) -> str:
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
-    parts = [f"# Results of {exp_dir.name}", "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not "
-             "to be edited, by", *(f"    {command}" for command in commands)]
+    parts = [
+        f"# Results of {exp_dir.name}",
+        "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not to be edited, by",
+        *(f"    {command}" for command in commands),
+    ]
     for i, first in enumerate(next(iter(seeds.values()))):
-        parts += [f"## {first.name}", seed_table({seed: results[i] for seed, results in seeds.items()}),
-                  "Each seed: all folds' utterances together; then mean ± sample standard deviation over the seeds. "
-                  "Folds, intervals and commands of a seed: seed<k>/RESULTS.md."]
+        parts += [
+            f"## {first.name}",
+            seed_table({seed: results[i] for seed, results in seeds.items()}),
+            "Each seed: all folds' utterances together; then mean ± sample standard deviation over the seeds. "
+            "Folds, intervals and commands of a seed: seed<k>/RESULTS.md.",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,8 +137,12 @@ def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
     rows = [[comparison.task, *names, "difference", *tested]]
     for name, figure in comparison.figures.items():
-        row = [name.removeprefix("macro_").upper(), percent(figure.first), percent(figure.second),
-               percent(figure.second - figure.first, sign="+")]
+        row = [
+            name.removeprefix("macro_").upper(),
+            percent(figure.first),
+            percent(figure.second),
+            percent(figure.second - figure.first, sign="+"),
+        ]
         for unit in UNITS:
             bootstrap = figure.second_minus_first[unit]
             row += [bounds(bootstrap.interval), p_value(bootstrap.p_value)]
@@ -131,8 +153,10 @@ def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list
 def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:
     mcnemar = comparison.mcnemar
     p = p_value(mcnemar.p_value)
-    return (f"Of {len(comparison.first.utt_ids)} utterances only {names[0]} has {mcnemar.only_first} right and only "
-            f"{names[1]} {mcnemar.only_second}: exact McNemar test, p {p if p.startswith('<') else f'= {p}'}.")
+    return (
+        f"Of {len(comparison.first.utt_ids)} utterances only {names[0]} has {mcnemar.only_first} right and only "
+        f"{names[1]} {mcnemar.only_second}: exact McNemar test, p {p if p.startswith('<') else f'= {p}'}."
+    )
 
 
 def changed_table(comparison: Comparison, kept: Sequence[int], names: tuple[str, str]) -> str:
@@ -140,8 +164,12 @@ def changed_table(comparison: Comparison, kept: Sequence[int], names: tuple[str,
     first, second = comparison.first, comparison.second
     texts = {} if comparison.task_is_text else transcripts(first, second, names)
     rows = [["utterance", *texts, comparison.task, *names]]
-    columns = [*texts.values(), first.tasks[comparison.task].reference, answers(first, comparison.task),
-               answers(second, comparison.task)]
+    columns = [
+        *texts.values(),
+        first.tasks[comparison.task].reference,
+        answers(first, comparison.task),
+        answers(second, comparison.task),
+    ]
     rows += [[first.utt_ids[i], *(column[i] for column in columns)] for i in kept]
     return table(rows)
 
@@ -177,10 +205,17 @@ def changed_lines(comparison: Comparison) -> str:
     lines = []
     for right, kept in (("first", comparison.only_first), ("second", comparison.only_second)):
         for i in kept:
-            said = {name: {task: {"reference": values.reference[i], "hypothesis": values.hypothesis[i],
-                                  **({"posterior": values.posterior[i]} if values.posterior else {})}
-                           for task, values in pairs.tasks.items()}
-                    for name, pairs in (("first", comparison.first), ("second", comparison.second))}
+            said = {
+                name: {
+                    task: {
+                        "reference": values.reference[i],
+                        "hypothesis": values.hypothesis[i],
+                        **({"posterior": values.posterior[i]} if values.posterior else {}),
+                    }
+                    for task, values in pairs.tasks.items()
+                }
+                for name, pairs in (("first", comparison.first), ("second", comparison.second))
+            }
             about = {"utt_id": comparison.first.utt_ids[i], "speaker": comparison.first.speakers[i], "right": right}
             lines.append(json.dumps(about | said, ensure_ascii=False) + "\n")
     return "".join(lines)

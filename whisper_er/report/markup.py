@@ -38,8 +38,10 @@ def table(rows: Sequence[Sequence[str]], caption: str) -> Markup:
     """The first row is the heading; the first cell of each other names it."""
     heading, *others = rows
     head = element("tr", *(element("th", cell, scope="col") for cell in heading))
-    body = [element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in cells))
-            for first, *cells in others]
+    body = [
+        element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in cells))
+        for first, *cells in others
+    ]
     return framed(caption, head, body)
 
 

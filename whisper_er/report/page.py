@@ -59,14 +59,17 @@ def page(title: str, about: Markup, sections: Sequence[Section], data: object, s
 
 def show(section: Section) -> Markup:
     heading = element("h2", section.title, id=f"{section.key}-title")
-    return element("section", heading, section.content, id=section.key, tabindex=-1,
-                   aria_labelledby=f"{section.key}-title")
+    return element(
+        "section", heading, section.content, id=section.key, tabindex=-1, aria_labelledby=f"{section.key}-title"
+    )
 
 
 def policy(style: str, script: str) -> str:
     """Sound may come from the page itself and from files beside it; 'self' is for a page that a web server shows."""
-    return (f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
-            "media-src data: file: 'self'; base-uri 'none'; form-action 'none'")
+    return (
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
+        "media-src data: file: 'self'; base-uri 'none'; form-action 'none'"
+    )
 
 
 def digest(content: str) -> str:

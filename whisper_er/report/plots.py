@@ -78,8 +78,15 @@ def draw_confusion(axes, title: str, labels: list[str], counts_CC: np.ndarray) -
     axes.imshow(np.nan_to_num(percent_CC), cmap="Blues", vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(percent_CC):
         share = "–" if np.isnan(percent) else f"{percent:.1f}"
-        axes.text(column, row, f"{share}\n({counts_CC[row, column]})", ha="center", va="center", fontsize=9,
-                  color="white" if percent > 60 else "black")
+        axes.text(
+            column,
+            row,
+            f"{share}\n({counts_CC[row, column]})",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if percent > 60 else "black",
+        )
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("hypothesis")

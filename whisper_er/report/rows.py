@@ -12,9 +12,11 @@ from whisper_er.score.results import RESULT, SetResult
 ACCURACY_ONLY = ("gender", "speaker")  # tasks that the field reports by accuracy alone; result.json has all figures
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
 UNDEFINED = "–"
-INTERVAL_NOTE = (f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, "
-                 "so that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
-                 "second is too narrow as well.")
+INTERVAL_NOTE = (
+    f"{NUM_RESAMPLES} resamples of utterances or of whole speakers. Utterances of one speaker are alike, "
+    "so that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
+    "second is too narrow as well."
+)
 UNITS = ("utterance", "speaker")  # what the bootstrap draws
 
 
@@ -97,9 +99,14 @@ class IntervalRow:
 def interval_rows(parts: Iterable[tuple[str, dict]]) -> list[IntervalRow]:
     """Those figures of each part of the utterances that have intervals; a part as score_tasks has it."""
     return [
-        IntervalRow(part_name, task, figure.removeprefix("macro_").upper(),
-                    Column("", task, figure).show(part["tasks"]), figures[figure],
-                    {unit: figures["intervals"][unit][figure] for unit in UNITS})
+        IntervalRow(
+            part_name,
+            task,
+            figure.removeprefix("macro_").upper(),
+            Column("", task, figure).show(part["tasks"]),
+            figures[figure],
+            {unit: figures["intervals"][unit][figure] for unit in UNITS},
+        )
         for part_name, part in parts
         for task, figures in part["tasks"].items()
         for figure in figures.get("intervals", {}).get("utterance", ())
@@ -111,18 +118,24 @@ def notes(result: SetResult) -> list[str]:
     lines = []
     for name, figures in result.pooled["tasks"].items():
         if figures["kind"] == "text":
-            lines += [text_note("WER", normalizer(result), figures["normalized"]),
-                      text_note("WER raw", "text as it is", figures["raw"])]
+            lines += [
+                text_note("WER", normalizer(result), figures["normalized"]),
+                text_note("WER raw", "text as it is", figures["raw"]),
+            ]
         if figures["unlabelled"]:
-            lines.append(f"{name}: {len(figures['unlabelled'])} utterances without a label are not scored: "
-                         f"{first_few(figures['unlabelled'])}")
+            lines.append(
+                f"{name}: {len(figures['unlabelled'])} utterances without a label are not scored: "
+                f"{first_few(figures['unlabelled'])}"
+            )
     return lines
 
 
 def text_note(title: str, normalization: str, counts: dict) -> str:
-    return (f"{title}: {normalization}; {counts['substitutions']} substitutions, {counts['deletions']} deletions, "
-            f"{counts['insertions']} insertions in {counts['reference_words']} words; empty "
-            f"references: {counts['empty_references']}, with {counts['insertions_on_empty']} of the insertions")
+    return (
+        f"{title}: {normalization}; {counts['substitutions']} substitutions, {counts['deletions']} deletions, "
+        f"{counts['insertions']} insertions in {counts['reference_words']} words; empty "
+        f"references: {counts['empty_references']}, with {counts['insertions_on_empty']} of the insertions"
+    )
 
 
 def normalizer(result: SetResult) -> str:
@@ -130,8 +143,11 @@ def normalizer(result: SetResult) -> str:
     said = []
     for language, spellings in sorted(used):
         table = f"with {spellings}" if spellings else "without"
-        said.append(f"Whisper's normaliser for 'en' {table} British-American spellings" if language == "en"
-                    else f"Whisper's basic normaliser ('{language}')")
+        said.append(
+            f"Whisper's normaliser for 'en' {table} British-American spellings"
+            if language == "en"
+            else f"Whisper's basic normaliser ('{language}')"
+        )
     return " and ".join(said)
 
 
@@ -155,17 +171,22 @@ def protocol_lines(result: SetResult) -> list[str]:
     folds = {fold: part.result for fold, part in result.folds.items()}
     lines = by_fold({fold: own["protocol"] for fold, own in folds.items()})
     lines += by_fold({fold: f"decoding: {settings(own['decoding'])}" for fold, own in folds.items()})
-    ran_in = {fold: {key: value for key, value in own["training"].items() if key != "command"}
-              for fold, own in folds.items()}
+    ran_in = {
+        fold: {key: value for key, value in own["training"].items() if key != "command"} for fold, own in folds.items()
+    }
     return lines + by_fold({fold: f"trained with {settings(values)}" for fold, values in ran_in.items()})
 
 
 def command_lines(result: SetResult) -> list[str]:
     """What trained each fold, to be run from the recipe's directory, and where its scores lie."""
-    return [f"fold {fold}: `{shlex.join(['python', *part.result['training']['command']])}`, scores in "
-            f"`{part.directory / RESULT}`" for fold, part in result.folds.items()]
+    return [
+        f"fold {fold}: `{shlex.join(['python', *part.result['training']['command']])}`, scores in "
+        f"`{part.directory / RESULT}`"
+        for fold, part in result.folds.items()
+    ]
 
 
 def settings(values: dict) -> str:
-    return ", ".join(f"{key} `{value if isinstance(value, str) else json.dumps(value)}`"
-                     for key, value in values.items())
+    return ", ".join(
+        f"{key} `{value if isinstance(value, str) else json.dumps(value)}`" for key, value in values.items()
+    )

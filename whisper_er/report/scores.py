@@ -52,8 +52,9 @@ def intervals(parts: Iterable[tuple[str, dict]], result: SetResult, caption: str
 
 def categories(result: SetResult) -> dict[str, dict]:
     """Name -> pooled figures of the category tasks, the last one, which is the main one, first."""
-    return {name: figures for name, figures in reversed(result.pooled["tasks"].items())
-            if figures["kind"] == "category"}
+    return {
+        name: figures for name, figures in reversed(result.pooled["tasks"].items()) if figures["kind"] == "category"
+    }
 
 
 def confusion(task: str, figures: dict, where: dict[str, str], column: str, reference: str = "") -> Markup:
@@ -70,12 +71,16 @@ def confusion(task: str, figures: dict, where: dict[str, str], column: str, refe
     for label, counts in zip(labels, figures["confusion"]):
         total = sum(counts)
         referred = where | {f"{reference or column}.reference": label}
-        cells = [confusion_cell(task, label, said, count, total, referred | {f"{column}.hypothesis": said})
-                 for said, count in zip(labels, counts)]
+        cells = [
+            confusion_cell(task, label, said, count, total, referred | {f"{column}.hypothesis": said})
+            for said, count in zip(labels, counts)
+        ]
         ends = (recall.show({task: {"recall": figures["recall"][label]}}), str(total))
         rows.append(element("tr", element("th", label, scope="row"), *cells, *(element("td", end) for end in ends)))
-    heading = [element("th", "reference \\", element("br"), "hypothesis", scope="col"),
-               *(element("th", label, scope="col") for label in (*labels, "recall", "utterances"))]
+    heading = [
+        element("th", "reference \\", element("br"), "hypothesis", scope="col"),
+        *(element("th", label, scope="col") for label in (*labels, "recall", "utterances")),
+    ]
     return framed(f"Confusion of {task}: % of the reference, count", element("tr", *heading), rows, "confusion")
 
 
@@ -100,14 +105,24 @@ def reliability(task: str, figures: dict) -> Markup:
             shares = (f"{100 * one[key]:.1f}" for key in ("confidence", "accuracy"))
             rows.append([f"{one['low']:.2f} to {one['high']:.2f}", f"{one['count']:.0f}", *shares])
     title = f"{task}: ECE {ece}, NLL {Column('', task, 'nll', 1, 3).show({task: figures})}"
-    return element("figure", element("figcaption", title), charts.reliability(task, figures["calibration"]["bins"]),
-                   element("details", element("summary", "The bins as a table"), table(rows, f"Reliability of {task}")))
+    return element(
+        "figure",
+        element("figcaption", title),
+        charts.reliability(task, figures["calibration"]["bins"]),
+        element("details", element("summary", "The bins as a table"), table(rows, f"Reliability of {task}")),
+    )
 
 
 def breakdown(result: SetResult, where: dict[str, str]) -> Markup:
     """Per speaker, and per value of each group that was scored apart."""
-    parts = [linked_table(speaker_rows(pool_tasks([part.result for part in result.folds.values()]), result.pairs),
-                          "Per speaker", where, "speaker")]
+    parts = [
+        linked_table(
+            speaker_rows(pool_tasks([part.result for part in result.folds.values()]), result.pairs),
+            "Per speaker",
+            where,
+            "speaker",
+        )
+    ]
     for group in result.pooled["groups"]:
         parts.append(linked_table(group_rows(result, group), f"Per {group}", where, f"group-{group}"))
         drawn = intervals(result.pooled["groups"][group].items(), result, f"Intervals per {group}")
@@ -121,7 +136,13 @@ def linked_table(rows: Sequence[Sequence[str]], caption: str, where: dict[str, s
     linked = []
     for name, *cells in others:
         filters = json.dumps({**where, column: name})
-        button = element("button", name, type="button", class_="link", data_filter=filters,
-                         aria_label=f"{name}: show these utterances")
+        button = element(
+            "button",
+            name,
+            type="button",
+            class_="link",
+            data_filter=filters,
+            aria_label=f"{name}: show these utterances",
+        )
         linked.append([button, *cells])
     return table([[escape(cell) for cell in heading], *linked], caption)

@@ -21,8 +21,9 @@ def speaker_rows(tasks: Sequence[Task], pairs: Pairs) -> list[list[str]]:
     columns = {"utterances": list(map(str, counts.tolist()))}
     for task in tasks:
         for column, by_speaker in speaker_figures(task, pairs).items():
-            columns[column.title] = [column.show({task.name: {column.figure: by_speaker.get(name)}})
-                                     for name in names.tolist()]
+            columns[column.title] = [
+                column.show({task.name: {column.figure: by_speaker.get(name)}}) for name in names.tolist()
+            ]
     return [["speaker", *columns], *(list(row) for row in zip(names.tolist(), *columns.values()))]
 
 
@@ -41,21 +42,25 @@ def speaker_figures(task: Task, pairs: Pairs) -> dict[Column, dict[str, float | 
         return {column: {} for column in columns}
     rows_NX, statistics = (category_counts if task.kind == "category" else text_counts)(task, scored)
     sums_UX, speakers = sum_by(scored.speakers, rows_NX), sorted(set(scored.speakers))
-    return {column: dict(zip(speakers, map(defined, statistics[column.figure](sums_UX).tolist())))
-            for column in columns}
+    return {
+        column: dict(zip(speakers, map(defined, statistics[column.figure](sums_UX).tolist()))) for column in columns
+    }
 
 
 def scale_figures(task: Task, pairs: Pairs) -> dict[Column, dict[str, float | None]]:
     scored = pairs.labelled(task.name)
-    columns = {Column(f"{task.name} CCC", task.name, "ccc", 1, 3): {},
-               Column(f"{task.name} MAE", task.name, "mae", 1, 2): {}}
+    columns = {
+        Column(f"{task.name} CCC", task.name, "ccc", 1, 3): {},
+        Column(f"{task.name} MAE", task.name, "mae", 1, 2): {},
+    }
     members: dict[str, list[int]] = {}
     for i, speaker in enumerate(scored.speakers):
         members.setdefault(speaker, []).append(i)
     for speaker, kept in members.items():
         values = scored.tasks[task.name].select(kept)
-        score = metrics.score_scale([float(value) for value in values.reference],
-                                    [float(value) for value in values.hypothesis])
+        score = metrics.score_scale(
+            [float(value) for value in values.reference], [float(value) for value in values.hypothesis]
+        )
         for column, by_speaker in columns.items():
             by_speaker[speaker] = defined(getattr(score, column.figure))
     return columns

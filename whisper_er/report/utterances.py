@@ -40,7 +40,11 @@ def plain(key: str, title: str, values: Sequence[str], filters: Sequence[str] = 
 
 
 def task_column(
-    task: Task, values: TaskPairs, main: bool, title: str = "", key: str = "",
+    task: Task,
+    values: TaskPairs,
+    main: bool,
+    title: str = "",
+    key: str = "",
     filters: Sequence[str] = ("answer", "reference", "hypothesis"),
 ) -> Column:
     key, title = key or f"task-{task.name}", title or task.name
@@ -55,9 +59,14 @@ def task_column(
 def category_values(task: Task, values: TaskPairs) -> list[list]:
     at = {label: i for i, label in enumerate(task.labels)}
     posteriors = values.posterior or [None] * len(values.reference)
-    return [[at.get(ref, -1), at[hyp], posterior and [round(posterior.get(label, 0.0), PROBABILITY_DIGITS)
-                                                      for label in task.labels]]
-            for ref, hyp, posterior in zip(values.reference, values.hypothesis, posteriors)]
+    return [
+        [
+            at.get(ref, -1),
+            at[hyp],
+            posterior and [round(posterior.get(label, 0.0), PROBABILITY_DIGITS) for label in task.labels],
+        ]
+        for ref, hyp, posterior in zip(values.reference, values.hypothesis, posteriors)
+    ]
 
 
 def text_values(values: TaskPairs) -> list[list]:
@@ -81,8 +90,10 @@ def marked(chunk: jiwer.AlignmentChunk, reference: Sequence[str], hypothesis: Se
 
 
 def scale_values(values: TaskPairs) -> list[list]:
-    return [[ref, hyp, round(abs(float(ref) - float(hyp)), 4) if ref else None]
-            for ref, hyp in zip(values.reference, values.hypothesis)]
+    return [
+        [ref, hyp, round(abs(float(ref) - float(hyp)), 4) if ref else None]
+        for ref, hyp in zip(values.reference, values.hypothesis)
+    ]
 
 
 def main_task(tasks: Sequence[Task]) -> Task:
@@ -111,7 +122,11 @@ def error_keys(task: Task, pairs: Pairs) -> list[tuple[int, float]]:
 
 
 def table_data(
-    columns: Sequence[Column], names: Sequence[str], order: Sequence[int], sounds: Sequence[object], order_name: str,
+    columns: Sequence[Column],
+    names: Sequence[str],
+    order: Sequence[int],
+    sounds: Sequence[object],
+    order_name: str,
     first: dict[str, str] | None = None,
 ) -> dict:
     """order: positions in the columns; names, ids, and sounds (audio.py) are in that order already.
@@ -119,8 +134,18 @@ def table_data(
     order_name: what the order is called; first: filters that are set when the page opens.
     """
     return {
-        "columns": [{"key": c.key, "title": c.title, "kind": c.kind, "filters": list(c.filters),
-                     "labels": list(c.labels), "main": c.main, "hidden": c.hidden} for c in columns],
+        "columns": [
+            {
+                "key": c.key,
+                "title": c.title,
+                "kind": c.kind,
+                "filters": list(c.filters),
+                "labels": list(c.labels),
+                "main": c.main,
+                "hidden": c.hidden,
+            }
+            for c in columns
+        ],
         "rows": [[name, *(column.values[i] for column in columns)] for name, i in zip(names, order)],
         "sounds": list(sounds),
         "order": order_name,

@@ -74,8 +74,10 @@ def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
         first, second = first.labelled(task.name), second.labelled(task.name)
     rows_of_first_NX, statistics = COUNTS[task.kind](task, first)
     rows_of_second_NX, _ = COUNTS[task.kind](task, second)
-    counts = {"utterance": (rows_of_first_NX, rows_of_second_NX),
-              "speaker": (sum_by(first.speakers, rows_of_first_NX), sum_by(first.speakers, rows_of_second_NX))}
+    counts = {
+        "utterance": (rows_of_first_NX, rows_of_second_NX),
+        "speaker": (sum_by(first.speakers, rows_of_first_NX), sum_by(first.speakers, rows_of_second_NX)),
+    }
     figures = {
         name: FigureComparison(
             float(statistic(np.sum(rows_of_first_NX, axis=0))),
@@ -93,13 +95,16 @@ def align(task: str, first: Pairs, second: Pairs) -> tuple[Pairs, Pairs]:
     differing = sorted(set(first.utt_ids) ^ set(second.utt_ids))
     if differing:
         raise UserError(f"only one of the two systems was tested on {first_few(differing)}; compare the same folds")
-    first, second = (pairs.select(sorted(range(len(pairs.utt_ids)), key=pairs.utt_ids.__getitem__))
-                     for pairs in (first, second))
+    first, second = (
+        pairs.select(sorted(range(len(pairs.utt_ids)), key=pairs.utt_ids.__getitem__)) for pairs in (first, second)
+    )
     references = zip(first.utt_ids, first.tasks[task].reference, second.tasks[task].reference)
     differing = [utt_id for utt_id, of_first, of_second in references if of_first != of_second]
     if differing:
-        raise UserError(f"the two systems were scored against other references of {task}: {first_few(differing)}; "
-                        "score both with the same data directory")
+        raise UserError(
+            f"the two systems were scored against other references of {task}: {first_few(differing)}; "
+            "score both with the same data directory"
+        )
     return first, second
 
 

@@ -34,8 +34,9 @@ class TaskPairs:
     posterior: tuple[dict[str, float], ...] = ()
 
     def select(self, kept: Sequence[int]) -> "TaskPairs":
-        return TaskPairs(**{name: tuple(column[i] for i in kept) if column else ()
-                            for name, column in vars(self).items()})
+        return TaskPairs(
+            **{name: tuple(column[i] for i in kept) if column else () for name, column in vars(self).items()}
+        )
 
     @property
     def correct(self) -> tuple[bool, ...]:
@@ -128,8 +129,11 @@ def read_posteriors(path: Path, wanted_path: Path, wanted: Table, tasks: Sequenc
     lines = read_plain(parse_json_lines, path, [{"utt_id": str}], what, remedy)
     table = {line["utt_id"]: line for line in lines}
     check_same_ids(wanted_path, wanted, path, table)
-    shape = {task.name: dict.fromkeys(task.labels, float) for task in tasks
-             if task.kind == "category" and task.name in lines[0]}
+    shape = {
+        task.name: dict.fromkeys(task.labels, float)
+        for task in tasks
+        if task.kind == "category" and task.name in lines[0]
+    }
     if problem := misfit(lines, [shape]):
         raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return table
@@ -138,11 +142,15 @@ def read_posteriors(path: Path, wanted_path: Path, wanted: Table, tasks: Sequenc
 def check_same_ids(wanted_path: Path, wanted: Table, found_path: Path, found: Table) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing:
-        raise UserError(f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
-                        "both must list the same utterances (decode the set again?)")
+        raise UserError(
+            f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
+            "both must list the same utterances (decode the set again?)"
+        )
     if extra:
-        raise UserError(f"{found_path}: {first_few(extra)} not in {wanted_path}; "
-                        "both must list the same utterances (decoded another set?)")
+        raise UserError(
+            f"{found_path}: {first_few(extra)} not in {wanted_path}; "
+            "both must list the same utterances (decoded another set?)"
+        )
 
 
 def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> None:
@@ -152,8 +160,10 @@ def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> No
         if not value and not may_be_empty:
             raise UserError(f"{path}: {utt_id} has no value; every utterance needs one, decode the set again")
         if value and task.kind == "category" and value not in task.labels:
-            raise UserError(f"{path}: {utt_id} has the label '{value}', which is not in the token list; "
-                            f"allowed: {' '.join(task.labels)}")
+            raise UserError(
+                f"{path}: {utt_id} has the label '{value}', which is not in the token list; "
+                f"allowed: {' '.join(task.labels)}"
+            )
         if value and task.kind == "scale" and not math.isfinite(to_number(value, f"{path}: {utt_id}")):
             raise UserError(f"{path}: {utt_id} has the value '{value}'; a scale needs a finite number")
 
@@ -162,8 +172,9 @@ def to_lines(pairs: Pairs) -> str:
     """The content of utterances.jsonl."""
     lines = []
     for i, (utt_id, speaker) in enumerate(zip(pairs.utt_ids, pairs.speakers)):
-        tasks = {name: {key: column[i] for key, column in vars(task).items() if column}
-                 for name, task in pairs.tasks.items()}
+        tasks = {
+            name: {key: column[i] for key, column in vars(task).items() if column} for name, task in pairs.tasks.items()
+        }
         groups = {name: column[i] for name, column in pairs.groups.items()}
         lines.append(json.dumps({"utt_id": utt_id, "speaker": speaker, "groups": groups, "tasks": tasks}) + "\n")
     return "".join(lines)
@@ -177,13 +188,17 @@ def read_pairs(path: Path) -> Pairs:
     lines = read_plain(parse_json_lines, path, [LINE], what, remedy)
     if not lines:
         raise UserError(f"{path}: not {what} (it is empty); {remedy}")
-    fields = {name: COLUMNS | {key: OPTIONAL[key] for key in OPTIONAL if key in task}
-              for name, task in lines[0]["tasks"].items()}
+    fields = {
+        name: COLUMNS | {key: OPTIONAL[key] for key in OPTIONAL if key in task}
+        for name, task in lines[0]["tasks"].items()
+    }
     groups = dict.fromkeys(lines[0]["groups"], str)
     if problem := misfit(lines, [{"tasks": fields, "groups": groups}]):
         raise UserError(f"{path}: not {what} ({problem}); {remedy}")
-    columns = {name: TaskPairs(**{key: tuple(line["tasks"][name][key] for line in lines) for key in keys})
-               for name, keys in fields.items()}
+    columns = {
+        name: TaskPairs(**{key: tuple(line["tasks"][name][key] for line in lines) for key in keys})
+        for name, keys in fields.items()
+    }
     utt_ids, speakers = (tuple(line[key] for line in lines) for key in ("utt_id", "speaker"))
     return Pairs(utt_ids, speakers, {name: tuple(line["groups"][name] for line in lines) for name in groups}, columns)
 
@@ -206,8 +221,10 @@ def pool(parts: Sequence[tuple[Path, Pairs]]) -> Pairs:
     for path, pairs in parts:
         double = [utt_id for utt_id in pairs.utt_ids if utt_id in seen]
         if double:
-            raise UserError(f"{path}: {first_few(double)} tested in {seen[double[0]]} as well; "
-                            "the test sets of the folds must not overlap")
+            raise UserError(
+                f"{path}: {first_few(double)} tested in {seen[double[0]]} as well; "
+                "the test sets of the folds must not overlap"
+            )
         seen.update(dict.fromkeys(pairs.utt_ids, path))
 
     def joined(columns: Sequence[tuple]) -> tuple:
@@ -215,8 +232,9 @@ def pool(parts: Sequence[tuple[Path, Pairs]]) -> Pairs:
 
     all_pairs = [pairs for _, pairs in parts]
     tasks = {
-        name: TaskPairs(**{key: joined([getattr(pairs.tasks[name], key) for pairs in all_pairs])
-                           for key in vars(first)})
+        name: TaskPairs(
+            **{key: joined([getattr(pairs.tasks[name], key) for pairs in all_pairs]) for key in vars(first)}
+        )
         for name, first in all_pairs[0].tasks.items()
     }
     groups = {name: joined([pairs.groups[name] for pairs in all_pairs]) for name in all_pairs[0].groups}

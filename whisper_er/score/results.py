@@ -115,8 +115,10 @@ def summarize(name: str, folds: dict[str, FoldResult]) -> SetResult:
     for part in folds.values():
         for what, option in (("tasks", "--tasks"), ("groups", "--score_by")):
             if list(part.result[what]) != list(first.result[what]):
-                raise UserError(f"{part.directory / RESULT}: other {what} than {first.directory / RESULT}; "
-                                f"score all folds with the same {option}")
+                raise UserError(
+                    f"{part.directory / RESULT}: other {what} than {first.directory / RESULT}; "
+                    f"score all folds with the same {option}"
+                )
     results = [part.result for part in folds.values()]
     pooled = pool([(part.directory, part.pairs) for part in folds.values()])
     several = len(folds) > 1
@@ -143,8 +145,9 @@ def common_task(name: str, results: Sequence[SetResult]) -> Task:
     """One task, with the labels of all folds of all these results."""
     for result in results:
         if name not in result.pooled["tasks"]:
-            raise UserError(f"--task {name}: {result.name} was scored without it; it has "
-                            f"{' '.join(result.pooled['tasks'])}")
+            raise UserError(
+                f"--task {name}: {result.name} was scored without it; it has {' '.join(result.pooled['tasks'])}"
+            )
     folds = [{"tasks": {name: fold.result["tasks"][name]}} for result in results for fold in result.folds.values()]
     return pool_tasks(folds)[0]
 

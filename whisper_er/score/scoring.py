@@ -124,16 +124,19 @@ def intervals(speakers: Sequence[str], counts_NX: np.ndarray, figures: dict[str,
     """Bootstrap intervals of each figure, resampling utterances and, which is wider, whole speakers."""
     units = {"utterance": counts_NX, "speaker": sum_by(speakers, counts_NX)}
     return {
-        unit: {name: [defined(bound) for bound in vars(bootstrap_interval(counts_UX, figure)).values()]
-               for name, figure in figures.items()}
+        unit: {
+            name: [defined(bound) for bound in vars(bootstrap_interval(counts_UX, figure)).values()]
+            for name, figure in figures.items()
+        }
         for unit, counts_UX in units.items()
     }
 
 
 def scale_figures(task: Task, pairs: Pairs) -> dict:
     scored = pairs.labelled(task.name).tasks[task.name]
-    score = metrics.score_scale([float(value) for value in scored.reference],
-                                [float(value) for value in scored.hypothesis])
+    score = metrics.score_scale(
+        [float(value) for value in scored.reference], [float(value) for value in scored.hypothesis]
+    )
     return {"ccc": defined(score.ccc), "mae": defined(score.mae), **unlabelled(task, pairs)}
 
 

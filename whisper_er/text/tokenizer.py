@@ -222,8 +222,10 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         suppressed = Suppressed(*(tuple(lists[kind]) for kind in shape))
         text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual, suppressed)
     if text.size != listed.base_size:
-        raise UserError(f"{directory}: {LIST_FILE} extends {listed.base_size} tokens, but the vocabulary beside it has "
-                        f"{text.size}; run stage 2 again")
+        raise UserError(
+            f"{directory}: {LIST_FILE} extends {listed.base_size} tokens, but the vocabulary beside it has "
+            f"{text.size}; run stage 2 again"
+        )
     return Tokenizer(text, listed.tasks, listed.token_type, listed.language)
 
 

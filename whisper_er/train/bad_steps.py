@@ -81,6 +81,8 @@ class Judge:
         utt_ids = sum(distributed.gather([utt_id for batch in guilty for utt_id in batch.utt_ids]), [])
         said = f"step {step.number}: the {what} is not finite on {first_few(utt_ids)}; saved in {folder}"
         if self.in_a_row >= IN_A_ROW:
-            raise UserError(f"{said}; {self.in_a_row} steps in a row: lower optim.lr or set optim.grad_clip, and look "
-                            "at these utterances")
+            raise UserError(
+                f"{said}; {self.in_a_row} steps in a row: lower optim.lr or set optim.grad_clip, and look "
+                "at these utterances"
+            )
         print(f"{said}; the step is skipped ({self.skipped} so far)", flush=True)

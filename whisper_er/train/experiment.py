@@ -50,8 +50,10 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
     """UserError that lists every difference from what the directory was started with, once something was trained."""
     if not (exp_dir / STATE).is_file():
         return
-    before = {name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
-              for name in description}
+    before = {
+        name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
+        for name in description
+    }
     changes = differences(before["config"], description["config"]) + differences(before["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
@@ -87,16 +89,21 @@ def check_unseen(exp_dir: Path, data_dir: Path) -> None:
 def protocol(exp_dir: Path, test_dir: Path) -> str:
     """What was trained on, what selected the model and what tested it, and which speakers these sets share."""
     data, spoken_by = read_data(exp_dir), list(kaldi.read_table(test_dir / "utt2spk").values())
-    train, valid, test = (set(names) for names in (data["train_set"]["speakers"], data["valid_set"]["speakers"],
-                                                   spoken_by))
+    train, valid, test = (
+        set(names) for names in (data["train_set"]["speakers"], data["valid_set"]["speakers"], spoken_by)
+    )
     best = read_best(exp_dir)
     selected = "not trained, nothing selected"
     if best["metric"] != UNTRAINED:
-        selected = (f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
-                    f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
-                    f"speakers, {len(valid & train)} of them in training")
-    return (f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them "
-            f"in training, {len(test & valid)} in validation")
+        selected = (
+            f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
+            f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
+            f"speakers, {len(valid & train)} of them in training"
+        )
+    return (
+        f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them "
+        f"in training, {len(test & valid)} in validation"
+    )
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:

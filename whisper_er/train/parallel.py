@@ -32,8 +32,9 @@ def spread(model: Model, how: Literal["ddp", "fsdp"]) -> torch.nn.Module:
                 model, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=drops_layers
             )
     if drops_layers:
-        raise UserError("parallel=fsdp: this encoder leaves out layers at random (layerdrop), which FSDP cannot; "
-                        "set parallel=ddp")
+        raise UserError(
+            "parallel=fsdp: this encoder leaves out layers at random (layerdrop), which FSDP cannot; set parallel=ddp"
+        )
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # on which nothing works in place
     mesh = init_device_mesh(next(model.parameters()).device.type, (distributed.world_size(),))
     for unit in [*model.units(), model]:

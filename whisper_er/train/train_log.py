@@ -87,8 +87,13 @@ class Sums:
     def state(self) -> dict[str, Any]:
         """For `restored`, as plain values."""
         numbers = None if self.numbers is None else self.total()
-        return {"first_step": self.first_step, "seconds": time.monotonic() - self.start, "waited": self.waited,
-                "utterances": self.utterances, "numbers": numbers}
+        return {
+            "first_step": self.first_step,
+            "seconds": time.monotonic() - self.start,
+            "waited": self.waited,
+            "utterances": self.utterances,
+            "numbers": numbers,
+        }
 
     @staticmethod
     def restored(state: dict[str, Any], device: torch.device) -> "Sums":

@@ -58,8 +58,10 @@ class Trainer:
         if self.selecting not in self.task_names:
             raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
         if distributed.world_size() > config.batch_size:
-            raise UserError(f"batch_size: {config.batch_size} utterances cannot be shared by "
-                            f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour")
+            raise UserError(
+                f"batch_size: {config.batch_size} utterances cannot be shared by "
+                f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour"
+            )
         self.parallel = spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -188,8 +190,10 @@ class Trainer:
         left = (last - step) * seconds / (step - sums.first_step)  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
         rate, waiting = sums.utterances / seconds, sums.waited / seconds
-        log.say(f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, {waiting:.1%} of the time waiting for data, "
-                f"about {left / 60:.1f} min left")
+        log.say(
+            f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, {waiting:.1%} of the time waiting for data, "
+            f"about {left / 60:.1f} min left"
+        )
         log.record(step, "train", values, lr=lr, utterances_per_second=rate, waiting_for_data=waiting)
 
     def after_validation(self, result: Validation, log: TrainLog) -> None:

@@ -51,8 +51,10 @@ def validate(
                 encoded = model.encode(batch)
                 losses.append(model(batch, encoded).loss)
                 if not losses[-1].isfinite():  # nothing could be decoded either
-                    raise UserError(f"validation: the loss is not finite on {first_few(batch.utt_ids)}: the weights "
-                                    "are out of bounds; lower optim.lr or set optim.grad_clip")
+                    raise UserError(
+                        f"validation: the loss is not finite on {first_few(batch.utt_ids)}: the weights "
+                        "are out of bounds; lower optim.lr or set optim.grad_clip"
+                    )
                 predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
                 found |= {item.utt_id: item.values for item in predictions}
     model.train()

@@ -24,7 +24,7 @@ class Job:
     def tail(self) -> str:
         """The end of what the command said in its last run, without our own notes. Its last `error: ` line is in it:
         torchrun puts a page of its own behind that."""
-        text = self.log.read_bytes()[self.log_start:].decode(errors="replace") if self.log.is_file() else ""
+        text = self.log.read_bytes()[self.log_start :].decode(errors="replace") if self.log.is_file() else ""
         lines = []
         for line in text.splitlines():
             if line.startswith("# host "):

@@ -22,8 +22,9 @@ from stop_request import StopRequest
 
 
 def parse_args() -> tuple[argparse.Namespace, list[Job]]:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backend", choices=["local", "slurm"], required=True)
     parser.add_argument("--config", help="of slurm, and needed by it: conf/slurm.conf, which says what requests mean")
     parser.add_argument("--gpu", type=int, help="GPUs of one job, on each of its nodes; unset or 0: it sees none")
@@ -31,10 +32,17 @@ def parse_args() -> tuple[argparse.Namespace, list[Job]]:
     for name, what in (("--mem", "memory of one job, such as 4G"), ("--time", "time limit HH:MM:SS")):
         parser.add_argument(name, help=f"{what}: a request to a cluster's scheduler, nothing to the local backend")
     parser.add_argument("--max_jobs_run", type=int, help="jobs at the same time; unset: all")
-    parser.add_argument("--num_nodes", type=int, default=1,
-                        help="slurm: nodes of one job; the command runs on each, and torchrun in it finds the others")
-    parser.add_argument("--resume", action="store_true",
-                        help="slurm: the command goes on where TERM stopped it; queue it again at its time limit")
+    parser.add_argument(
+        "--num_nodes",
+        type=int,
+        default=1,
+        help="slurm: nodes of one job; the command runs on each, and torchrun in it finds the others",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="slurm: the command goes on where TERM stopped it; queue it again at its time limit",
+    )
     parser.add_argument("--name", default="job", help="what messages call it")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[JOB=1:N | JOB=1,3,5] log command ...")
     args = parser.parse_args()

@@ -26,8 +26,15 @@ class Process:
         self.note(start_note(job.argv))
         with job.log.open("ab") as log:
             try:  # in a session of its own: ending the job ends whatever it started as well
-                self.process = subprocess.Popen(job.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                                pass_fds=terminal, start_new_session=True)
+                self.process = subprocess.Popen(
+                    job.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=env,
+                    pass_fds=terminal,
+                    start_new_session=True,
+                )
             except OSError as error:
                 log.write(f"error: cannot run {job.argv[0]}: {error.strerror}\n".encode())
 
@@ -76,8 +83,9 @@ def end(running: list[Process], stop: StopRequest) -> None:
     for process in running:
         process.send(signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while any(process.exit_code() is None for process in running) and time.monotonic() < deadline \
-            and not stop.insists():
+    while (
+        any(process.exit_code() is None for process in running) and time.monotonic() < deadline and not stop.insists()
+    ):
         time.sleep(POLL_SECONDS)
     for process in running:
         process.send(signal.SIGKILL)  # also what the command left behind

@@ -24,8 +24,15 @@ from stop_request import StopRequest
 def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tuple[Job, str]]:
     """The jobs that failed, each with Slurm's state."""
     conf = SlurmConf(args.config)
-    asked = {"name": args.name, "gpu": args.gpu, "num_threads": args.num_threads, "mem": args.mem, "time": args.time,
-             "num_nodes": args.num_nodes, "resume": "true" if args.resume else "false"}
+    asked = {
+        "name": args.name,
+        "gpu": args.gpu,
+        "num_threads": args.num_threads,
+        "mem": args.mem,
+        "time": args.time,
+        "num_nodes": args.num_nodes,
+        "resume": "true" if args.resume else "false",
+    }
     asked = {"gpu": "0"} | conf.defaults | {name: str(value) for name, value in asked.items() if value is not None}
     words = conf.words(asked)
     place = ["--parsable", f"--output={output_pattern(args.log, jobs)}", "--open-mode=append"]
@@ -35,8 +42,12 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
     for job in jobs:
         job.open_log()
     with work_directory(args.name, jobs) as work_dir:
-        plan = {"argv": {job.number or "job": job.argv for job in jobs}, "gpu": int(asked["gpu"]),
-                "num_nodes": int(asked["num_nodes"]), "resume": args.resume}
+        plan = {
+            "argv": {job.number or "job": job.argv for job in jobs},
+            "gpu": int(asked["gpu"]),
+            "num_nodes": int(asked["num_nodes"]),
+            "resume": args.resume,
+        }
         (work_dir / "jobs.json").write_text(json.dumps(plan))
         job_id = submit(words, place, work_dir)
         return Watch(args.name, job_id, jobs, work_dir, stop).wait()

@@ -90,9 +90,20 @@ def torchrun_options(num_nodes: int) -> dict[str, str]:
 
 def srun(num_nodes: int, cores: str) -> list[str]:
     # When one node ends, the others may still be saving their state: they get a minute rather than KILL.
-    return ["srun", f"--nodes={num_nodes}", f"--ntasks={num_nodes}", "--ntasks-per-node=1", f"--cpus-per-task={cores}",
-            "--export=ALL", "--kill-on-bad-exit=0", "--wait=60",
-            "sh", "-c", 'PET_NODE_RANK=${SLURM_NODEID} exec "$@"', "sh"]
+    return [
+        "srun",
+        f"--nodes={num_nodes}",
+        f"--ntasks={num_nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cores}",
+        "--export=ALL",
+        "--kill-on-bad-exit=0",
+        "--wait=60",
+        "sh",
+        "-c",
+        'PET_NODE_RANK=${SLURM_NODEID} exec "$@"',
+        "sh",
+    ]
 
 
 def queue_again(restarts: int) -> bool:

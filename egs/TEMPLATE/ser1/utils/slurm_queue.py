@@ -5,15 +5,33 @@ from __future__ import annotations
 import subprocess
 
 UNKNOWN = "unknown to Slurm"
-FINAL = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
-         "REVOKED", "TIMEOUT", UNKNOWN}
+FINAL = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+    UNKNOWN,
+}
 LOST_SECONDS = 10  # a network file system may show an exit file that much later than Slurm knows of the end
 
 
 def call(argv: list[str], **more) -> subprocess.CompletedProcess:
     """In a session of its own: Ctrl-C is for us, and must not leave us without a new job's number."""
-    return subprocess.run(argv, check=False, capture_output=True, encoding="utf-8", errors="surrogateescape",
-                          start_new_session=True, **more)
+    return subprocess.run(
+        argv,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        start_new_session=True,
+        **more,
+    )
 
 
 def states(job_id: str) -> dict[str, tuple[str, str]]:

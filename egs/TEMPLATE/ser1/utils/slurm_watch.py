@@ -97,8 +97,11 @@ class Watch:
 
     def mention_reasons(self, states: dict[str, tuple[str, str]]) -> None:
         """Say once of each reason that time alone will not mend (a limit, a hold) that a task waits for it."""
-        pending = {reason: task for task, (state, reason) in states.items()
-                   if state == "PENDING" and reason not in ORDINARY_REASONS}
+        pending = {
+            reason: task
+            for task, (state, reason) in states.items()
+            if state == "PENDING" and reason not in ORDINARY_REASONS
+        }
         self.waits_since = {reason: self.waits_since.get(reason, time.monotonic()) for reason in pending}
         for reason, since in self.waits_since.items():
             if time.monotonic() - since > PATIENCE_SECONDS:

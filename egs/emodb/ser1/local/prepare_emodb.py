@@ -61,17 +61,22 @@ def prepare(corpus_dir: Path | None, out_dir: Path, check_counts: bool) -> None:
         check_published(set(names), set(published), wav_dir, SOURCE)
     data = data_dir(names, files)
     write_dir(out_dir, data)
-    print(f"{wav_dir} -> {out_dir}: {len(names)} utterances, {len(set(data['utt2spk'].values()))} speakers, "
-          f"{len(set(data['utt2fold'].values()))} folds")
+    print(
+        f"{wav_dir} -> {out_dir}: {len(names)} utterances, {len(set(data['utt2spk'].values()))} speakers, "
+        f"{len(set(data['utt2fold'].values()))} folds"
+    )
 
 
 def find_wav_dir(corpus_dir: Path | None) -> Path:
     if corpus_dir is None:
-        raise UserError("--corpus_dir is missing: the directory of EmoDB that holds wav/03a01Fa.wav and so on; "
-                        f"EmoDB is at {SOURCE}")
+        raise UserError(
+            "--corpus_dir is missing: the directory of EmoDB that holds wav/03a01Fa.wav and so on; "
+            f"EmoDB is at {SOURCE}"
+        )
     if not (corpus_dir / "wav").is_dir():
-        raise UserError(f"--corpus_dir {corpus_dir}: no directory wav/ there (with 03a01Fa.wav and so on); "
-                        f"EmoDB is at {SOURCE}")
+        raise UserError(
+            f"--corpus_dir {corpus_dir}: no directory wav/ there (with 03a01Fa.wav and so on); EmoDB is at {SOURCE}"
+        )
     return corpus_dir / "wav"
 
 
@@ -91,8 +96,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus_dir", type=Path, help=f"directory that holds wav/ (required); from {SOURCE}")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
-    parser.add_argument("--check_counts", choices=("true", "false"), default="true",
-                        help="stop unless exactly the 535 published utterances are there (%(default)s)")
+    parser.add_argument(
+        "--check_counts",
+        choices=("true", "false"),
+        default="true",
+        help="stop unless exactly the 535 published utterances are there (%(default)s)",
+    )
     args = parser.parse_args()
     prepare(args.corpus_dir, args.out_dir, args.check_counts == "true")
 

@@ -73,8 +73,10 @@ def plan(published: dict, rng: random.Random) -> dict[str, list[Line]]:
             rng.shuffle(column)
         lines = [Line(session, *values) for values in zip(labels, genders, styles)]
         number = published["utterances"][session] - len(lines)
-        lines += [Line(session, raw, rng.choice(list(GENDERS)), rng.choice(list(published["styles"])))
-                  for raw in others[:number]]
+        lines += [
+            Line(session, raw, rng.choice(list(GENDERS)), rng.choice(list(published["styles"])))
+            for raw in others[:number]
+        ]
         others = others[number:]
         rng.shuffle(lines)
         dialogs |= share_out(session, lines)
@@ -102,8 +104,9 @@ def dialog_names(session: int) -> list[str]:
     for marked in "FM":
         improvisations = [f"impro{number:02d}" for number in range(1, 8 if session == 1 else 9)]
         if (session, marked) == (3, "M"):
-            improvisations = [name + part for name in improvisations
-                              for part in (("a", "b") if name[-2:] in ("05", "08") else ("",))]
+            improvisations = [
+                name + part for name in improvisations for part in (("a", "b") if name[-2:] in ("05", "08") else ("",))
+            ]
         odd = ["script01_1b"] if (session, marked) == (5, "M") else []
         names += [f"Ses0{session}{marked}_{part}" for part in [*improvisations, *scripts, *odd]]
     return names
@@ -115,8 +118,13 @@ def finish(dialogs: dict[str, list[Line]], rng: random.Random) -> list[Line]:
     by_id = {line.utt_id: line for line in lines}
     for utt_id in LONG:
         long = by_id[utt_id]
-        other = next(line for line in lines if line.label in SWING and line.utt_id not in LONG
-                     and (line.session, line.gender, line.style) == (long.session, long.gender, long.style))
+        other = next(
+            line
+            for line in lines
+            if line.label in SWING
+            and line.utt_id not in LONG
+            and (line.session, line.gender, line.style) == (long.session, long.gender, long.style)
+        )
         long.label, other.label = other.label, long.label
     four = [line for line in lines if line.label in SWING]
     for line in lines:
@@ -188,8 +196,10 @@ def main() -> None:
                 soundfile.write(path, sound(line, noise), SAMPLE_RATE)
     lines = sorted((line.utt_id, line.label) for part in dialogs.values() for line in part if line.label in SWING)
     (args.out_dir / "standin_ids.txt").write_text("".join(f"{utt_id} {label}\n" for utt_id, label in lines))
-    print(f"{args.out_dir}: {sum(map(len, dialogs.values()))} utterances in {len(dialogs)} dialogs, "
-          f"{len(lines)} of the four classes")
+    print(
+        f"{args.out_dir}: {sum(map(len, dialogs.values()))} utterances in {len(dialogs)} dialogs, "
+        f"{len(lines)} of the four classes"
+    )
 
 
 if __name__ == "__main__":

@@ -39,28 +39,40 @@ def prepare(args: argparse.Namespace) -> None:
     release = read_release(find_root(args.corpus_dir))
     problems = disagreements(release) + differences(release, args.id_list, args.out_dir)
     if problems and args.check_counts == "true":
-        raise UserError(f"{args.corpus_dir}: {'; '.join(problems)}; get a whole copy, or take what is there with "
-                        "--local_data_opts '--check_counts false'")
+        raise UserError(
+            f"{args.corpus_dir}: {'; '.join(problems)}; get a whole copy, or take what is there with "
+            "--local_data_opts '--check_counts false'"
+        )
     for problem in problems:
         print(f"{args.corpus_dir}: {problem}")
     labels = LABEL_SETS[args.label_set]
-    chosen = [one for one in release.rated.values() if one.label in labels and args.style in ("all", one.style)
-              and one.utt_id in release.texts and one.utt_id in release.wavs]
+    chosen = [
+        one
+        for one in release.rated.values()
+        if one.label in labels
+        and args.style in ("all", one.style)
+        and one.utt_id in release.texts
+        and one.utt_id in release.wavs
+    ]
     if not chosen:
         raise UserError(f"{args.corpus_dir}: no utterance of --label_set {args.label_set} --style {args.style} is left")
     data = data_dir(chosen, release, labels, args)
     write_dir(args.out_dir, data)
     counts = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
-    print(f"{args.corpus_dir} -> {args.out_dir}: {len(chosen)} utterances ({counts}), "
-          f"{len(set(data['utt2spk'].values()))} speakers; "
-          f"{sum(not text for text in data['text'].values())} transcripts are empty")
+    print(
+        f"{args.corpus_dir} -> {args.out_dir}: {len(chosen)} utterances ({counts}), "
+        f"{len(set(data['utt2spk'].values()))} speakers; "
+        f"{sum(not text for text in data['text'].values())} transcripts are empty"
+    )
 
 
 def find_root(corpus_dir: Path | None) -> Path:
     """The directory with Session1: the one given, or IEMOCAP_full_release in it."""
     if corpus_dir is None:
-        raise UserError("--corpus_dir is missing (run.sh --iemocap): the directory IEMOCAP_full_release; the corpus is "
-                        "to be requested at https://sail.usc.edu/iemocap")
+        raise UserError(
+            "--corpus_dir is missing (run.sh --iemocap): the directory IEMOCAP_full_release; the corpus is "
+            "to be requested at https://sail.usc.edu/iemocap"
+        )
     root = Path(os.path.abspath(corpus_dir))
     return next((place for place in (root, root / "IEMOCAP_full_release") if (place / "Session1").is_dir()), root)
 
@@ -98,10 +110,11 @@ def clean(text: str, tags: str, case: str, punctuation: str) -> str:
 def disagreements(release: Release) -> list[str]:
     """What one part of the release has and another lacks."""
     rated = release.rated.keys()
-    return [f"{len(ids)} rated utterances without {what}: {first_few(sorted(ids))}"
-            for what, ids in (("a transcript", rated - release.texts.keys()), ("a wav", rated - release.wavs.keys()))
-            if ids] + [f"{len(ids)} wavs without a rating: {first_few(sorted(ids))}"
-                       for ids in [release.wavs.keys() - rated] if ids]
+    return [
+        f"{len(ids)} rated utterances without {what}: {first_few(sorted(ids))}"
+        for what, ids in (("a transcript", rated - release.texts.keys()), ("a wav", rated - release.wavs.keys()))
+        if ids
+    ] + [f"{len(ids)} wavs without a rating: {first_few(sorted(ids))}" for ids in [release.wavs.keys() - rated] if ids]
 
 
 def differences(release: Release, id_list: Path | None, out_dir: Path) -> list[str]:
@@ -114,8 +127,13 @@ def differences(release: Release, id_list: Path | None, out_dir: Path) -> list[s
     found += compare("style", Counter(one.style for one in four), published["styles"])
     for session in SESSIONS:
         own, key = [one for one in four if one.session == session], int(session)
-        found.append((f"session {session}: utterances", sum(one.session == session for one in rated),
-                      published["utterances"][key]))
+        found.append(
+            (
+                f"session {session}: utterances",
+                sum(one.session == session for one in rated),
+                published["utterances"][key],
+            )
+        )
         found += compare(f"session {session}:", Counter(one.label for one in own), published["four_classes"][key])
         found += compare(f"session {session}:", Counter(one.gender for one in own), published["genders"][key])
     wrong = [f"{what} {count}, published {wanted}" for what, count, wanted in found if count != wanted]
@@ -133,16 +151,21 @@ def digest_differences(labels: dict[str, str], published: dict) -> list[str]:
     for what, lines in (("ids", sorted(labels)), ("labels", labelled)):
         digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
         if digest != published[f"sha256_{what}"]:
-            wrong.append(f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a "
-                         "file of lines `id label`, names the differences)")
+            wrong.append(
+                f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a "
+                "file of lines `id label`, names the differences)"
+            )
     return wrong[:1]
 
 
 def listed_differences(labels: dict[str, str], id_list: Path, out_dir: Path) -> list[str]:
     """Against a list of `id label` in raw codes; all differences go to a file beside out_dir."""
     listed = {utt_id: raw for utt_id, raw in read_table(id_list).items() if raw in FOUR}
-    lines = [f"{utt_id} {labels.get(utt_id, 'missing')}, listed {listed.get(utt_id, 'not')}"
-             for utt_id in sorted(labels.keys() | listed.keys()) if labels.get(utt_id) != listed.get(utt_id)]
+    lines = [
+        f"{utt_id} {labels.get(utt_id, 'missing')}, listed {listed.get(utt_id, 'not')}"
+        for utt_id in sorted(labels.keys() | listed.keys())
+        if labels.get(utt_id) != listed.get(utt_id)
+    ]
     if not lines:
         return []
     full = out_dir.with_name("iemocap_differences.txt")
@@ -155,15 +178,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus_dir", type=Path, help="IEMOCAP_full_release (required)")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
-    parser.add_argument("--label_set", choices=LABEL_SETS, default="four",
-                        help="four: exc is happy; four_no_exc: without exc; five: and fru; six: exc, fru apart")
+    parser.add_argument(
+        "--label_set",
+        choices=LABEL_SETS,
+        default="four",
+        help="four: exc is happy; four_no_exc: without exc; five: and fru; six: exc, fru apart",
+    )
     parser.add_argument("--style", choices=("all", "improvised", "scripted"), default="all")
     parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and others (%(default)s)")
     parser.add_argument("--case", choices=("keep", "lower"), default="keep", help="of transcripts (%(default)s)")
     parser.add_argument("--punctuation", choices=("keep", "drop"), default="keep", help="of transcripts (%(default)s)")
     parser.add_argument("--id_list", type=Path, help="compare ids and labels with this list of `id label` (raw codes)")
-    parser.add_argument("--check_counts", choices=("true", "false"), default="true",
-                        help="stop where the copy is not the published corpus (%(default)s)")
+    parser.add_argument(
+        "--check_counts",
+        choices=("true", "false"),
+        default="true",
+        help="stop where the copy is not the published corpus (%(default)s)",
+    )
     prepare(parser.parse_args())
 
 

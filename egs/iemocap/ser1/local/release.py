@@ -18,8 +18,19 @@ UTTERANCE = re.compile(r"Ses0([1-5])[FM]_(impro|script)\w+_([FM])\d{3}")
 LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]")
 VOTE_LINE = re.compile(r"C-E\d+:\t([^\t]*)")  # of the evaluators; C-F1 and C-M1 are the actors' own
 TEXT_LINE = re.compile(r"(\S+) \[[\d.]+-[\d.]+\]: ?(.*)")
-VOTES = {"neutral": "neu", "neutral state": "neu", "happiness": "hap", "sadness": "sad", "anger": "ang",
-         "surprise": "sur", "fear": "fea", "disgust": "dis", "frustration": "fru", "excited": "exc", "other": "oth"}
+VOTES = {
+    "neutral": "neu",
+    "neutral state": "neu",
+    "happiness": "hap",
+    "sadness": "sad",
+    "anger": "ang",
+    "surprise": "sur",
+    "fear": "fea",
+    "disgust": "dis",
+    "frustration": "fru",
+    "excited": "exc",
+    "other": "oth",
+}
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,10 @@ def read_ratings(path: Path) -> Iterator[Rated]:
                 yield current
             found = LABEL_LINE.match(line)
             if not found or not UTTERANCE.fullmatch(found[1]):
-                raise UserError(f"{path}: line {number}: '{line}' is not `[start - end] id label [v, a, d]`; "
-                                "unpack the release again")
+                raise UserError(
+                    f"{path}: line {number}: '{line}' is not `[start - end] id label [v, a, d]`; "
+                    "unpack the release again"
+                )
             current = Rated(*found.groups(), Counter())
         elif current and (vote := VOTE_LINE.match(line)):
             for name in filter(None, (word.strip().lower() for word in vote[1].split(";"))):
@@ -114,6 +127,7 @@ def files(directory: Path, suffix: str) -> list[Path]:
 
 def visible(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; --corpus_dir is IEMOCAP_full_release, "
-                        "with Session1 to Session5")
+        raise UserError(
+            f"{directory}: no such directory; --corpus_dir is IEMOCAP_full_release, with Session1 to Session5"
+        )
     return sorted(path for path in directory.iterdir() if not path.name.startswith("."))

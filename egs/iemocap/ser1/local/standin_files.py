@@ -3,8 +3,18 @@
 import random
 from pathlib import Path
 
-NAMES = {"neu": "Neutral", "hap": "Happiness", "sad": "Sadness", "ang": "Anger", "sur": "Surprise", "fea": "Fear",
-         "dis": "Disgust", "fru": "Frustration", "exc": "Excited", "oth": "Other"}
+NAMES = {
+    "neu": "Neutral",
+    "hap": "Happiness",
+    "sad": "Sadness",
+    "ang": "Anger",
+    "sur": "Surprise",
+    "fea": "Fear",
+    "dis": "Disgust",
+    "fru": "Frustration",
+    "exc": "Excited",
+    "oth": "Other",
+}
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 UNSEGMENTED = (10, 10, 10, 9, 9)  # turns that have a line of text and no recording: 48
@@ -27,8 +37,11 @@ def write_session(place: Path, dialogs: dict[str, list], rng: random.Random) -> 
         write(texts / f"{name}.txt", [text_line(line, span) for line, span in zip(lines, times)] + extra, end)
         blocks = [row for line, span in zip(lines, times) for row in rating_block(line, span, rng)]
         write(ratings / f"{name}.txt", [HEADER, "", *blocks], end)
-        decoy = [row.replace(f"\t{line.label}\t", "\tfru\t") for line, span in zip(lines, times)
-                 for row in rating_block(line, span, rng)]
+        decoy = [
+            row.replace(f"\t{line.label}\t", "\tfru\t")
+            for line, span in zip(lines, times)
+            for row in rating_block(line, span, rng)
+        ]
         for kind, suffix in (("Categorical", "e2_cat"), ("Attribute", "e2_atr"), ("Self-evaluation", "f1")):
             write(ratings / kind / f"{name}_{suffix}.txt", decoy, "\n")
         for hidden in (ratings / f"._{name}.txt", texts / f"._{name}.txt", wavs / name / f"._{lines[0].utt_id}.wav"):
@@ -56,8 +69,13 @@ def rating_block(line, span: tuple[float, float], rng: random.Random) -> list[st
     rows = [f"[{span[0]:.4f} - {span[1]:.4f}]\t{line.utt_id}\t{line.label}\t[{mean}]"]
     rows += [f"C-E{number}:\t{NAMES[vote]};\t()" for number, vote in enumerate(line.votes, start=2)]
     actor = line.utt_id[5]
-    return [*rows, f"C-{actor}1:\tSurprise; Other;\t(own view)", "A-E3:\tval 3; act 2; dom  2;\t()",
-            f"A-{actor}1:\tval 2; act 3; dom  ;\t()", ""]
+    return [
+        *rows,
+        f"C-{actor}1:\tSurprise; Other;\t(own view)",
+        "A-E3:\tval 3; act 2; dom  2;\t()",
+        f"A-{actor}1:\tval 2; act 3; dom  ;\t()",
+        "",
+    ]
 
 
 def beside_the_turns(

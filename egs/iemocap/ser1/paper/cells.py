@@ -1,9 +1,9 @@
 """The paper's experiments, one cell per system and model, each a call of run.sh. Called by paper.sh.
 
-    python paper/cells.py list      every cell, fold and seed, and how far it is
-    python paper/cells.py count     how many cells
-    python paper/cells.py prepare   stages 1 and 2 of all
-    python paper/cells.py run --cell 3
+python paper/cells.py list      every cell, fold and seed, and how far it is
+python paper/cells.py count     how many cells
+python paper/cells.py prepare   stages 1 and 2 of all
+python paper/cells.py run --cell 3
 """
 
 import argparse
@@ -77,9 +77,12 @@ def cells_of(config: dict[str, Any], systems: str, models: str) -> list[Cell]:
         if unknown:
             raise UserError(f"--{what}: '{unknown[0]}' is not in the paper's file; allowed: {' '.join(config[what])}")
         chosen[what] = {name: own for name, own in config[what].items() if not names or name in names}
-    cells = [Cell(system_name, model_name, system, model) for model_name, model in chosen["models"].items()
-             for system_name, system in chosen["systems"].items()
-             if system_name in model.get("systems", config["systems"])]
+    cells = [
+        Cell(system_name, model_name, system, model)
+        for model_name, model in chosen["models"].items()
+        for system_name, system in chosen["systems"].items()
+        if system_name in model.get("systems", config["systems"])
+    ]
     if not cells:
         raise UserError(f"--systems {systems} --models {models}: no such combination is in the paper's file")
     return cells

@@ -27,13 +27,26 @@ TABLE_2 = ("conventional", "stl_ser", "a_s", "g_s", "a_g_s")
 TABLE_4 = ("zero_shot", "stl_ser", "stl_gr", "stl_asr", "a_s", "g_s", "a_g_s")
 TABLE_5 = ("conventional", "random_decoder", "stl_ser")
 TABLE_6 = {"conventional": "conventional", "a_g_s": "Whisper-ER"}
-PAIRS = (("conventional", "a_g_s"), ("conventional", "stl_ser"), ("stl_ser", "a_g_s"), ("stl_ser", "a_s"),
-         ("stl_ser", "g_s"), ("random_decoder", "stl_ser"))
-FIGURES = {"WA": ("emotion", "wa"), "UA": ("emotion", "ua"), "GR": ("gender", "wa"), "WER": ("asr", "wer"),
-           "WER raw": ("asr", "wer_raw")}
+PAIRS = (
+    ("conventional", "a_g_s"),
+    ("conventional", "stl_ser"),
+    ("stl_ser", "a_g_s"),
+    ("stl_ser", "a_s"),
+    ("stl_ser", "g_s"),
+    ("random_decoder", "stl_ser"),
+)
+FIGURES = {
+    "WA": ("emotion", "wa"),
+    "UA": ("emotion", "ua"),
+    "GR": ("gender", "wa"),
+    "WER": ("asr", "wer"),
+    "WER raw": ("asr", "wer_raw"),
+}
 NUM_LABELS = {"gender": 2, "emotion": 4}
-ABOUT_TESTS = ("Exact McNemar test and paired bootstrap; of several seeds the first. McNemar's test and the bootstrap "
-               "by utterance take utterances for independent, which those of one speaker are not.")
+ABOUT_TESTS = (
+    "Exact McNemar test and paired bootstrap; of several seeds the first. McNemar's test and the bootstrap "
+    "by utterance take utterances for independent, which those of one speaker are not."
+)
 SHOWN = 10  # utterances of Table 3
 
 
@@ -47,8 +60,10 @@ class Scored:
     def show(self, title: str, style: str = "") -> str:
         """A pooled figure with its interval by speaker; of several seeds mean ± sd. style: of its utterances alone."""
         task, figure = FIGURES[title]
-        parts = [result.pooled["groups"].get("style", {}).get(style, {"tasks": {}}) if style else result.pooled
-                 for result in self.runs.values()]
+        parts = [
+            result.pooled["groups"].get("style", {}).get(style, {"tasks": {}}) if style else result.pooled
+            for result in self.runs.values()
+        ]
         figures = [part["tasks"].get(task, {figure: None}) for part in parts]
         if not figures or any(own[figure] is None for own in figures):
             return UNDEFINED
@@ -60,8 +75,11 @@ class Scored:
     def over_folds(self, title: str) -> str:
         """Mean ± sd over the folds of all seeds."""
         task, figure = FIGURES[title]
-        values = [fold.result["tasks"].get(task, {}).get(figure) for result in self.runs.values()
-                  for fold in result.folds.values()]
+        values = [
+            fold.result["tasks"].get(task, {}).get(figure)
+            for result in self.runs.values()
+            for fold in result.folds.values()
+        ]
         if len(values) < 2 or None in values:
             return UNDEFINED
         return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
@@ -79,25 +97,41 @@ class Report:
 
     def rows(self, systems: tuple[str, ...], titles: tuple[str, ...], folds: bool) -> str:
         """A row per model and system: ours, over the folds if asked for, the paper's."""
-        head = ["system", "model", *titles, *(f"{title} over folds" for title in titles if folds),
-                *(f"paper {title}" for title in titles if title != "WER raw")]
+        head = [
+            "system",
+            "model",
+            *titles,
+            *(f"{title} over folds" for title in titles if folds),
+            *(f"paper {title}" for title in titles if title != "WER raw"),
+        ]
         rows = [head]
         for model in self.whispers:
             for system in systems:
                 if one := self.scored.get((system, model)):
-                    rows.append([one.cell.system["title"], model, *(one.show(title) for title in titles),
-                                 *(one.over_folds(title) for title in titles if folds),
-                                 *(one.paper(title) for title in titles if title != "WER raw")])
+                    rows.append(
+                        [
+                            one.cell.system["title"],
+                            model,
+                            *(one.show(title) for title in titles),
+                            *(one.over_folds(title) for title in titles if folds),
+                            *(one.paper(title) for title in titles if title != "WER raw"),
+                        ]
+                    )
         return table(rows)
 
     def by_style(self) -> str:
-        rows = [["system", "model", *(f"{style} {title}" for style in ("improvised", "scripted")
-                                      for title in ("WA", "UA"))]]
+        rows = [
+            ["system", "model", *(f"{style} {title}" for style in ("improvised", "scripted") for title in ("WA", "UA"))]
+        ]
         for one in self.scored.values():
             if "emotion" in one.cell.system["tasks"]:
-                rows.append([one.cell.system["title"], one.cell.model_name,
-                             *(one.show(title, style) for style in ("improvised", "scripted")
-                               for title in ("WA", "UA"))])
+                rows.append(
+                    [
+                        one.cell.system["title"],
+                        one.cell.model_name,
+                        *(one.show(title, style) for style in ("improvised", "scripted") for title in ("WA", "UA")),
+                    ]
+                )
         return table(rows)
 
     def table_6(self) -> str:
@@ -117,12 +151,22 @@ class Report:
             if not systems:
                 continue
             matrices = {one.cell.system["title"]: pooled_confusion(one) for one in systems}
-            save_confusion({f"{title}, {model}": figures for title, figures in matrices.items()},
-                           self.figure_dir / f"figure_2_{model}")
+            save_confusion(
+                {f"{title}, {model}": figures for title, figures in matrices.items()},
+                self.figure_dir / f"figure_2_{model}",
+            )
             before, after = (errors(figures) for figures in matrices.values())
             for what, title in (("happy_angry", "happy and angry"), ("all", "all")):
-                rows.append([model, title, str(before[what]), str(after[what]), fall(before[what], after[what]),
-                             str(self.config["figure_2"][what])])
+                rows.append(
+                    [
+                        model,
+                        title,
+                        str(before[what]),
+                        str(after[what]),
+                        fall(before[what], after[what]),
+                        str(self.config["figure_2"][what]),
+                    ]
+                )
             parts.append(f"![confusion matrices, {model}](figures/figure_2_{model}.png)")
         return [*parts, table(rows)]
 
@@ -133,8 +177,11 @@ class Report:
                 names = tuple(one.cell.system["title"] for one in systems)
                 comparison = compare_first_seed(systems)
                 shown = most_certain(comparison, comparison.only_second)[:SHOWN]
-                parts += [f"{model}: {len(comparison.only_second)} utterances, shown the {len(shown)} that A+G+S is "
-                          "the most certain of.", changed_table(comparison, shown, names)]
+                parts += [
+                    f"{model}: {len(comparison.only_second)} utterances, shown the {len(shown)} that A+G+S is "
+                    "the most certain of.",
+                    changed_table(comparison, shown, names),
+                ]
         return parts
 
     def differences(self) -> list[str]:
@@ -144,8 +191,11 @@ class Report:
                 if systems := self.both(first, second, model):
                     names = tuple(f"{one.cell.system['title']}" for one in systems)
                     comparison = compare_first_seed(systems)
-                    parts += [f"### {names[1]} against {names[0]}, {model}", comparison_table(comparison, names),
-                              mcnemar_line(comparison, names)]
+                    parts += [
+                        f"### {names[1]} against {names[0]}, {model}",
+                        comparison_table(comparison, names),
+                        mcnemar_line(comparison, names),
+                    ]
         return parts
 
     def both(self, first: str, second: str, model: str) -> list[Scored]:
@@ -157,8 +207,13 @@ class Report:
         rows = [["encoder", "WA", "UA", "WA over folds", "UA over folds"]]
         for (system, model), one in self.scored.items():
             if system == "conventional":
-                rows.append([model, *(one.show(title) for title in ("WA", "UA")),
-                             *(one.over_folds(title) for title in ("WA", "UA"))])
+                rows.append(
+                    [
+                        model,
+                        *(one.show(title) for title in ("WA", "UA")),
+                        *(one.over_folds(title) for title in ("WA", "UA")),
+                    ]
+                )
         return table(rows)
 
     def experiments(self) -> str:
@@ -167,8 +222,10 @@ class Report:
         for one in self.scored.values():
             for result in one.runs.values():
                 fold, first = next(iter(result.folds.items()))
-                lines.append(f"{one.cell.system['title']}, {one.cell.model_name}: `{first.directory.parents[2]}`; fold "
-                             f"{fold}: {first.result['protocol']}")
+                lines.append(
+                    f"{one.cell.system['title']}, {one.cell.model_name}: `{first.directory.parents[2]}`; fold "
+                    f"{fold}: {first.result['protocol']}"
+                )
         return bullets(lines)
 
 
@@ -181,8 +238,9 @@ def pooled_confusion(one: Scored) -> dict:
 def errors(figures: dict) -> dict[str, int]:
     """Utterances that are wrong: happy taken for angry or angry for happy, and all."""
     counts_CC, at = np.array(figures["confusion"]), {label: i for i, label in enumerate(figures["labels"])}
-    between = [counts_CC[at[ref], at[hyp]] for ref, hyp in (("happy", "angry"), ("angry", "happy"))
-               if ref in at and hyp in at]
+    between = [
+        counts_CC[at[ref], at[hyp]] for ref, hyp in (("happy", "angry"), ("angry", "happy")) if ref in at and hyp in at
+    ]
     return {"happy_angry": int(sum(between)), "all": int(counts_CC.sum() - np.trace(counts_CC))}
 
 
@@ -199,8 +257,12 @@ def parameters(cell: Cell) -> int:
     """Trained parameters of the cell's configuration; no weights are read."""
     config = configuration.load(TrainConfig, Path(cell.system["ser_config"]))
     config.model.whisper_model = cell.model["options"][1]
-    tasks = [Task(name, "category", tuple(f"{name}{i}" for i in range(NUM_LABELS[name]))) if name in NUM_LABELS
-             else Task(name, "text") for name in cell.system["tasks"].split()]
+    tasks = [
+        Task(name, "category", tuple(f"{name}{i}" for i in range(NUM_LABELS[name])))
+        if name in NUM_LABELS
+        else Task(name, "text")
+        for name in cell.system["tasks"].split()
+    ]
     return trained_parameters(sized_model(config, backbone_sizes(config.model), tasks))
 
 
@@ -208,8 +270,10 @@ def read_scored(cell: Cell, args: argparse.Namespace) -> Scored:
     folds = args.folds.split()
     if any(state(exp_dir / f"fold{fold}") != "scored" for exp_dir in cell.seed_dirs(args).values() for fold in folds):
         return Scored(cell, {})
-    return Scored(cell, {seed: collect(exp_dir, folds, "test", INFERENCE_TAG)[0]
-                         for seed, exp_dir in cell.seed_dirs(args).items()})
+    return Scored(
+        cell,
+        {seed: collect(exp_dir, folds, "test", INFERENCE_TAG)[0] for seed, exp_dir in cell.seed_dirs(args).items()},
+    )
 
 
 def main() -> None:
@@ -218,8 +282,10 @@ def main() -> None:
     parser.add_argument("--command", required=True, help="what made this, to be written down")
     args = parser.parse_args()
     config = read_config(args.paper_config)
-    scored = {(cell.system_name, cell.model_name): read_scored(cell, args)
-              for cell in cells_of(config, args.systems, args.models)}
+    scored = {
+        (cell.system_name, cell.model_name): read_scored(cell, args)
+        for cell in cells_of(config, args.systems, args.models)
+    }
     out_dir = Path(args.expdir, "paper")
     report = Report(config, scored, out_dir / "figures")
     missing = [one.cell.tag for one in scored.values() if not one.runs]
@@ -237,10 +303,14 @@ def main() -> None:
         "Beyond the paper: the conventional method on other encoders": [report.other_encoders()],
         "Experiments": [report.experiments()],
     }
-    head = ["# IEMOCAP: ours beside the paper's", "Generated, not to be edited, by", f"    {args.command}",
-            f"Figures in percent, over all folds' utterances together ({how}); a dash: not scored, or not in the "
-            "paper. Folds, calibration, environment and commands of an experiment: its RESULTS.md.",
-            *([f"Not yet scored: {', '.join(missing)}."] if missing else [])]
+    head = [
+        "# IEMOCAP: ours beside the paper's",
+        "Generated, not to be edited, by",
+        f"    {args.command}",
+        f"Figures in percent, over all folds' utterances together ({how}); a dash: not scored, or not in the "
+        "paper. Folds, calibration, environment and commands of an experiment: its RESULTS.md.",
+        *([f"Not yet scored: {', '.join(missing)}."] if missing else []),
+    ]
     parts = [part for title, body in sections.items() for part in (f"## {title}", *body)]
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(out_dir / "REPORT.md", "\n\n".join([*head, *parts]) + "\n")

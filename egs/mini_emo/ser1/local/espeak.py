@@ -72,8 +72,10 @@ def _speak_once(sender: Connection, text: str, voice: str, prosody: Prosody) -> 
     for name, number in PARAMETER.items():
         _check(library.espeak_SetParameter(number, getattr(prosody, name), 0), name)
     data = text.encode() + b"\0"
-    _check(library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, POSITION_IS_CHARACTER, 0, CHARS_ARE_UTF8,
-                                None, None), "text")
+    _check(
+        library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, POSITION_IS_CHARACTER, 0, CHARS_ARE_UTF8, None, None),
+        "text",
+    )
     sender.send_bytes(pcm)
 
 

@@ -96,8 +96,10 @@ def plan(utterances_per_speaker: int, seed: int) -> Iterator[Utterance]:
     """Who says what: every speaker the same number of sentences per emotion, a part of them his session's own."""
     num_sentences, rest = divmod(utterances_per_speaker, len(STYLES))
     if rest or num_sentences < 2:
-        raise UserError(f"--utterances_per_speaker {utterances_per_speaker}: must be a multiple of {len(STYLES)}, "
-                        f"{2 * len(STYLES)} or more")
+        raise UserError(
+            f"--utterances_per_speaker {utterances_per_speaker}: must be a multiple of {len(STYLES)}, "
+            f"{2 * len(STYLES)} or more"
+        )
     rng = random.Random(seed)
     says = {kind: _share_out(kind, num_sentences, rng) for kind in dict.fromkeys(KIND.values())}
     for speaker in SPEAKERS:
@@ -112,11 +114,15 @@ def _share_out(kind: str, num_sentences: int, rng: random.Random) -> dict[Speake
     num_common = num_sentences - num_own
     pool = shuffled_sentences(kind, rng)
     if len(pool) < 2 * num_common + len(SPEAKERS) * num_own:
-        raise UserError(f"--utterances_per_speaker {num_sentences * len(STYLES)}: there are only {len(pool)} {kind} "
-                        "sentences; ask for fewer, or add words or templates to local/sentences.py")
-    common, own = pool[:2 * num_common], pool[2 * num_common:]
-    return {speaker: own[index * num_own:(index + 1) * num_own] + rng.sample(common, num_common)
-            for index, speaker in enumerate(SPEAKERS)}
+        raise UserError(
+            f"--utterances_per_speaker {num_sentences * len(STYLES)}: there are only {len(pool)} {kind} "
+            "sentences; ask for fewer, or add words or templates to local/sentences.py"
+        )
+    common, own = pool[: 2 * num_common], pool[2 * num_common :]
+    return {
+        speaker: own[index * num_own : (index + 1) * num_own] + rng.sample(common, num_common)
+        for index, speaker in enumerate(SPEAKERS)
+    }
 
 
 def render(speaker: Speaker, emotion: str, text: str) -> np.ndarray:
@@ -166,8 +172,10 @@ def main() -> None:
     (args.out_dir / "wav.scp").unlink(missing_ok=True)  # old texts must never stand beside new audio
     seconds = make_audio(utterances)
     write_dir(args.out_dir, tables(utterances))
-    print(f"{args.out_dir}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "
-          f"{min(seconds):.1f} to {max(seconds):.1f} s each (mean {np.mean(seconds):.1f}); audio in {AUDIO_DIR}")
+    print(
+        f"{args.out_dir}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "
+        f"{min(seconds):.1f} to {max(seconds):.1f} s each (mean {np.mean(seconds):.1f}); audio in {AUDIO_DIR}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by t
 REPETITIONS = ("01", "02")
 ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
 ACTORS_PER_FOLD = 4
-SPEECH = re.compile(rf"03-01-({'|'.join(EMOTIONS)})-({'|'.join(INTENSITIES)})-({'|'.join(STATEMENTS)})"
-                    rf"-({'|'.join(REPETITIONS)})-({'|'.join(ACTORS)})")
+SPEECH = re.compile(
+    rf"03-01-({'|'.join(EMOTIONS)})-({'|'.join(INTENSITIES)})-({'|'.join(STATEMENTS)})"
+    rf"-({'|'.join(REPETITIONS)})-({'|'.join(ACTORS)})"
+)
 SONG = re.compile(r"\d\d-02(-\d\d){5}")
 
 
@@ -47,35 +49,46 @@ def prepare(corpus_dir: Path | None, out_dir: Path, check_counts: bool) -> None:
     if songs := [utt_id for utt_id in files if SONG.fullmatch(utt_id)]:
         print(f"{where}: ignored {len(songs)} song files (channel 02): {first_few(sorted(songs))}")
     if others := [files[utt_id].name for utt_id in files if utt_id not in names and not SONG.fullmatch(utt_id)]:
-        print(f"{where}: ignored {len(others)} audio files that are not named like 03-01-01-01-01-01-01: "
-              f"{first_few(sorted(others))}")
+        print(
+            f"{where}: ignored {len(others)} audio files that are not named like 03-01-01-01-01-01-01: "
+            f"{first_few(sorted(others))}"
+        )
     if not names:
-        raise UserError(f"{where}: no speech file named like Actor_01/03-01-01-01-01-01-01.wav or .flac; "
-                        f"RAVDESS is {SOURCE}")
+        raise UserError(
+            f"{where}: no speech file named like Actor_01/03-01-01-01-01-01-01.wav or .flac; RAVDESS is {SOURCE}"
+        )
     if check_counts:
         check_published(set(names), published_ids(), where, SOURCE)
     data = data_dir(names, files)
     write_dir(out_dir, data)
-    print(f"{where} -> {out_dir}: {len(names)} utterances, {len(set(data['utt2spk'].values()))} speakers, "
-          f"{len(set(data['utt2fold'].values()))} folds")
+    print(
+        f"{where} -> {out_dir}: {len(names)} utterances, {len(set(data['utt2spk'].values()))} speakers, "
+        f"{len(set(data['utt2fold'].values()))} folds"
+    )
 
 
 def find_actor_dirs(corpus_dir: Path | None) -> list[Path]:
     """The Actor_* directories in corpus_dir, or in the one directory that the archive may unpack to."""
     if corpus_dir is None:
-        raise UserError("--corpus_dir is missing: the directory of RAVDESS that holds Actor_01 ... Actor_24; "
-                        f"RAVDESS is {SOURCE}")
+        raise UserError(
+            f"--corpus_dir is missing: the directory of RAVDESS that holds Actor_01 ... Actor_24; RAVDESS is {SOURCE}"
+        )
     for parent in (corpus_dir, corpus_dir / "Audio_Speech_Actors_01-24"):
         if actor_dirs := sorted(path for path in parent.glob("Actor_[0-9][0-9]") if path.is_dir()):
             return actor_dirs
-    raise UserError(f"--corpus_dir {corpus_dir}: no directories Actor_01 ... Actor_24 there, nor in "
-                    f"Audio_Speech_Actors_01-24/ below; RAVDESS is {SOURCE}")
+    raise UserError(
+        f"--corpus_dir {corpus_dir}: no directories Actor_01 ... Actor_24 there, nor in "
+        f"Audio_Speech_Actors_01-24/ below; RAVDESS is {SOURCE}"
+    )
 
 
 def published_ids() -> set[str]:
     """The 1440 utterances: every combination, but neutral in normal intensity only."""
-    return {"-".join(("03", "01", *parts)) for parts in product(EMOTIONS, INTENSITIES, STATEMENTS, REPETITIONS, ACTORS)
-            if parts[:2] != ("01", "02")}
+    return {
+        "-".join(("03", "01", *parts))
+        for parts in product(EMOTIONS, INTENSITIES, STATEMENTS, REPETITIONS, ACTORS)
+        if parts[:2] != ("01", "02")
+    }
 
 
 def data_dir(names: dict[str, re.Match[str]], files: dict[str, Path]) -> DataDir:
@@ -95,8 +108,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus_dir", type=Path, help=f"directory that holds Actor_01 ... (required); from {SOURCE}")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
-    parser.add_argument("--check_counts", choices=("true", "false"), default="true",
-                        help="stop unless exactly the 1440 published utterances are there (%(default)s)")
+    parser.add_argument(
+        "--check_counts",
+        choices=("true", "false"),
+        default="true",
+        help="stop unless exactly the 1440 published utterances are there (%(default)s)",
+    )
     args = parser.parse_args()
     prepare(args.corpus_dir, args.out_dir, args.check_counts == "true")
 
