@@ -209,12 +209,8 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
     [ -z "${each}" ] || job=("$(job_list "${folds[@]}")")
     if [ "${ngpu}" -gt 0 ] || [ "${num_nodes}" -gt 1 ]; then
         trainer=(torchrun --nproc-per-node "$((ngpu > 0 ? ngpu : 1))")  # one process per GPU
-        # A stop is passed on to them; to save the state of a large model may take minutes. torch 2.11 cannot be told.
-        if [[ $(torchrun --help) == *--shutdown-timeout* ]]; then
-            trainer+=(--shutdown-timeout 600)
-        else
-            say 3 "this torch gives a training that is stopped 30 s to save; what it cannot save is trained again"
-        fi
+        # A stop is passed on; to save a large model may take minutes. torch 2.11 has no such option, and gives 30 s.
+        [[ $(torchrun --help) != *--shutdown-timeout* ]] || trainer+=(--shutdown-timeout 600)
         [ "${num_nodes}" -gt 1 ] || trainer+=(--standalone)
     fi
     "${cuda_cmd[@]}" --gpu "${ngpu}" --num_nodes "${num_nodes}" --resume --name training ${job[@]+"${job[@]}"} \
