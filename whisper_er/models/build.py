@@ -97,15 +97,15 @@ def assemble(
         backbone.activation_checkpointing_enable({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
+    if config.model.kind == "seq2seq":
+        if config.model.pool != "real":
+            raise UserError(
+                f"model.pool={config.model.pool}: pooling is encoder_classifier's; leave it out with seq2seq"
+            )
+        return WhisperER(backbone, tokenizer, config, label_counts)
+    pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
     category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
-    if config.model.kind == "encoder_classifier":
-        pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
-        return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer.tasks, pooling, category_loss)
-    if config.model.pool != "real":
-        raise UserError(
-            f"model.pool={config.model.pool} with model.kind=seq2seq: the decoder pools nothing; leave it out"
-        )
-    return WhisperER(backbone, tokenizer, config.model, config.normalize_loss, category_loss)
+    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer.tasks, pooling, category_loss)
 
 
 def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:

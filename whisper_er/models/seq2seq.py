@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from transformers import WhisperModel
 
 from whisper_er.batch import Batch
-from whisper_er.config import DecodeConfig, ModelConfig
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.features import PadRule
-from whisper_er.models.losses import CategoryLoss, serial_mtl_loss, with_category_losses
+from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Found
 from whisper_er.text.grammar import Grammar
@@ -33,15 +33,15 @@ class WhisperER(Model):
         self,
         whisper: WhisperModel,
         tokenizer: Tokenizer,
-        config: ModelConfig,
-        normalize_loss: bool,
-        category_loss: CategoryLoss,
+        config: TrainConfig,
+        label_counts: LabelCounts | None = None,
     ) -> None:
         super().__init__()
-        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.pad), config.specaug)
+        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.model.pad), config.model.specaug)
         self.decoder, self.backbone_config = use_own_layers(whisper.decoder), whisper.config
         self.max_target = whisper.config.max_target_positions
-        self.tokenizer, self.normalize_loss, self.category_loss = tokenizer, normalize_loss, category_loss
+        self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
+        self.category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = Grammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
