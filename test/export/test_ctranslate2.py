@@ -21,10 +21,9 @@ from whisper_er.data import kaldi
 from whisper_er.export import ctranslate2_check
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.export.ctranslate2_check import Check, compare, same
-from whisper_er.models.base import Prediction
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer
-from whisper_er.task import Task, scale
+from whisper_er.task import Prediction, Task, scale
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 BEST = DecodeConfig(posterior="best")

@@ -211,6 +211,18 @@ def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
     return part
 
 
+def split_dir(data_dir: Path, num_parts: int, out_dir: Path) -> None:
+    """Write out_dir/1 .. out_dir/<num_parts>: runs of neighbouring utterances, whose numbers differ by one at most."""
+    data = read_dir(data_dir)
+    validate(data_dir, data)
+    utt_ids = utterances(data)
+    if not 1 <= num_parts <= len(utt_ids):
+        raise UserError(f"{data_dir}: cannot be split into {num_parts} parts; allowed are 1 to {len(utt_ids)} (--n)")
+    bounds = [len(utt_ids) * part // num_parts for part in range(num_parts + 1)]
+    for part in range(num_parts):
+        write_dir(out_dir / str(part + 1), subset(data, utt_ids[bounds[part] : bounds[part + 1]]))
+
+
 def combine(parts: Sequence[DataDir], names: Sequence[object] = ()) -> DataDir:
     """Return one directory with the utterances of all parts; UserError for a duplicate id or a table not in all.
 

@@ -11,11 +11,10 @@ import torch
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Prediction
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.report.markdown import table
-from whisper_er.task import Task
+from whisper_er.task import Prediction, Task
 
 CHECK = "check.json"
 SCALE_TOLERANCE = 0.01  # of a scale's range

@@ -1,7 +1,6 @@
 """The interface of a model: all that the trainer and the recognizer know."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from transformers import PreTrainedConfig
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.packed_linear import pack_linears
+from whisper_er.task import Prediction
 
 
 class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a dataclass
@@ -23,21 +23,6 @@ class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a datacla
     loss: torch.Tensor
     nll_K: torch.Tensor
     count_K: torch.Tensor
-
-
-@dataclass
-class Prediction:
-    """What a model says about one utterance.
-
-    values:     task -> label, text, or for a scale the expectation over its bins.
-    posteriors: task -> probability of each of its labels, in their order; categories and scales only.
-    score:      natural-log score of the best hypothesis (0 where a model has none).
-    """
-
-    utt_id: str
-    values: dict[str, str]
-    posteriors: dict[str, list[float]]
-    score: float = 0.0
 
 
 # States (B, T, D), and a mask (B, T) that is True inside the utterance, None where nothing is padded.

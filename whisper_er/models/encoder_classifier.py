@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.features import inside
 from whisper_er.models.losses import CategoryLoss
 from whisper_er.models.pooling import Pooling
 from whisper_er.models.ssl_encoder import SslEncoder
-from whisper_er.task import Task
+from whisper_er.task import Prediction, Task
 
 
 class EncoderClassifier(Model):

@@ -12,13 +12,14 @@ from transformers import WhisperModel
 
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.features import PadRule
 from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Found
+from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 

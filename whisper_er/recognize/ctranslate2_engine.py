@@ -17,10 +17,11 @@ import torch
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.features import LogMel, PadRule
 from whisper_er.models.search import Found
 from whisper_er.models.seq2seq import longest_targets, to_prediction
+from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 

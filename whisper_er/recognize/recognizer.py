@@ -15,10 +15,11 @@ from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, unlabelled
-from whisper_er.models.base import Model, Prediction
+from whisper_er.models.base import Model
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
+from whisper_er.task import Prediction
 from whisper_er.text.tokenizer import Tokenizer
 
 Audio = str | Path | np.ndarray
