@@ -147,11 +147,11 @@ class TrainConfig:
 
 @dataclass
 class DecodeConfig:
-    search: str = named("beam", "models.search.SEARCHES")
     beam_size: int = 4
     length_penalty: float = 1.0  # score = log probability / length ** length_penalty
     maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
+    search: str = named("beam", "models.search.SEARCHES")  # beam
     suppress: Literal["none", "whisper"] = "none"  # whisper: never say what its generation config suppresses
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -105,7 +105,7 @@ def assemble(
         return WhisperER(backbone, tokenizer, config, label_counts)
     pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
     category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
-    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer.tasks, pooling, category_loss)
+    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer, pooling, category_loss)
 
 
 def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:

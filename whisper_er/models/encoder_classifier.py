@@ -17,7 +17,8 @@ from whisper_er.models.features import inside
 from whisper_er.models.losses import CategoryLoss
 from whisper_er.models.pooling import Pooling
 from whisper_er.models.ssl_encoder import SslEncoder
-from whisper_er.task import Prediction, Task
+from whisper_er.task import Prediction
+from whisper_er.text.tokenizer import Tokenizer
 
 
 class EncoderClassifier(Model):
@@ -28,18 +29,18 @@ class EncoderClassifier(Model):
     def __init__(
         self,
         audio_encoder: AudioEncoder | SslEncoder,
-        tasks: tuple[Task, ...],
+        tokenizer: Tokenizer,
         pooling: Pooling,
         category_loss: CategoryLoss,
     ) -> None:
         super().__init__()
-        for task in tasks:
+        for task in tokenizer.tasks:
             if task.kind == "text":
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
-        self.audio_encoder, self.tasks, self.backbone_config = audio_encoder, tasks, audio_encoder.config
+        self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.category_loss = pooling, category_loss
         self.heads = torch.nn.ModuleDict(
-            {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tasks}
+            {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
         )
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
@@ -65,7 +66,7 @@ class EncoderClassifier(Model):
     def category_losses(self, logits: list[torch.Tensor], label_BK: torch.Tensor, nll_K: torch.Tensor) -> torch.Tensor:
         """(K,), summed over the utterances: nll_K with the category loss in its place for category tasks."""
         loss_K = list(nll_K)
-        for k, (task, logits_BC, label_B) in enumerate(zip(self.tasks, logits, label_BK.T)):
+        for k, (task, logits_BC, label_B) in enumerate(zip(self.tokenizer.tasks, logits, label_BK.T)):
             if task.kind == "category":
                 loss_B = self.category_loss(k, logits_BC.log_softmax(-1), label_B.clamp(min=0))
                 loss_K[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
@@ -79,9 +80,10 @@ class EncoderClassifier(Model):
         probabilities = [posterior_BC.tolist() for posterior_BC in answers]
         predictions = []
         for b, utt_id in enumerate(utt_ids):
-            posteriors = {task.name: rows[b] for task, rows in zip(self.tasks, probabilities)}
+            posteriors = {task.name: rows[b] for task, rows in zip(self.tokenizer.tasks, probabilities)}
             values = {
-                task.name: task.value(posteriors[task.name], argmax(posteriors[task.name])) for task in self.tasks
+                task.name: task.value(posteriors[task.name], argmax(posteriors[task.name]))
+                for task in self.tokenizer.tasks
             }
             predictions.append(Prediction(utt_id, values, posteriors))
         return predictions
