@@ -6,7 +6,6 @@ Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 import sys
 
 import torch
-import torch.nn.functional as F
 
 from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE, Batch
@@ -14,7 +13,7 @@ from whisper_er.config import DecodeConfig
 from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.features import inside
-from whisper_er.models.losses import CategoryLoss
+from whisper_er.models.losses import CategoryLoss, classifier_loss
 from whisper_er.models.pooling import Pooling
 from whisper_er.models.ssl_encoder import SslEncoder
 from whisper_er.task import Prediction
@@ -54,23 +53,8 @@ class EncoderClassifier(Model):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         logits = self.logits(batch, encoded)
-        nll_K = torch.stack(
-            [
-                F.cross_entropy(logits_BC, label_B, ignore_index=IGNORE, reduction="sum")
-                for logits_BC, label_B in zip(logits, batch.label_BK.T)
-            ]
-        )
-        loss_K = nll_K if self.category_loss.plain else self.category_losses(logits, batch.label_BK, nll_K)
+        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.tokenizer.tasks, self.category_loss)
         return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
-
-    def category_losses(self, logits: list[torch.Tensor], label_BK: torch.Tensor, nll_K: torch.Tensor) -> torch.Tensor:
-        """(K,), summed over the utterances: nll_K with the category loss in its place for category tasks."""
-        loss_K = list(nll_K)
-        for k, (task, logits_BC, label_B) in enumerate(zip(self.tokenizer.tasks, logits, label_BK.T)):
-            if task.kind == "category":
-                loss_B = self.category_loss(k, logits_BC.log_softmax(-1), label_B.clamp(min=0))
-                loss_K[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
-        return torch.stack(loss_K)
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """The posterior (B, C) of each task."""

@@ -76,6 +76,29 @@ class CategoryLoss(torch.nn.Module):
         return (1 - smoothing) * right_N + smoothing * loss_NC.mean(1)
 
 
+def classifier_loss(
+    logits: Sequence[torch.Tensor], label_BK: torch.Tensor, tasks: Sequence[Task], category_loss: CategoryLoss
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss and negative log-likelihood of each task (paper, eq. 3), both (K,), nats, summed over the labelled utterances.
+
+    logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label.
+    """
+    nll_K = torch.stack(
+        [
+            F.cross_entropy(logits_BC, label_B, ignore_index=IGNORE, reduction="sum")
+            for logits_BC, label_B in zip(logits, label_BK.T)
+        ]
+    )
+    if category_loss.plain:
+        return nll_K, nll_K
+    loss_K = list(nll_K)
+    for k, (task, logits_BC, label_B) in enumerate(zip(tasks, logits, label_BK.T)):
+        if task.kind == "category":
+            loss_B = category_loss(k, logits_BC.log_softmax(-1), label_B.clamp(min=0))
+            loss_K[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
+    return torch.stack(loss_K), nll_K
+
+
 def serial_mtl_loss(
     logits_NV: torch.Tensor,
     target_BL: torch.Tensor,

@@ -208,8 +208,8 @@ stage_3() {  # training; it resumes by itself, or says that it has finished
     done
     [ -z "${each}" ] || job=("$(job_list "${folds[@]}")")
     if [ "${ngpu}" -gt 0 ] || [ "${num_nodes}" -gt 1 ]; then
-        trainer=(torchrun --nproc-per-node "$((ngpu > 0 ? ngpu : 1))")  # one process per GPU
-        # A stop is passed on; to save a large model may take minutes. torch 2.11 has no such option, and gives 30 s.
+        # One process per GPU. A stop is passed on; to save a large model may take minutes (torch 2.11 gives it 30 s).
+        trainer=(torchrun --nproc-per-node "$((ngpu > 0 ? ngpu : 1))")
         [[ $(torchrun --help) != *--shutdown-timeout* ]] || trainer+=(--shutdown-timeout 600)
         [ "${num_nodes}" -gt 1 ] || trainer+=(--standalone)
     fi
@@ -275,7 +275,6 @@ gather() {  # gather EXP_DIR SEEDS: tables over the folds of this and earlier ca
 }
 
 stage_7() { export_models; }
-
 if [ "${skip_export}" == true ]; then
     [ "${stage}" -lt 7 ] || die "stage 7 is left out: --skip_export false runs it"
     skip_stages+=" 7"
