@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from whisper_er.data.dataset import bucketed, by_length
+from whisper_er.data.dataset import bucketed, by_length, count_labels, read_utterances
+from whisper_er.text.tokenizer import load_tokenizer
 
 NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)
 
@@ -53,3 +54,10 @@ def test_padding_is_a_small_part_of_what_a_random_order_has():
 def test_validation_and_decoding_start_with_the_longest():
     lengths = [NUM_SAMPLES[index] for batch in by_length(NUM_SAMPLES, 16) for index in batch]
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_labels_of_categories_are_counted_in_the_order_of_the_token_list(corpus):
+    tokenizer = load_tokenizer(corpus / "token_list")
+    train = read_utterances(corpus / "train", tokenizer, "error")
+    # 11 utterances: sad and happy in turn; male, female and no gender in turn.
+    assert count_labels(train, tokenizer.tasks) == {"gender": [4, 4], "emotion": [5, 6]}

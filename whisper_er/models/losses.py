@@ -79,7 +79,7 @@ class CategoryLoss(torch.nn.Module):
 def classifier_loss(
     logits: Sequence[torch.Tensor], label_BK: torch.Tensor, tasks: Sequence[Task], category_loss: CategoryLoss
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and negative log-likelihood of each task (paper, eq. 3), both (K,), nats, summed over the labelled utterances.
+    """Loss and negative log-likelihood of each task (paper, eq. 3), both (K,), nats, summed over labelled utterances.
 
     logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label.
     """
