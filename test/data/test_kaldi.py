@@ -95,7 +95,7 @@ def test_writing_replaces_a_directory_whole(tmp_path):
 
 def test_writing_that_fails_leaves_the_old_directory_and_nothing_else(tmp_path):
     kaldi.write_dir(tmp_path / "all", tables("a"))
-    with pytest.raises(KeyboardInterrupt), kaldi.replace_dir(tmp_path / "all") as new:
+    with pytest.raises(KeyboardInterrupt), kaldi.replace_data_dir(tmp_path / "all") as new:
         (new / "text").write_text("half")
         raise KeyboardInterrupt
     assert kaldi.read_dir(tmp_path / "all") == tables("a")

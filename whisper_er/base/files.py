@@ -1,11 +1,12 @@
-"""Files that appear whole or not at all, and one run at a time in a directory."""
+"""Files and directories that appear whole or not at all, and one run at a time in a directory."""
 
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +37,37 @@ def replace(temporary: Path, path: Path) -> None:
         os.fsync(directory)  # the new name, too, is to outlive a power cut
     finally:
         os.close(directory)
+
+
+@contextmanager
+def replace_dir(path: Path, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.
+
+    UserError where `path` holds something that is not replaceable: it would be destroyed.
+    """
+    path = Path(os.path.realpath(path))  # a link keeps pointing where it points
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: exists and is no directory; choose another output directory")
+    if path.is_dir() and any(path.iterdir()) and not replaceable(path):
+        raise UserError(f"{path}: exists and is something else; remove it or choose another output directory")
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for left in (new, old):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new)
+        raise
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def holding(name: str) -> Callable[[Path], bool]:
+    """Whether a directory holds a file of this name, for replace_dir."""
+    return lambda directory: (directory / name).is_file()
 
 
 @contextmanager

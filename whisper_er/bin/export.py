@@ -15,9 +15,9 @@ from transformers import WhisperFeatureExtractor
 from transformers.utils import logging
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
-from whisper_er.data import kaldi
 from whisper_er.export.data_card import read_data_card
 from whisper_er.export.hf_tokenizer import to_hf_tokenizer
 from whisper_er.export.model_card import model_card, read_results
@@ -47,7 +47,7 @@ def main() -> None:
         results,
         start_of(opened.config.model.whisper_model),
     )
-    with kaldi.replace_dir(args.out_dir, holds=EXPORTED) as directory:
+    with replace_dir(args.out_dir, holding(EXPORTED)) as directory:
         write_model(directory, opened)
         shutil.copytree(args.exp_dir / "token_list", directory / "token_list")
         (directory / "README.md").write_text(card, encoding="utf-8")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from whisper_er import config as configuration
 from whisper_er.base.device import choose_device
+from whisper_er.base.files import holding, replace_dir
 from whisper_er.batch import Batch
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
-from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, load, read_utterances
 from whisper_er.export.ctranslate2 import QUANTIZATIONS, convert
 from whisper_er.export.ctranslate2_card import CARD, read_me
@@ -39,7 +39,7 @@ def main() -> None:
 
     config = configuration.load(DecodeConfig, args.config, args.overrides) if args.config else DecodeConfig()
     device = choose_device(args.ngpu)
-    with kaldi.replace_dir(args.out_dir, holds=EXPORTED) as directory:
+    with replace_dir(args.out_dir, holding(EXPORTED)) as directory:
         convert(args.export_dir, directory, args.quantization)
         ours, theirs = (Recognizer.open(path, device=device) for path in (args.export_dir, directory))
         check = compare(ours, theirs, read_batches(args.data_dir, ours, config), config, args.quantization)

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import check_labels
@@ -40,7 +41,7 @@ def main() -> None:
     kaldi.validate(args.train_set, data, names)
     scales = parse_scales(args.scales, names)
     tasks = [scales.get(name) or make_task(name, data) for name in names]
-    with kaldi.replace_dir(args.out_dir, holds=LIST_FILE) as directory:
+    with replace_dir(args.out_dir, holding(LIST_FILE)) as directory:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
             if not texts:

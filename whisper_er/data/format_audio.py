@@ -74,7 +74,7 @@ def format_data(
             f"{data_dir / 'wav.scp'}: {len(pipes)} entries are commands, e.g. {pipes[0]!r}; write files instead, "
             "or have them run with --allow_pipes true"
         )
-    with kaldi.replace_dir(out_dir) as new:
+    with kaldi.replace_data_dir(out_dir) as new:
         (new / kaldi.AUDIO).mkdir()
         work = partial(
             _format_chunk, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO, audio_format=audio_format

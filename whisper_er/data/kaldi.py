@@ -6,14 +6,13 @@ seconds) where wav.scp is keyed by recording. Every other table lists every utte
 empty transcript or, in `utt2<task>`, an utterance that has no label.
 """
 
-import os
 import re
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
+from whisper_er.base.files import replace_dir
 from whisper_er.data.packed_strings import PackedStrings
 
 Table = dict[str, str]
@@ -84,37 +83,14 @@ def read_dir(path: Path) -> DataDir:
 
 def write_dir(path: Path, data: DataDir) -> None:
     """Write all tables as the directory `path`, which appears, or is replaced, whole."""
-    with replace_dir(path) as new:
+    with replace_data_dir(path) as new:
         for name, table in data.items():
             write_table(new / name, table)
 
 
-@contextmanager
-def replace_dir(path: Path, holds: str = "") -> Iterator[Path]:
-    """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.
-
-    UserError where `path` holds something else than a data directory, or, with `holds`, than a directory with this
-    file: replacing it would destroy that.
-    """
-    path = Path(os.path.realpath(path))  # a link keeps pointing where it points
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: exists and is no directory; choose another output directory")
-    replaceable = path.is_dir() and ((path / holds).is_file() if holds else bool(_table_names(path)))
-    if path.is_dir() and any(path.iterdir()) and not replaceable:
-        raise UserError(f"{path}: exists and is something else; remove it or choose another output directory")
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    for left in (new, old):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-    except BaseException:
-        shutil.rmtree(new)
-        raise
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+def replace_data_dir(path: Path) -> AbstractContextManager[Path]:
+    """replace_dir for a data directory: UserError where `path` holds something else."""
+    return replace_dir(path, lambda directory: bool(_table_names(directory)))
 
 
 def utterances(data: DataDir) -> list[str]:

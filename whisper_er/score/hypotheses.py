@@ -26,7 +26,7 @@ def write_hypotheses(
 ) -> None:
     """Write out_dir, whole or not at all. data_dir: the reference, whose speakers are taken over."""
     predictions = sorted(predictions, key=lambda item: item.utt_id)
-    with kaldi.replace_dir(out_dir) as directory:
+    with kaldi.replace_data_dir(out_dir) as directory:
         kaldi.write_table(directory / "utt2spk", kaldi.read_table(data_dir / "utt2spk"))
         for task in tasks:
             kaldi.write_table(directory / task.table, {item.utt_id: item.values[task.name] for item in predictions})
@@ -94,7 +94,7 @@ def combine_dirs(part_dirs: Sequence[Path], out_dir: Path) -> None:
     for part, protocol in zip(part_dirs if protocols else (), protocols, strict=True):
         if protocol != protocols[0]:
             raise UserError(f"{part / PROTOCOL}: differs from that of {part_dirs[0]}; decode all parts in the same way")
-    with kaldi.replace_dir(out_dir) as new:
+    with kaldi.replace_data_dir(out_dir) as new:
         for name, table in whole.items():
             kaldi.write_table(new / name, table)
         if posteriors:
