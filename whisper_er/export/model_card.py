@@ -11,7 +11,7 @@ from whisper_er.export.plain_snippet import plain_snippet
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.pretrained import Pretrained
 from whisper_er.report.markdown import bullets, interval_table, summary_table, table
-from whisper_er.report.rows import columns_of, level_percent, notes, protocol_lines
+from whisper_er.report.rows import columns_of, level_percent, notes, protocol_lines, unscaled
 from whisper_er.score.results import RESULT, SetResult, collect
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
@@ -30,7 +30,6 @@ GRAMMAR = (
     "targets well. Recognizer's search cannot. Where what `generate` writes is well-formed, both mostly find the same."
 )
 PIPELINE = "transformers' `pipeline` drops the labels, and pads everything to 30 s."
-FIGURES = {"wa": ("accuracy", "WA"), "ua": ("recall", "UA"), "macro_f1": ("f1", "macro F1"), "wer": ("wer", "WER")}
 
 
 def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
@@ -40,7 +39,7 @@ def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
     results = []
     for path in sorted(exp_dir.glob(f"decode_*/*/{RESULT}")):
         own = collect(exp_dir, (), path.parents[1].name, path.parents[2].name.removeprefix("decode_"))
-        models = {fold.result["decoding"].get("model") for result in own for fold in result.folds.values()}
+        models = {fold.result.about["decoding"].get("model") for result in own for fold in result.folds.values()}
         if models != {weights.name} or path.stat().st_mtime < weights.stat().st_mtime:
             print(f"{path}: not of {weights.name} as it is now: left out of the card; stages 5 and 6 score it")
         else:
@@ -85,13 +84,13 @@ def model_index(result: SetResult, card: DataCard) -> list[dict]:
         "split": result.name.rpartition("/")[2],
     }
     entries = []
-    for task, scores in result.pooled["tasks"].items():
+    for task, scores in result.pooled.tasks.items():
         metrics = [
-            {"type": kind, "name": f"{task} {title}", "value": round(scores[figure], 4)}
-            for figure, (kind, title) in FIGURES.items()
-            if scores.get(figure) is not None
+            {"type": figure.hub[0], "name": f"{task} {figure.hub[1]}", "value": round(scores.values[name], 4)}
+            for name, figure in scores.catalogue().items()
+            if figure.hub and scores.values[name] is not None
         ]
-        kind = "automatic-speech-recognition" if scores["kind"] == "text" else "audio-classification"
+        kind = "automatic-speech-recognition" if scores.task.kind == "text" else "audio-classification"
         if metrics:
             entries.append({"task": {"type": kind, "name": task}, "dataset": dict(data), "metrics": metrics})
     return entries
@@ -142,8 +141,8 @@ def use(opened: Pretrained) -> str:
 
 
 def figures(result: SetResult) -> str:
-    columns = columns_of(result.pooled["tasks"])
-    scale = "In percent" + ("; CCC, MAE and NLL (nats) as they are." if any(c.scale == 1 for c in columns) else ".")
+    as_it_is = any(column.scale == 1 for column in columns_of(result.pooled.tasks))
+    scale = f"In percent; {unscaled('scale', 'category')} as they are." if as_it_is else "In percent."
     parts = [f"### {result.name}", summary_table(result), scale]
     if intervals := interval_table(result):
         parts += [f"{level_percent()} bootstrap intervals:", intervals]

@@ -10,7 +10,7 @@ from whisper_er.report.experiment import about_utterances, clips_of, made_by
 from whisper_er.report.markdown import comparison_rows, mcnemar_line
 from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.report.page import Section, page
-from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines
+from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines, unscaled
 from whisper_er.report.utterances import Column, plain, table_data, task_column
 from whisper_er.score.comparison import Comparison
 from whisper_er.score.pairing import Pairs
@@ -69,16 +69,18 @@ def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
 
 def all_figures(names: tuple[str, str], results: Two) -> Markup:
     """A row per experiment, pooled; what only one of them predicts is left open for the other."""
-    pooled = [result.pooled["tasks"] for result in results]
-    columns = list(dict.fromkeys(column for tasks in pooled for column in columns_of(tasks)))
+    columns = list(dict.fromkeys(column for result in results for column in columns_of(result.pooled.tasks)))
     rows = [["experiment", "utterances", *(column.title for column in columns)]]
-    for name, result, tasks in zip(names, results, pooled):
-        shown = [column.show(tasks) if column.figure in tasks.get(column.task, {}) else UNDEFINED for column in columns]
-        rows.append([name, str(result.pooled["num_utterances"]), *shown])
+    for name, result in zip(names, results):
+        values = result.pooled.values
+        shown = [
+            column.show(values) if column.figure in values.get(column.task, {}) else UNDEFINED for column in columns
+        ]
+        rows.append([name, str(result.pooled.num_utterances), *shown])
     return join(
         [
             table(rows, "Pooled figures of both"),
-            paragraph("In percent; CCC, MAE and NLL (nats) as they are.", class_="note"),
+            paragraph(f"In percent; {unscaled('scale', 'category')} as they are.", class_="note"),
         ]
     )
 
@@ -87,8 +89,8 @@ def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Mark
     """Both, of the utterances that were compared."""
     drawn = []
     for key, name, pairs in zip(("first", "second"), names, (comparison.first, comparison.second)):
-        figures = score_tasks([task], pairs)["tasks"][task.name]
-        drawn.append(element("div", element("h3", name), scores.confusion(task.name, figures, {}, key, "first")))
+        figures = score_tasks([task], pairs).tasks[task.name]
+        drawn.append(element("div", element("h3", name), scores.confusion(figures, {}, key, "first")))
     note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
     return join([note, element("div", *drawn, class_="matrices")])
 

@@ -9,18 +9,21 @@ from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
     UNDEFINED,
-    Column,
     columns_of,
     command_lines,
     group_rows,
     interval_rows,
     level_percent,
     notes,
+    number,
     protocol_lines,
     summary_rows,
+    unscaled,
 )
 from whisper_er.score.bootstrap import Interval
 from whisper_er.score.comparison import UNITS, Comparison
+from whisper_er.score.figure import Figure
+from whisper_er.score.figures import CategoryFigures
 from whisper_er.score.pairing import Pairs
 from whisper_er.score.results import SetResult, over
 
@@ -30,11 +33,10 @@ def summary_table(result: SetResult) -> str:
     return table(summary_rows(result))
 
 
-def confusion_table(task: str, figures: dict) -> str:
-    labels, recall = figures["labels"], Column("", task, "recall")
-    rows = [["reference \\ hypothesis", *labels, "recall"]]
-    for label, counts in zip(labels, figures["confusion"]):
-        rows.append([label, *map(str, counts), recall.show({task: {"recall": figures["recall"][label]}})])
+def confusion_table(figures: CategoryFigures) -> str:
+    rows = [["reference \\ hypothesis", *figures.labels, "recall"]]
+    for label, counts in zip(figures.labels, figures.confusion):
+        rows.append([label, *map(str, counts), number(figures.recall[label])])
     return table(rows)
 
 
@@ -52,9 +54,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def interval_table(result: SetResult) -> str:
     """Intervals of the pooled figures, and of each group's."""
-    groups = result.pooled["groups"].values()
+    groups = result.pooled.groups.values()
     rows = interval_rows([("all", result.pooled), *(part for group in groups for part in group.items())])
-    heading = ["utterances", "task", "figure", "value", "by utterance", f"by speaker ({result.pooled['num_speakers']})"]
+    heading = ["utterances", "task", "figure", "value", "by utterance", f"by speaker ({result.pooled.num_speakers})"]
     return table([heading, *(row.cells for row in rows)]) if rows else ""
 
 
@@ -62,15 +64,15 @@ def section(result: SetResult) -> str:
     parts = [f"## {result.name}", summary_table(result)]
     if result.mean is not None:
         parts.append("Mean ± sample standard deviation over the folds; pooled: all folds' utterances together.")
-    parts += [f"### By {group}\n\n{table(group_rows(result, group))}" for group in result.pooled["groups"]]
+    parts += [f"### By {group}\n\n{table(group_rows(result, group))}" for group in result.pooled.groups]
     if intervals := interval_table(result):
         parts += [f"### {level_percent()} bootstrap intervals", intervals, INTERVAL_NOTE]
     parts.append(bullets(notes(result)))
-    for name, figures in result.pooled["tasks"].items():
-        if 0 < len(figures.get("labels", ())) <= MOST_CLASSES:
+    for name, figures in result.pooled.tasks.items():
+        if figures.task.kind == "category" and len(figures.labels) <= MOST_CLASSES:
             parts += [
                 f"### Confusion of {name}{', pooled' if result.mean is not None else ''}, recall in %",
-                confusion_table(name, figures),
+                confusion_table(figures),
             ]
     parts += [
         "### Protocol and environment",
@@ -88,8 +90,8 @@ def bullets(lines: Sequence[str]) -> str:
 def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult]) -> str:
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
     about = (
-        "Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names "
-        "of unlabelled utterances: result.json. Generated, not to be edited, by"
+        f"Figures in percent; {unscaled('scale', 'category')} as they are. Full precision, reliability bins and the "
+        "names of unlabelled utterances: result.json. Generated, not to be edited, by"
     )
     return (
         "\n\n".join(
@@ -103,7 +105,7 @@ def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[S
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
     parts = [
         f"# Results of {exp_dir.name}",
-        "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not to be edited, by",
+        f"Figures in percent; {unscaled('category', 'scale')} as they are. Generated, not to be edited, by",
         *(f"    {command}" for command in commands),
     ]
     for i, first in enumerate(next(iter(seeds.values()))):
@@ -117,11 +119,10 @@ def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[S
 
 
 def seed_table(seeds: dict[str, SetResult]) -> str:
-    pooled = {seed: result.pooled["tasks"] for seed, result in seeds.items()}
-    runs = list(pooled.values())
-    columns = columns_of(runs[0])
+    columns = columns_of(next(iter(seeds.values())).pooled.tasks)
+    runs = [result.pooled.values for result in seeds.values()]
     rows = [["seed", *(column.title for column in columns)]]
-    rows += [[seed, *(column.show(tasks) for column in columns)] for seed, tasks in pooled.items()]
+    rows += [[seed, *(column.show(values) for column in columns)] for seed, values in zip(seeds, runs)]
     if len(runs) > 1:
         mean, sd = over(runs, statistics.mean), over(runs, statistics.stdev)
         rows.append(["mean ± sd", *(column.show(mean, sd) for column in columns)])
@@ -136,16 +137,17 @@ def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list
     """A heading, and a row per figure, in percent: both systems, the difference, and per unit its interval and p."""
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
     rows = [[comparison.task, *names, "difference", *tested]]
-    for name, figure in comparison.figures.items():
+    for compared in comparison.figures.values():
+        figure = compared.figure
         row = [
-            name.removeprefix("macro_").upper(),
-            percent(figure.first),
-            percent(figure.second),
-            percent(figure.second - figure.first, sign="+"),
+            figure.title,
+            signed(compared.first, figure),
+            signed(compared.second, figure),
+            signed(compared.second - compared.first, figure, "+"),
         ]
         for unit in UNITS:
-            bootstrap = figure.second_minus_first[unit]
-            row += [bounds(bootstrap.interval), p_value(bootstrap.p_value)]
+            bootstrap = compared.second_minus_first[unit]
+            row += [bounds(bootstrap.interval, figure), p_value(bootstrap.p_value)]
         rows.append(row)
     return rows
 
@@ -221,12 +223,13 @@ def changed_lines(comparison: Comparison) -> str:
     return "".join(lines)
 
 
-def percent(value: float, sign: str = "") -> str:
-    return UNDEFINED if value != value else f"{100 * value:{sign}.1f}"
+def signed(value: float, figure: Figure, sign: str = "") -> str:
+    return UNDEFINED if value != value else f"{figure.scale * value:{sign}.{figure.digits}f}"
 
 
-def bounds(interval: Interval) -> str:
-    return UNDEFINED if interval.low != interval.low else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+def bounds(interval: Interval, figure: Figure) -> str:
+    low, high = (signed(end, figure, "+") for end in (interval.low, interval.high))
+    return UNDEFINED if low == UNDEFINED else f"{low} to {high}"
 
 
 def p_value(value: float) -> str:
