@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-VOID = {"meta", "br"}  # have no end tag
+VOID = {"meta", "br", "img"}  # have no end tag
 
 
 class Markup(str):
