@@ -1,10 +1,14 @@
-"""RESULTS.md and COMPARISON.md: figures as tables that read well both as plain text and as markdown."""
+"""RESULTS.md and COMPARISON.md: figures as tables that read well both as plain text and as Markdown.
+
+results.md.j2 and seeds.md.j2 have the words and the order of RESULTS.md.
+"""
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from whisper_er.base import templates
 from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
@@ -26,6 +30,8 @@ from whisper_er.score.figure import Figure
 from whisper_er.score.figures import CategoryFigures
 from whisper_er.score.pairing import Pairs
 from whisper_er.score.results import SetResult, over
+
+HERE = Path(__file__).parent
 
 
 def summary_table(result: SetResult) -> str:
@@ -60,27 +66,10 @@ def interval_table(result: SetResult) -> str:
     return table([heading, *(row.cells for row in rows)]) if rows else ""
 
 
-def section(result: SetResult) -> str:
-    parts = [f"## {result.name}", summary_table(result)]
-    if result.mean is not None:
-        parts.append("Mean ± sample standard deviation over the folds; pooled: all folds' utterances together.")
-    parts += [f"### By {group}\n\n{table(group_rows(result, group))}" for group in result.pooled.groups]
-    if intervals := interval_table(result):
-        parts += [f"### {level_percent()} bootstrap intervals", intervals, INTERVAL_NOTE]
-    parts.append(bullets(notes(result)))
-    for name, figures in result.pooled.tasks.items():
-        if figures.task.kind == "category" and len(figures.labels) <= MOST_CLASSES:
-            parts += [
-                f"### Confusion of {name}{', pooled' if result.mean is not None else ''}, recall in %",
-                confusion_table(figures),
-            ]
-    parts += [
-        "### Protocol and environment",
-        bullets(protocol_lines(result)),
-        "### Commands",
-        bullets(command_lines(result)),
-    ]
-    return "\n\n".join(part for part in parts if part)
+def confusions(result: SetResult) -> list[CategoryFigures]:
+    """The pooled figures whose matrix fits the page."""
+    categories = (figures for figures in result.pooled.tasks.values() if figures.task.kind == "category")
+    return [figures for figures in categories if len(figures.labels) <= MOST_CLASSES]
 
 
 def bullets(lines: Sequence[str]) -> str:
@@ -89,33 +78,29 @@ def bullets(lines: Sequence[str]) -> str:
 
 def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult]) -> str:
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
-    about = (
-        f"Figures in percent; {unscaled('scale', 'category')} as they are. Full precision, reliability bins and the "
-        "names of unlabelled utterances: result.json. Generated, not to be edited, by"
-    )
-    return (
-        "\n\n".join(
-            [f"# Results of {exp_dir.name}", about, *(f"    {command}" for command in commands), *map(section, results)]
-        )
-        + "\n"
+    return templates.render(
+        HERE / "results.md.j2",
+        name=exp_dir.name,
+        commands=commands,
+        results=results,
+        interval_note=INTERVAL_NOTE,
+        **named(bullets, command_lines, confusion_table, confusions, group_rows, interval_table, level_percent, notes),
+        **named(protocol_lines, summary_table, table, unscaled),
     )
 
 
 def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[SetResult]]) -> str:
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
-    parts = [
-        f"# Results of {exp_dir.name}",
-        f"Figures in percent; {unscaled('category', 'scale')} as they are. Generated, not to be edited, by",
-        *(f"    {command}" for command in commands),
-    ]
-    for i, first in enumerate(next(iter(seeds.values()))):
-        parts += [
-            f"## {first.name}",
-            seed_table({seed: results[i] for seed, results in seeds.items()}),
-            "Each seed: all folds' utterances together; then mean ± sample standard deviation over the seeds. "
-            "Folds, intervals and commands of a seed: seed<k>/RESULTS.md.",
-        ]
-    return "\n\n".join(parts) + "\n"
+    names = [result.name for result in next(iter(seeds.values()))]
+    sets = {name: {seed: results[i] for seed, results in seeds.items()} for i, name in enumerate(names)}
+    return templates.render(
+        HERE / "seeds.md.j2", name=exp_dir.name, commands=commands, sets=sets, **named(seed_table, unscaled)
+    )
+
+
+def named(*functions: Callable[..., str]) -> dict[str, Callable[..., str]]:
+    """By their names, for a template."""
+    return {function.__name__: function for function in functions}
 
 
 def seed_table(seeds: dict[str, SetResult]) -> str:

@@ -9,6 +9,10 @@ VOID = {"meta", "br", "img"}  # have no end tag
 class Markup(str):
     """HTML that `element` or `join` made. Any other string is text."""
 
+    def __html__(self) -> str:
+        """For jinja2, which escapes what has it not."""
+        return self
+
 
 def escape(text: str) -> Markup:
     return text if isinstance(text, Markup) else Markup(html.escape(text))
