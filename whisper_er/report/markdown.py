@@ -5,7 +5,7 @@ results.md.j2 and seeds.md.j2 have the words and the order of RESULTS.md.
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from whisper_er.base import templates
@@ -80,12 +80,22 @@ def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult])
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
     return templates.render(
         HERE / "results.md.j2",
+        bullets,
+        command_lines,
+        confusion_table,
+        confusions,
+        group_rows,
+        interval_table,
+        level_percent,
+        notes,
+        protocol_lines,
+        summary_table,
+        table,
+        unscaled,
         name=exp_dir.name,
         commands=commands,
         results=results,
         interval_note=INTERVAL_NOTE,
-        **named(bullets, command_lines, confusion_table, confusions, group_rows, interval_table, level_percent, notes),
-        **named(protocol_lines, summary_table, table, unscaled),
     )
 
 
@@ -93,14 +103,7 @@ def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[S
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
     names = [result.name for result in next(iter(seeds.values()))]
     sets = {name: {seed: results[i] for seed, results in seeds.items()} for i, name in enumerate(names)}
-    return templates.render(
-        HERE / "seeds.md.j2", name=exp_dir.name, commands=commands, sets=sets, **named(seed_table, unscaled)
-    )
-
-
-def named(*functions: Callable[..., str]) -> dict[str, Callable[..., str]]:
-    """By their names, for a template."""
-    return {function.__name__: function for function in functions}
+    return templates.render(HERE / "seeds.md.j2", seed_table, unscaled, name=exp_dir.name, commands=commands, sets=sets)
 
 
 def seed_table(seeds: dict[str, SetResult]) -> str:
