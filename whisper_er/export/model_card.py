@@ -32,12 +32,12 @@ def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
     weights = weights.resolve()
     results = []
     for path in sorted(exp_dir.glob(f"decode_*/*/{RESULT}")):
-        own = collect(exp_dir, (), path.parents[1].name, path.parents[2].name.removeprefix("decode_"))
-        models = {fold.result.about["decoding"].get("model") for result in own for fold in result.folds.values()}
+        sets = collect(exp_dir, (), path.parents[1].name, path.parents[2].name.removeprefix("decode_"))
+        models = {fold.result.about["decoding"].get("model") for result in sets for fold in result.folds.values()}
         if models != {weights.name} or path.stat().st_mtime < weights.stat().st_mtime:
             print(f"{path}: not of {weights.name} as it is now: left out of the card; stages 5 and 6 score it")
         else:
-            results += own
+            results += sets
     return results
 
 

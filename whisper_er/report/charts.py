@@ -79,8 +79,8 @@ def reliability(task: str, bins: Sequence[ReliabilityBin]) -> Markup:
         if one.count:
             tall = size * one.accuracy
             marks.append(bar(start, top + size - tall, wide, tall, "bar"))
-            at, said = left + size * one.confidence, top + size * (1 - one.confidence)
-            marks.append(rule(at - wide / 2, said, at + wide / 2, said, "said"))
+            x_mean, y_mean = left + size * one.confidence, top + size * (1 - one.confidence)
+            marks.append(rule(x_mean - wide / 2, y_mean, x_mean + wide / 2, y_mean, "said"))
             part = low * one.count / most
             marks.append(bar(start, base - part, wide, part, "bar count"))
     marks.append(rule(left, top + size, left + size, top, "diagonal"))
@@ -132,12 +132,14 @@ def lines(name: str, shown: Sequence[Line], low: float | None = None, high: floa
         label(left + width, top + height + 16, f"step {last:g}", "tick end"),
     ]
     for line in shown:
-        kept = line.points[:: -(-len(line.points) // MOST_POINTS) or 1]
+        points = line.points[:: -(-len(line.points) // MOST_POINTS) or 1]
         class_ = f"line series-{line.style % SERIES}"
-        if len(kept) == 1:
-            x, y = place(kept[0]).split(",")
+        if len(points) == 1:
+            x, y = place(points[0]).split(",")
             marks.append(element("circle", cx=x, cy=y, r=3, class_=class_))
-        marks.append(element("polyline", element("title", line.name), points=" ".join(map(place, kept)), class_=class_))
+        marks.append(
+            element("polyline", element("title", line.name), points=" ".join(map(place, points)), class_=class_)
+        )
     return svg(left + width + 12, top + height + 24, name, *marks)
 
 

@@ -26,20 +26,19 @@ Two = tuple[SetResult, SetResult]
 def write_comparison(
     out_dir: Path,
     command: str,
-    task: Task,
     comparison: Comparison,
     names: tuple[str, str],
     results: Two,
     audio_mb: float,
 ) -> Sounds:
     """Write out_dir/comparison.html. results: of both, as they were compared. Returns what sound it has."""
-    data, sounds = utterance_table(out_dir, task, comparison, names, results, audio_mb)
+    data, sounds = utterance_table(out_dir, comparison, names, results, audio_mb)
     sections = [
-        Section("difference", f"Difference in {task.name}", difference(comparison, names)),
+        Section("difference", f"Difference in {comparison.task.name}", difference(comparison, names)),
         Section("figures", "All figures", all_figures(names, results)),
     ]
-    if task.kind == "category":
-        sections.append(Section("confusion", "Confusion", matrices(task, comparison, names)))
+    if comparison.task.kind == "category":
+        sections.append(Section("confusion", "Confusion", matrices(comparison, names)))
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
     about = join(
         [
@@ -57,7 +56,7 @@ def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
         "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
         "independent, which those of one speaker are not."
     )
-    caption = f"Figures of {comparison.task} and their difference"
+    caption = f"Figures of {comparison.task.name} and their difference"
     return join(
         [
             table(comparison_rows(comparison, names), caption),
@@ -85,11 +84,11 @@ def all_figures(names: tuple[str, str], results: Two) -> Markup:
     )
 
 
-def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Markup:
+def matrices(comparison: Comparison, names: tuple[str, str]) -> Markup:
     """Both, of the utterances that were compared."""
     drawn = []
     for key, name, pairs in zip(("first", "second"), names, (comparison.first, comparison.second)):
-        figures = score_tasks([task], pairs).tasks[task.name]
+        figures = score_tasks([comparison.task], pairs).tasks[comparison.task.name]
         drawn.append(element("div", element("h3", name), scores.confusion(figures, {}, key, "first")))
     note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
     return join([note, element("div", *drawn, class_="matrices")])
@@ -97,19 +96,19 @@ def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Mark
 
 def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
     """Of each utterance: both, neither, or only one of the two."""
-    said = {
+    words = {
         (True, True): "both",
         (False, False): "neither",
         (True, False): f"only {names[0]}",
         (False, True): f"only {names[1]}",
     }
-    first, second = (pairs.tasks[comparison.task].correct for pairs in (comparison.first, comparison.second))
-    return [said[pair] for pair in zip(first, second)]
+    first, second = (pairs.tasks[comparison.task.name].correct for pairs in (comparison.first, comparison.second))
+    return [words[pair] for pair in zip(first, second)]
 
 
 def changed_first(comparison: Comparison) -> list[int]:
     """What changed hands first, then what both have wrong; among each the second's most certain answers."""
-    first, second = (pairs.tasks[comparison.task] for pairs in (comparison.first, comparison.second))
+    first, second = (pairs.tasks[comparison.task.name] for pairs in (comparison.first, comparison.second))
     sure = [posterior[hyp] for posterior, hyp in zip(second.posterior, second.hypothesis)]
     sure = sure or [0.0] * len(second.hypothesis)
     rank = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
@@ -118,10 +117,10 @@ def changed_first(comparison: Comparison) -> list[int]:
 
 
 def utterance_table(
-    out_dir: Path, task: Task, comparison: Comparison, names: tuple[str, str], results: Two, audio_mb: float
+    out_dir: Path, comparison: Comparison, names: tuple[str, str], results: Two, audio_mb: float
 ) -> tuple[dict, Sounds]:
     """All utterances that were compared; the page opens with those that changed hands."""
-    first, second = comparison.first, comparison.second
+    task, first, second = comparison.task, comparison.first, comparison.second
     right = who_is_right(comparison, names)
     columns = [Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
     for key, name, pairs in zip(("first", "second"), names, (first, second)):

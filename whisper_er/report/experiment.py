@@ -139,9 +139,11 @@ def joined(results: Sequence[SetResult], column: Callable[[SetResult], Iterable]
 def joined_task(task: Task, results: Sequence[SetResult], main: bool) -> Column:
     """A set that was scored without it has None."""
     parts = [
-        task_column(task, own.pairs.tasks[task.name], main) if task.name in own.pairs.tasks else None for own in results
+        task_column(task, result.pairs.tasks[task.name], main) if task.name in result.pairs.tasks else None
+        for result in results
     ]
-    values = [value for own, part in zip(results, parts) for value in (part.values if part else [None] * size(own))]
+    columns = [part.values if part else [None] * size(result) for result, part in zip(results, parts)]
+    values = [value for column in columns for value in column]
     return dataclasses.replace(next(filter(None, parts)), values=values)
 
 

@@ -28,7 +28,7 @@ from whisper_er.score.bootstrap import Interval
 from whisper_er.score.comparison import UNITS, Comparison
 from whisper_er.score.figure import Figure
 from whisper_er.score.figures import CategoryFigures
-from whisper_er.score.pairing import Pairs
+from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.results import SetResult, over
 
 HERE = Path(__file__).parent
@@ -124,7 +124,7 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
 def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list[str]]:
     """A heading, and a row per figure, in percent: both systems, the difference, and per unit its interval and p."""
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
-    rows = [[comparison.task, *names, "difference", *tested]]
+    rows = [[comparison.task.name, *names, "difference", *tested]]
     for compared in comparison.figures.values():
         figure = compared.figure
         row = [
@@ -149,18 +149,18 @@ def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:
     )
 
 
-def changed_table(comparison: Comparison, kept: Sequence[int], names: tuple[str, str]) -> str:
-    """A row per utterance at `kept`: transcripts where a system has them, reference, both answers."""
+def changed_table(comparison: Comparison, positions: Sequence[int], names: tuple[str, str]) -> str:
+    """A row per utterance: transcripts where a system has them, reference, both answers."""
     first, second = comparison.first, comparison.second
-    texts = {} if comparison.task_is_text else transcripts(first, second, names)
-    rows = [["utterance", *texts, comparison.task, *names]]
+    texts = {} if comparison.task.kind == "text" else transcripts(first, second, names)
+    rows = [["utterance", *texts, comparison.task.name, *names]]
     columns = [
         *texts.values(),
-        first.tasks[comparison.task].reference,
-        answers(first, comparison.task),
-        answers(second, comparison.task),
+        first.tasks[comparison.task.name].reference,
+        answers(first, comparison.task.name),
+        answers(second, comparison.task.name),
     ]
-    rows += [[first.utt_ids[i], *(column[i] for column in columns)] for i in kept]
+    rows += [[first.utt_ids[i], *(column[i] for column in columns)] for i in positions]
     return table(rows)
 
 
@@ -182,33 +182,32 @@ def answers(pairs: Pairs, task: str) -> list[str]:
     return [f"{hyp} ({posterior[hyp]:.2f})" for hyp, posterior in zip(values.hypothesis, values.posterior)]
 
 
-def most_certain(comparison: Comparison, kept: Sequence[int]) -> list[int]:
+def most_certain(comparison: Comparison, positions: Sequence[int]) -> list[int]:
     """These utterances, first those of which the second system's answer is the most probable."""
-    values = comparison.second.tasks[comparison.task]
+    values = comparison.second.tasks[comparison.task.name]
     if not values.posterior:
-        return list(kept)
-    return sorted(kept, key=lambda i: -values.posterior[i][values.hypothesis[i]])
+        return list(positions)
+    return sorted(positions, key=lambda i: -values.posterior[i][values.hypothesis[i]])
 
 
 def changed_lines(comparison: Comparison) -> str:
-    """JSON lines: every utterance that only one of the two has right, with all that both said of it."""
+    """JSON lines: every utterance that only one of the two has right, with all that both answered."""
+    both = {"first": comparison.first, "second": comparison.second}
     lines = []
-    for right, kept in (("first", comparison.only_first), ("second", comparison.only_second)):
-        for i in kept:
-            said = {
-                name: {
-                    task: {
-                        "reference": values.reference[i],
-                        "hypothesis": values.hypothesis[i],
-                        **({"posterior": values.posterior[i]} if values.posterior else {}),
-                    }
-                    for task, values in pairs.tasks.items()
-                }
-                for name, pairs in (("first", comparison.first), ("second", comparison.second))
-            }
+    for right, positions in (("first", comparison.only_first), ("second", comparison.only_second)):
+        for i in positions:
             about = {"utt_id": comparison.first.utt_ids[i], "speaker": comparison.first.speakers[i], "right": right}
-            lines.append(json.dumps(about | said, ensure_ascii=False) + "\n")
+            tasks = {
+                system: {task: utterance_json(values, i) for task, values in pairs.tasks.items()}
+                for system, pairs in both.items()
+            }
+            lines.append(json.dumps(about | tasks, ensure_ascii=False) + "\n")
     return "".join(lines)
+
+
+def utterance_json(values: TaskPairs, i: int) -> dict:
+    posterior = {"posterior": values.posterior[i]} if values.posterior else {}
+    return {"reference": values.reference[i], "hypothesis": values.hypothesis[i], **posterior}
 
 
 def signed(value: float, figure: Figure, sign: str = "") -> str:

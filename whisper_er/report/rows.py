@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from whisper_er.base.errors import first_few
 from whisper_er.score.bootstrap import LEVEL, NUM_RESAMPLES, Interval
+from whisper_er.score.comparison import UNITS
 from whisper_er.score.figure import Figure, Figures, Values
 from whisper_er.score.figures import FIGURES
 from whisper_er.score.metrics import WordErrors
@@ -21,7 +22,6 @@ INTERVAL_NOTE = (
     "so that the first is too narrow for what a new speaker would give; with ten speakers or fewer the "
     "second is too narrow as well."
 )
-UNITS = ("utterance", "speaker")  # what the bootstrap draws
 
 
 def number(value: float | None, scale: int = 100, digits: int = 1) -> str:
@@ -59,12 +59,13 @@ class Column:
 
 
 def columns_of(tasks: Mapping[str, Figures]) -> list[Column]:
-    return [
-        Column(title, task, name, figures.catalogue()[name].scale, figures.catalogue()[name].digits)
-        for task, figures in tasks.items()
-        for name, title in figures.columns(figures.task).items()
-        if figures.catalogue()[name].always or figures.values[name] is not None
-    ]
+    columns = []
+    for task, figures in tasks.items():
+        for name, title in figures.columns(figures.task).items():
+            figure = figures.catalogue()[name]
+            if figure.always or figures.values[name] is not None:
+                columns.append(Column(title, task, name, figure.scale, figure.digits))
+    return columns
 
 
 def unscaled(*kinds: str) -> str:

@@ -73,8 +73,8 @@ def confusion(figures: CategoryFigures, where: dict[str, str], column: str, refe
         total = sum(counts)
         referred = where | {f"{reference or column}.reference": label}
         cells = [
-            confusion_cell(task, label, said, count, total, referred | {f"{column}.hypothesis": said})
-            for said, count in zip(labels, counts)
+            confusion_cell(task, label, hypothesis, count, total, referred | {f"{column}.hypothesis": hypothesis})
+            for hypothesis, count in zip(labels, counts)
         ]
         ends = (number(figures.recall[label]), str(total))
         rows.append(element("tr", element("th", label, scope="row"), *cells, *(element("td", end) for end in ends)))
@@ -85,14 +85,16 @@ def confusion(figures: CategoryFigures, where: dict[str, str], column: str, refe
     return framed(f"Confusion of {task}: % of the reference, count", element("tr", *heading), rows, "confusion")
 
 
-def confusion_cell(task: str, label: str, said: str, count: int, total: int, filters: dict[str, str]) -> Markup:
+def confusion_cell(
+    task: str, reference: str, hypothesis: str, count: int, total: int, filters: dict[str, str]
+) -> Markup:
     shade = f"shade-{round(SHADES * count / total)}" if total else ""
-    right = " right" if label == said else ""
+    right = " right" if reference == hypothesis else ""
     percent = f"{100 * count / total:.1f}" if total else UNDEFINED
     shown = [element("span", percent), " ", element("small", str(count))]
     if not count:
         return element("td", element("div", *shown), class_=f"cell {shade}{right}")
-    name = f"{task}: {count} with reference {label}, hypothesis {said}, {percent} %; show them"
+    name = f"{task}: {count} with reference {reference}, hypothesis {hypothesis}, {percent} %; show them"
     button = element("button", *shown, type="button", data_filter=json.dumps(filters), aria_label=name)
     return element("td", button, class_=f"cell {shade}{right}")
 

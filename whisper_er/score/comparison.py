@@ -13,7 +13,7 @@ from whisper_er.score.figures import FIGURES
 from whisper_er.score.pairing import Pairs
 from whisper_er.task import Task
 
-UNITS = ("utterance", "speaker")
+UNITS = ("utterance", "speaker")  # what the bootstrap draws
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,11 @@ class McNemar:
 class Comparison:
     """One task. first and second: the labelled utterances in one order; a text is right if it has no word error."""
 
-    task: str
+    task: Task
     first: Pairs
     second: Pairs
     figures: dict[str, FigureComparison]
     mcnemar: McNemar
-
-    @property
-    def task_is_text(self) -> bool:
-        return bool(self.first.tasks[self.task].reference_normalized)
 
     @property
     def only_first(self) -> list[int]:
@@ -59,7 +55,7 @@ class Comparison:
         return self.where(False, True)
 
     def where(self, *correct: bool) -> list[int]:
-        both = zip(self.first.tasks[self.task].correct, self.second.tasks[self.task].correct)
+        both = zip(*(pairs.tasks[self.task.name].correct for pairs in (self.first, self.second)))
         return [i for i, pair in enumerate(both) if pair == correct]
 
 
@@ -87,7 +83,7 @@ def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
         for name, statistic in kind.statistics().items()
     }
     mcnemar = exact_mcnemar(first.tasks[task.name].correct, second.tasks[task.name].correct)
-    return Comparison(task.name, first, second, figures, mcnemar)
+    return Comparison(task, first, second, figures, mcnemar)
 
 
 def align(task: str, first: Pairs, second: Pairs) -> tuple[Pairs, Pairs]:

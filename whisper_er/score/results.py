@@ -85,10 +85,10 @@ def collect(exp_dir: Path, folds: Sequence[str], test_set: str, inference_tag: s
 
 
 def complete_tags(fold_dirs: Sequence[Path], test_set: str) -> list[str]:
-    def found(fold_dir: Path) -> set[str]:
+    def tags(fold_dir: Path) -> set[str]:
         return {path.name for path in fold_dir.glob("decode_*") if (path / test_set / RESULT).is_file()}
 
-    return sorted(set.intersection(*map(found, fold_dirs)))
+    return sorted(set.intersection(*map(tags, fold_dirs)))
 
 
 def read_fold(directory: Path) -> FoldResult:

@@ -197,8 +197,8 @@ class Report:
 
     def both(self, first: str, second: str, model: str) -> list[Scored]:
         """Two systems on a model, if both have been scored."""
-        found = [self.scored[key] for key in ((first, model), (second, model)) if key in self.scored]
-        return found if len(found) == 2 and all(one.runs for one in found) else []
+        systems = [self.scored[key] for key in ((first, model), (second, model)) if key in self.scored]
+        return systems if len(systems) == 2 and all(one.runs for one in systems) else []
 
     def other_encoders(self) -> str:
         rows = [["encoder", "WA", "UA", "WA over folds", "UA over folds"]]
