@@ -121,4 +121,4 @@ def test_every_form_of_import_is_seen(statement):
 def test_the_walk_finds_arrows_that_are_known_to_be_there():
     arrows = graph()
     assert "text.tokenizer" in arrows["data.dataset"] and "recognize.recognizer" in arrows["bin.decode"]
-    assert {"data.kaldi", "config"} <= arrows["bin.decode"] and "models.encoder" in arrows["models.seq2seq"]
+    assert {"data.dataset", "config"} <= arrows["bin.decode"] and "models.encoder" in arrows["models.seq2seq"]

@@ -1,8 +1,14 @@
-"""Configuration: dataclasses <-> YAML and key=value. An unknown key is an error that names the nearest one."""
+"""Configuration: dataclasses <-> YAML and key=value. An unknown key is an error that names the nearest one.
+
+Where a value is the name of a part (a pooling, a loss, a schedule ...), the field says which dict has these parts:
+`named("real", "models.pooling.POOLINGS")`. To add a part is to add it there, in its file; its name may then be written
+in the configuration, and a name that is not there is an error that lists those that are.
+"""
 
 import dataclasses
 import datetime
 import difflib
+import importlib
 import math
 import types
 import typing
@@ -20,6 +26,14 @@ SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 MAX_SECONDS = 30  # of an utterance: Whisper's encoder has positions for no more
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
 MOST = 1_000_000_000  # of any number: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it
+
+
+def named(default: Any, registry: str) -> Any:
+    """A field with the name of a part, or names with their options. registry: the dict of them, below whisper_er."""
+    metadata = {"registry": registry}
+    if isinstance(default, str):
+        return field(default=default, metadata=metadata)
+    return field(default_factory=lambda: type(default)(default), metadata=metadata)
 
 
 @dataclass
@@ -47,6 +61,7 @@ class ModelConfig:
     decoder_init: Literal["pretrained", "random"] = "pretrained"  # random: Table 5 of the paper
     new_token_init: Literal["mean", "words", "random"] = "mean"  # rows of the added tokens
     pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
+    pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
@@ -58,8 +73,26 @@ class ModelConfig:
 
 
 @dataclass
+class LossConfig:
+    """Of category tasks, in both methods; texts and scales keep the cross-entropy. The defaults are the paper's."""
+
+    category: str = named("cross_entropy", "models.losses.CATEGORY_LOSSES")  # cross_entropy | focal
+    focal_gamma: float = 2.0  # of focal: how little counts what is right already
+    label_smoothing: float = 0.0  # share of a target that is divided among all labels of the task
+    class_weights: str = named(
+        "none", "models.losses.CLASS_WEIGHTS"
+    )  # none | inverse | effective, from training labels
+    effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
+
+    def __post_init__(self) -> None:
+        between(0, 1, self, "label_smoothing")
+        between(0, 100, self, "focal_gamma")
+        allow(0 <= self.effective_beta < 1, "effective_beta", self.effective_beta, "0 and more, below 1")
+
+
+@dataclass
 class OptimConfig:
-    """AdamW and ReduceLROnPlateau; the defaults are the paper's, where it leaves something open torch's."""
+    """AdamW and a schedule of the learning rate. The defaults are the paper's; what it leaves open, torch's."""
 
     lr: float = 1e-5
     lr_factors: dict[str, float] = field(default_factory=dict)  # part of a parameter's name -> factor on lr
@@ -67,7 +100,9 @@ class OptimConfig:
     weight_decay: float = 0.01
     first_moment: Literal["float32", "bfloat16"] = "float32"  # bfloat16: 2 bytes a parameter less
     grad_clip: float = 0.0  # largest norm of the whole gradient; 0: off
-    warmup_steps: int = 0
+    warmup_steps: int = 0  # over which the learning rate rises linearly, in every schedule
+    # plateau (torch's ReduceLROnPlateau on the validation) | constant | linear | cosine | inverse_sqrt (by the step)
+    schedule: str = named("plateau", "train.schedule.SCHEDULES")
     plateau_factor: float = 0.1
     plateau_patience: int = 10  # validations
 
@@ -84,7 +119,10 @@ class OptimConfig:
 @dataclass
 class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    # Waveforms in training: speed | noise, with their options; data/augment.py has them
+    augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
     max_steps: int = 24000  # a step is one optimizer update; 0: the pretrained model as it is
     valid_interval: int = 480  # steps between validations, each of which saves
@@ -113,6 +151,7 @@ class DecodeConfig:
     length_penalty: float = 1.0  # score = log probability / length ** length_penalty
     maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
+    search: str = named("beam", "models.search.SEARCHES")  # beam
     suppress: Literal["none", "whisper"] = "none"  # whisper: never say what its generation config suppresses
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -182,7 +221,28 @@ def build(cls: type[C], values: Any, where: str) -> C:
             near = difflib.get_close_matches(str(key), types, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(types)}"
             raise UserError(f"{where}: unknown key '{key}'; {hint}")
-    return cls(**{key: convert(value, types[key], f"{where}: {key}") for key, value in values.items()})
+    config = cls(**{key: convert(value, types[key], f"{where}: {key}") for key, value in values.items()})
+    for part in dataclasses.fields(config):
+        if "registry" in part.metadata:
+            check_names(getattr(config, part.name), part, f"{where}: {part.name}")
+    return config
+
+
+def check_names(value: str | dict[str, dict], part: dataclasses.Field, where: str) -> None:
+    """UserError for a name that the field's registry does not have, and for options that its entry does not take.
+
+    The default is not looked up: the registries stand in modules whose import takes seconds.
+    """
+    if value == (part.default if part.default is not dataclasses.MISSING else part.default_factory()):
+        return
+    module, _, name = part.metadata["registry"].rpartition(".")
+    registry = getattr(importlib.import_module(f"whisper_er.{module}"), name)
+    for chosen in [value] if isinstance(value, str) else value:
+        if chosen not in registry:
+            raise UserError(f"{where}: '{chosen}' is not allowed; allowed: {' '.join(registry)}")
+    if isinstance(value, dict):
+        for chosen, options in value.items():
+            build(registry[chosen], options, f"{where}.{chosen}")
 
 
 def check_mapping(values: Any, where: str) -> None:
@@ -195,6 +255,8 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return build(kind, value, where)
+    if kind is Any:  # an option of a part that checks it itself
+        return value
     if origin is Literal:
         if value not in args:
             raise UserError(f"{where}: '{value}' is not allowed; allowed: {' '.join(args)}")

@@ -18,13 +18,12 @@ from whisper_er.base.errors import LONGEST, UserError
 from whisper_er.bin import average, decode, score
 from whisper_er.bin import results as results_bin
 from whisper_er.config import TrainConfig, load
-from whisper_er.data import parts
 from whisper_er.data.kaldi import read_table
 from whisper_er.models.build import read_empty_model
 from whisper_er.report.curves import read_curves
 from whisper_er.report.experiment import write_report
 from whisper_er.report.markdown import render
-from whisper_er.score import pairing, results
+from whisper_er.score import hypotheses, results
 from whisper_er.task import Task, category
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.tokenizer import load_tokenizer
@@ -49,7 +48,7 @@ def root(tmp_path_factory, no_git):
 def read_posteriors(path: Path) -> None:
     wanted = read_table(path.parent / "utt2emotion")
     tasks = read_token_list(path.parents[2] / "token_list").tasks
-    pairing.read_posteriors(path, path.parent / "utt2emotion", wanted, tasks)
+    hypotheses.read_posteriors(path.parent, path.parent / "utt2emotion", wanted, tasks)
 
 
 def read_backbone(path: Path) -> None:
@@ -72,7 +71,7 @@ TEXT_READERS = {
     "backbone_config.json": read_backbone,
     "checkpoints/best.json": lambda path: experiment.read_best(path.parents[1]),
     "token_list/token_list.yaml": lambda path: load_tokenizer(path.parent),
-    "decode_x/test/decode.json": lambda path: parts.read_protocol(path.parent),
+    "decode_x/test/decode.json": lambda path: hypotheses.read_protocol(path.parent),
     "decode_x/test/posteriors.jsonl": read_posteriors,
     "metrics.jsonl": read_curves,
     "decode_x/test/score/result.json": read_scores,

@@ -22,7 +22,8 @@ from whisper_er.data import kaldi
 from whisper_er.data.audio import audio_info, load_audio
 from whisper_er.data.dataset import read_utterances
 from whisper_er.data.format_audio import format_data
-from whisper_er.data.parts import combine_dirs, split_dir
+from whisper_er.data.kaldi import split_dir
+from whisper_er.score.hypotheses import combine_dirs
 from whisper_er.task import Task
 
 DATA, OUT = Path("data"), Path("out")  # all else in the current directory has to stay as it is

@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from tiny_experiment import call
 from tiny_export import SECONDS, VALUES, learn, sounds, tokenizer_of, write_experiment
@@ -21,10 +20,10 @@ from whisper_er.data import kaldi
 from whisper_er.export import ctranslate2_check
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.export.ctranslate2_check import Check, compare, same
-from whisper_er.models.base import Prediction
+from whisper_er.models.base import Predictor
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer
-from whisper_er.task import Task, scale
+from whisper_er.task import Prediction, Task, scale
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 BEST = DecodeConfig(posterior="best")
@@ -122,7 +121,7 @@ def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
         if not model.tokenizer.task_ids[0]
         else (model.tokenizer.task_ids[0], model.tokenizer.task_ids[2])
     )
-    engine = model.engine(torch.device("cpu"))
+    engine = model.engine
     said = SimpleNamespace(sequences_ids=[[gender, gender, 2, 3, emotion]], scores=[-1.0])
 
     def generate(features, prompts, beam_size, **options):
@@ -130,7 +129,8 @@ def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
 
     batch = batch_of(utterances[:1], model.tokenizer)
     mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
-    (found,) = model.search(SimpleNamespace(encode=engine.encode, generate=generate), mel_BFN, 20, DecodeConfig())
+    model.engine = SimpleNamespace(encode=engine.encode, generate=generate)
+    (found,) = model.search(mel_BFN, 20, DecodeConfig())
     assert [index for index in found.ids if index < model.tokenizer.text.num_text] == [2, 3]
     assert model.completed == 1 and found.ids[-1] == model.tokenizer.end
 
@@ -143,8 +143,7 @@ def test_a_label_that_is_missing_is_the_models_best_after_what_was_said(learned,
     ids = tokenizer.encode(utterances[0].values)[0][:-1]
     assert ids[-1] in tokenizer.task_ids[2]
     kept, state = model.well_formed(ids[:-1], 20)
-    engine = model.engine(torch.device("cpu"))
-    (said,), (best,) = model.label(engine, ctranslate2.StorageView.from_array(features), [kept], [state])
+    (said,), (best,) = model.label(ctranslate2.StorageView.from_array(features), [kept], [state])
     assert (kept, said) == (ids[:-1], ids)
     assert tokenizer.task_ids[2][int(best[2].argmax())] == ids[-1]
 
@@ -221,11 +220,20 @@ def test_expectations_on_a_scale_may_differ_by_a_hundredth_of_it():
     assert same(task, one, two) and not same(task, one, three)
 
 
-def test_a_converted_model_neither_trains_nor_suppresses(learned, utterances):
+def test_both_models_are_what_recognition_asks_for_and_only_ours_can_be_trained(learned):
+    asked = {name for name in (*vars(Predictor), *Predictor.__annotations__) if not name.startswith("_")}
+    assert {"predict", "tokenizer", "to", "family", "max_target"} <= asked
+    ours, theirs = (open_model(directory).model for directory in learned)
+    assert all(hasattr(model, name) for model in (ours, theirs) for name in asked)
+    assert (ours.family, theirs.family) == ("whisper", "CTranslate2")
+    assert hasattr(ours, "forward") and not hasattr(theirs, "forward")
+
+
+def test_a_converted_model_refuses_what_ctranslate2_cannot_do(learned, utterances):
     opened = open_model(learned[1])
     batch = batch_of(utterances, opened.tokenizer)
-    with pytest.raises(UserError, match="cannot be trained"):
-        opened.model(batch)
+    with pytest.raises(UserError, match="search=other: a CTranslate2 model has a beam search of its own"):
+        opened.model.predict(batch, DecodeConfig(search="other"))
     with pytest.raises(UserError, match="suppress=whisper: a CTranslate2 model suppresses nothing"):
         opened.model.predict(batch, DecodeConfig(suppress="whisper"))
     with pytest.raises(UserError, match="dtype=bfloat16: a CTranslate2 model computes in what it was converted to"):

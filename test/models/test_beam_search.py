@@ -8,6 +8,7 @@ import torch
 from random_language import RandomLanguage
 from tiny_whisper import ORDERS, THREE_WORDS, tasks_of
 
+from whisper_er.config import DecodeConfig
 from whisper_er.models.search import beam_search
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
@@ -34,7 +35,8 @@ def search(
     language: RandomLanguage, tokenizer: Tokenizer, beam_size: int, length_penalty: float, max_tokens=MAX_TOKENS
 ):
     grammar, limits_U = Grammar(tokenizer), torch.tensor(max_tokens)
-    best = beam_search(language.first(), language.step, grammar, limits_U, beam_size, length_penalty)
+    config = DecodeConfig(beam_size=beam_size, length_penalty=length_penalty)
+    best = beam_search(language.first(), language.step, grammar, limits_U, config)
     return best.read(grammar.end)
 
 

@@ -13,7 +13,7 @@ from tiny_whisper import ASR, SIZES, batch_of, write_utterances
 from transformers import GenerationConfig, GenerationMixin, WhisperConfig, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from whisper_er.config import DecodeConfig, ModelConfig
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.text.tokenizer import Suppressed, Tokenizer
 
@@ -52,7 +52,7 @@ def test_without_a_grammar_the_best_sequence_and_its_score_are_those_of_generate
 ):
     whisper = random_whisper(seed)
     tokenizer = Tokenizer(OPEN, [ASR], "bpe", "en")
-    model = WhisperER(copy.deepcopy(whisper.model), tokenizer, ModelConfig(), normalize_loss=True).eval()
+    model = WhisperER(copy.deepcopy(whisper.model), tokenizer, TrainConfig()).eval()
     utterances = write_utterances(tmp_path, [0.9] * 4, [{"asr": ""}] * 4)  # as long as each other: generate has no mask
     batch = batch_of(utterances, tokenizer)
     states_BTD, _ = model.audio_encoder(batch.wave_BS, batch.samples_B)
@@ -89,7 +89,7 @@ def test_what_is_suppressed_everywhere_and_at_the_start_is_what_generate_suppres
 
     def predict(always=(), first=()):
         text = SimpleNamespace(**vars(OPEN), suppressed=Suppressed(tuple(always), tuple(first)))
-        model = WhisperER(copy.deepcopy(whisper.model), Tokenizer(text, [ASR], "bpe", "en"), ModelConfig(), True).eval()
+        model = WhisperER(copy.deepcopy(whisper.model), Tokenizer(text, [ASR], "bpe", "en"), TrainConfig()).eval()
         return model, model.predict(batch, DecodeConfig(suppress="whisper", maxlenratio=10.0))
 
     free = [[int(word) for word in item.values["asr"].split()] for item in predict()[1]]

@@ -1,6 +1,6 @@
 """Whisper's real vocabularies and a model with real weights, from the directory that WHISPER_ER_ASSETS names.
 
-WHISPER_ER_ASSETS=<directory with tokenizer/ and make_whisper.py> pytest test/test_real_whisper.py
+WHISPER_ER_ASSETS=<directory with tokenizer/ and make_whisper.py> pytest test/models/test_real_whisper.py
 """
 
 import os

@@ -46,6 +46,15 @@ def test_a_changed_configuration_is_refused_with_every_difference(root):
     assert message.count("->") == 3
 
 
+def test_a_key_that_came_later_had_its_default(root):
+    path = root / "exp" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["loss"], config["augment"], config["model"]["pool"], config["optim"]["schedule"]
+    path.write_text(yaml.safe_dump(config))
+    call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+    assert "optim.schedule: 'plateau' -> 'cosine'" in refusal(root, "optim.schedule=cosine")
+
+
 def test_a_changed_table_of_either_set_is_refused_by_name(root):
     change(root / "train", "text", train_00="three three")
     assert "train_set.sha256: " in (message := refusal(root)) and "valid_set" not in message

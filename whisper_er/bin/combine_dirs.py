@@ -6,7 +6,7 @@ whisper-er combine_dirs --out_dir exp/decode/test exp/decode/parts/1 exp/decode/
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.parts import combine_dirs
+from whisper_er.score.hypotheses import combine_dirs
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ Writes a data directory like the reference (text, utt2<task>, utt2spk), posterio
 the data directory is read.
 """
 
-import json
 import os
 import time
 from dataclasses import asdict
@@ -18,11 +17,10 @@ from whisper_er.base.device import choose_device, reading_processes
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
-from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, load, read_utterances
-from whisper_er.data.parts import POSTERIORS, PROTOCOL
-from whisper_er.models.base import Prediction
 from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.score.hypotheses import write_hypotheses
+from whisper_er.task import Prediction
 from whisper_er.train.experiment import check_unseen
 
 
@@ -60,29 +58,10 @@ def main() -> None:
     audio = utterances.num_samples_N.sum() / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
 
-    how = {"model": str(Path(os.path.realpath(args.exp_dir / args.model)).name), **asdict(config)}
-    write_hypotheses(args.out_dir, args.data_dir, predictions, recognizer, how)
+    weights = Path(os.path.realpath(args.exp_dir / args.model)).name
+    protocol = {"model": weights, **asdict(config)}
+    write_hypotheses(args.out_dir, args.data_dir, recognizer.tokenizer.tasks, predictions, protocol)
     print(f"-> {args.out_dir}")
-
-
-def write_hypotheses(
-    out_dir: Path, data_dir: Path, predictions: list[Prediction], recognizer: Recognizer, how: dict
-) -> None:
-    """A data directory of the predictions, their posteriors, and how they came about."""
-    with kaldi.replace_dir(out_dir) as directory:
-        kaldi.write_table(directory / "utt2spk", kaldi.read_table(data_dir / "utt2spk"))
-        for task in recognizer.tokenizer.tasks:
-            kaldi.write_table(directory / task.table, {item.utt_id: item.values[task.name] for item in predictions})
-        with open(directory / POSTERIORS, "w", encoding="utf-8") as file:
-            for item in sorted(predictions, key=lambda item: item.utt_id):
-                posteriors = {
-                    task.name: dict(zip(task.labels, item.posteriors[task.name]))
-                    for task in recognizer.tokenizer.tasks
-                    if task.kind != "text"
-                }
-                line = {"utt_id": item.utt_id, "score": item.score, **posteriors}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        (directory / PROTOCOL).write_text(json.dumps(how, indent=1) + "\n")
 
 
 if __name__ == "__main__":

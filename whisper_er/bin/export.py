@@ -22,7 +22,6 @@ from whisper_er.export.data_card import read_data_card
 from whisper_er.export.hf_tokenizer import to_hf_tokenizer
 from whisper_er.export.model_card import model_card, read_results
 from whisper_er.export.to_transformers import to_transformers
-from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognize.pretrained import EXPORTED, Pretrained, open_model, write_about
 
 
@@ -38,7 +37,7 @@ def main() -> None:
     if (args.exp_dir / EXPORTED).is_file():
         raise UserError(f"{args.exp_dir}: is exported already; copy it, or give the experiment that it comes from")
     opened = open_model(args.exp_dir, args.model)
-    if not isinstance(opened.model, WhisperER):
+    if opened.config.model.kind != "seq2seq":
         raise UserError(f"{args.exp_dir}: transformers has a class for model.kind=seq2seq only; leave stage 7 out")
     results = read_results(args.exp_dir, args.exp_dir / args.model)
     card = model_card(

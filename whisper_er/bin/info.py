@@ -11,7 +11,6 @@ from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.export.model_card import history
 from whisper_er.models.size import count_parameters, trained_parameters
-from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.report.rows import columns_of
 from whisper_er.score.results import RESULT, read_result
@@ -30,8 +29,7 @@ def main() -> None:
 def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
     """Title and text of each line; a line that goes on has no title."""
     config, model = recognizer.config.model, recognizer.model
-    engine = "CTranslate2" if isinstance(model, CTranslate2Whisper) else model.backbone_config.model_type
-    yield "model", f"{config.kind} on {engine}"
+    yield "model", f"{config.kind} on {model.family}"
     if counts := count_parameters(model):
         parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in counts.items())
         yield "parameters", f"{trained_parameters(model):,} trainable; {parts}"

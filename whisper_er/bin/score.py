@@ -7,8 +7,8 @@ whisper-er score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.parts import read_protocol
 from whisper_er.score import pairing, scoring
+from whisper_er.score.hypotheses import read_protocol
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 from whisper_er.train.experiment import protocol, read_environment

@@ -6,7 +6,7 @@ whisper-er split_dir --data_dir dump/test --n 4 --out_dir exp/decode/parts
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.parts import split_dir
+from whisper_er.data.kaldi import split_dir
 
 
 def main() -> None:

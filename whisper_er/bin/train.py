@@ -20,7 +20,7 @@ from whisper_er.base.device import choose_device
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.dataset import count_labels, read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import experiment
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"training ended before: {ended}")
         return
     torch.manual_seed(config.seed)
-    model = build_model(config, tokenizer).to(device)
+    model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:

@@ -45,12 +45,17 @@ def audio_info(entry: str, utt_id: str) -> AudioInfo:
 def load_audio(entry: str, utt_id: str) -> np.ndarray:
     """Read float32 (samples,) in [-1, 1]; UserError also for what is not 16 kHz mono or not finite."""
     with open_audio(entry, utt_id) as sound:
-        if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
-            raise UserError(
-                f"{utt_id}: {entry}: {sound.samplerate} Hz, {sound.channels} channel(s); "
-                f"allowed is {SAMPLE_RATE} Hz mono: run stage 1 (format_data), which converts"
-            )
+        check_ready(sound, entry, utt_id)
         return read_samples(sound, entry, utt_id)[:, 0]
+
+
+def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:
+    """UserError for what is not as stage 1 leaves it, 16 kHz mono."""
+    if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
+        raise UserError(
+            f"{utt_id}: {entry}: {sound.samplerate} Hz, {sound.channels} channel(s); "
+            f"allowed is {SAMPLE_RATE} Hz mono: run stage 1 (format_data), which converts"
+        )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Dump directory -> utterances -> length-bucketed batches."""
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_audio
+from whisper_er.data.augment import Change
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
@@ -100,6 +102,12 @@ def check_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings,
             raise UserError(f"{directory}: {first}: {error}") from None
 
 
+def count_labels(utterances: Utterances, tasks: Sequence[Task]) -> dict[str, list[int]]:
+    """Category task -> how many utterances have each of its labels, in their order."""
+    counts = {task.name: Counter(utterances.values[task.name]) for task in tasks if task.kind == "category"}
+    return {task.name: [counts[task.name][label] for label in task.labels] for task in tasks if task.name in counts}
+
+
 def check_length(directory: Path, utterances: Utterances, long_audio: str) -> None:
     """Whisper's encoder reads 30 s: longer audio is an error, or is named and cut when it is loaded."""
     long = np.flatnonzero(utterances.num_samples_N > MAX_SAMPLES)
@@ -115,14 +123,18 @@ def check_length(directory: Path, utterances: Utterances, long_audio: str) -> No
     print(f"{directory}: {len(long)} utterances cut to {MAX_SECONDS} s: {names}", flush=True)
 
 
-def collate(utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int) -> Batch:
-    """Load the audio and build the targets of a batch. max_target: positions of the decoder."""
+def collate(
+    utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None = None
+) -> Batch:
+    """Load the audio and build the targets of a batch. max_target: positions of the decoder; change: augmentation."""
     waves = [load_audio(utt.audio, utt.utt_id)[:MAX_SAMPLES] for utt in utterances]
     for utt, wave in zip(utterances, waves):
         if len(wave) != min(utt.num_samples, MAX_SAMPLES):
             raise UserError(
                 f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
             )
+    if change:
+        waves = [change(utt.utt_id, wave)[:MAX_SAMPLES] for utt, wave in zip(utterances, waves)]
     return assemble(utterances, waves, tokenizer, max_target)
 
 
@@ -204,12 +216,15 @@ class Batches(torch.utils.data.Dataset):
     """Utterances at a list of indices as a Batch; what is wrong with the user's data comes back as a value: as an
     exception it would cross from a worker wrapped in its traceback."""
 
-    def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int):
-        self.utterances, self.tokenizer, self.max_target = utterances, tokenizer, max_target
+    def __init__(
+        self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None
+    ) -> None:
+        self.utterances, self.tokenizer, self.max_target, self.change = utterances, tokenizer, max_target, change
 
     def __getitem__(self, indices: list[int]) -> Batch | UserError:
         try:
-            return collate([self.utterances[index] for index in indices], self.tokenizer, self.max_target)
+            chosen = [self.utterances[index] for index in indices]
+            return collate(chosen, self.tokenizer, self.max_target, self.change)
         except UserError as error:
             return error
 
@@ -221,8 +236,9 @@ def load(
     max_target: int,
     num_workers: int,
     device: torch.device,
+    change: Change | None = None,
 ) -> Iterator[Batch]:
-    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one).
+    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
 
     On the CPU, but pinned for a GPU to fetch if that is the device.
     """
@@ -231,7 +247,7 @@ def load(
     how = {}
     if num_workers:
         how = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
-    batches = Batches(utterances, tokenizer, max_target)
+    batches = Batches(utterances, tokenizer, max_target, change)
     for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **how):
         if isinstance(item, UserError):
             raise item

@@ -24,7 +24,7 @@ def convert(source: Path, directory: Path, quantization: str) -> None:
     """Fill an empty directory. source: an exported model, or an experiment."""
     library = import_ctranslate2()
     opened = open_model(source)  # for this alone: quantising writes over the weights that it is given
-    if not isinstance(opened.model, WhisperER):
+    if opened.config.model.kind != "seq2seq" or opened.model.family != "whisper":
         raise UserError(
             f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
             "as Hugging Face directory; give one of those"

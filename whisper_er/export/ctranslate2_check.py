@@ -11,11 +11,10 @@ import torch
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Prediction
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.report.markdown import table
-from whisper_er.task import Task
+from whisper_er.task import Prediction, Task
 
 CHECK = "check.json"
 SCALE_TOLERANCE = 0.01  # of a scale's range
@@ -66,14 +65,13 @@ class Check:
 def compare(
     ours: Recognizer, theirs: Recognizer, batches: Iterable[Batch], config: DecodeConfig, quantization: str
 ) -> Check:
-    """Decode every batch with one and then the other. The first batch, decoded once before, warms both up."""
+    """Decode every batch with one and then the other, which is CTranslate2's. The first batch warms both up before."""
     config = replace(config, posterior="best")  # CTranslate2 has no other
-    converted = theirs.model
-    assert isinstance(converted, CTranslate2Whisper)
+    converted: CTranslate2Whisper = theirs.model
     tasks = ours.tokenizer.tasks
     check = Check(
         quantization=quantization,
-        compute_type=converted.engine(theirs.device).compute_type,
+        compute_type=converted.engine.compute_type,
         decoding={key: getattr(config, key) for key in ("beam_size", "length_penalty", "maxlenratio", "batch_size")},
         threads=torch.get_num_threads(),
         different={task.name: [] for task in tasks},

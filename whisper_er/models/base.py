@@ -1,8 +1,7 @@
-"""The interface of a model: all that the trainer and the recognizer know."""
+"""The interface of a model: all that the trainer knows (Model), and the recognizer (Predictor)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers import PreTrainedConfig
@@ -10,6 +9,8 @@ from transformers import PreTrainedConfig
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.packed_linear import pack_linears
+from whisper_er.task import Prediction
+from whisper_er.text.tokenizer import Tokenizer
 
 
 class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a dataclass
@@ -25,36 +26,56 @@ class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a datacla
     count_K: torch.Tensor
 
 
-@dataclass
-class Prediction:
-    """What a model says about one utterance.
-
-    values:     task -> label, text, or for a scale the expectation over its bins.
-    posteriors: task -> probability of each of its labels, in their order; categories and scales only.
-    score:      natural-log score of the best hypothesis (0 where a model has none).
-    """
-
-    utt_id: str
-    values: dict[str, str]
-    posteriors: dict[str, list[float]]
-    score: float = 0.0
-
-
 # States (B, T, D), and a mask (B, T) that is True inside the utterance, None where nothing is padded.
 Encoded = tuple[torch.Tensor, torch.Tensor | None]
 
 
+class Predictor(Protocol):
+    """What recognition needs of a model, be it torch's or CTranslate2's.
+
+    tokenizer: its tasks and their labels; max_target: longest decoder input, prefix included.
+    """
+
+    tokenizer: Tokenizer
+    max_target: int
+
+    @property
+    def family(self) -> str:
+        """Whose layers it is made of: whisper, wav2vec2, CTranslate2 ..."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Compute on this device from now on."""
+        ...
+
+    def pack(self) -> None:
+        """Make predictions on a CPU in float32 faster; the model can then no longer be trained or saved."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """For counting them."""
+        ...
+
+    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+        """Predictions in batch order."""
+        ...
+
+
 class Model(torch.nn.Module):
-    """Batch in; loss or predictions out. Who wants both encodes once and hands the result to both.
+    """Batch in; loss or predictions out. Who wants both encodes once and hands the result to both. A Predictor.
 
     audio_encoder: waveforms and lengths -> Encoded.
     backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
-    max_target: longest decoder input, prefix included.
     """
 
     audio_encoder: torch.nn.Module
     backbone_config: PreTrainedConfig
+    tokenizer: Tokenizer
     max_target: int
+
+    @property
+    def family(self) -> str:
+        return self.backbone_config.model_type
 
     def encode(self, batch: Batch) -> Encoded:
         return self.audio_encoder(batch.wave_BS, batch.samples_B)
@@ -67,7 +88,6 @@ class Model(torch.nn.Module):
         raise NotImplementedError
 
     def pack(self) -> None:
-        """Make predictions on a CPU in float32 faster; the model can then no longer be trained or saved."""
         pack_linears(self)
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> Any:
@@ -80,5 +100,4 @@ class Model(torch.nn.Module):
 
     @torch.no_grad()
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
-        """Predictions in batch order."""
         return self.read(batch.utt_ids, self.answer(batch, config, encoded), config)

@@ -23,6 +23,8 @@ from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
 from whisper_er.models.features import PadRule
+from whisper_er.models.losses import CategoryLoss, LabelCounts
+from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.text.tokenizer import Tokenizer
@@ -32,16 +34,19 @@ LARGEST = 1_000_000  # of what counts something in it: a thousand times what a m
 MOST = {"layers": 1000, "num_mel_bins": 1000}  # of what is made, or computed, even without weights
 
 
-def build_model(config: TrainConfig, tokenizer: Tokenizer) -> Model:
-    """A model ready to be trained; fresh parameters are drawn from torch's global generator."""
+def build_model(config: TrainConfig, tokenizer: Tokenizer, label_counts: LabelCounts | None = None) -> Model:
+    """A model ready to be trained; fresh parameters are drawn from torch's global generator.
+
+    label_counts: of the training set, for loss.class_weights; without them every class counts the same.
+    """
     if config.model.encoder_model:
-        return assemble(config, load_ssl(config.model), tokenizer)
+        return assemble(config, load_ssl(config.model), tokenizer, label_counts)
     whisper = load_whisper(config.model) if config.model.whisper_model else fresh_whisper(config.model, tokenizer)
     if config.model.kind == "seq2seq":
         if config.model.decoder_init == "random":
             whisper.decoder = WhisperModel(whisper.config).decoder
         extend_vocabulary(whisper, tokenizer, config.model.new_token_init)
-    return assemble(config, whisper, tokenizer)
+    return assemble(config, whisper, tokenizer, label_counts)
 
 
 def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer) -> Model:
@@ -85,16 +90,28 @@ def known_values(values: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def assemble(config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer) -> Model:
+def assemble(
+    config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer, label_counts: LabelCounts | None = None
+) -> Model:
     if config.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
-        return EncoderClassifier(SslEncoder(backbone), tokenizer.tasks)
-    if config.model.kind == "encoder_classifier":
-        encoder = AudioEncoder(backbone.encoder, PadRule.parse(config.model.pad), config.model.specaug)
-        return EncoderClassifier(encoder, tokenizer.tasks)
-    return WhisperER(backbone, tokenizer, config.model, config.normalize_loss)
+    if config.model.kind == "seq2seq":
+        if config.model.pool != "real":
+            raise UserError(
+                f"model.pool={config.model.pool}: pooling is encoder_classifier's; leave it out with seq2seq"
+            )
+        return WhisperER(backbone, tokenizer, config, label_counts)
+    pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
+    category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
+    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer, pooling, category_loss)
+
+
+def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:
+    if config.encoder_model:
+        return SslEncoder(backbone)
+    return AudioEncoder(backbone.encoder, PadRule.parse(config.pad), config.specaug)
 
 
 def check_ssl(config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""The conventional method: encoder, mean over the utterance's own frames, one linear layer per task (paper, eq. 1-3).
+"""The conventional method: encoder, pooling over time, one linear layer per task (paper, eq. 1-3).
 
 Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 """
@@ -11,45 +11,66 @@ import torch.nn.functional as F
 from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
+from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.features import inside
+from whisper_er.models.losses import CategoryLoss
+from whisper_er.models.pooling import Pooling
 from whisper_er.models.ssl_encoder import SslEncoder
-from whisper_er.task import Task
+from whisper_er.task import Prediction
+from whisper_er.text.tokenizer import Tokenizer
 
 
 class EncoderClassifier(Model):
-    """Cross-entropy per task, summed over tasks; a scale is classified into its bins."""
+    """A loss per task, summed over tasks; a scale is classified into its bins, by cross-entropy."""
 
     max_target = sys.maxsize  # no decoder reads the target
 
-    def __init__(self, audio_encoder: AudioEncoder | SslEncoder, tasks: tuple[Task, ...]) -> None:
+    def __init__(
+        self,
+        audio_encoder: AudioEncoder | SslEncoder,
+        tokenizer: Tokenizer,
+        pooling: Pooling,
+        category_loss: CategoryLoss,
+    ) -> None:
         super().__init__()
-        for task in tasks:
+        for task in tokenizer.tasks:
             if task.kind == "text":
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
-        self.audio_encoder, self.tasks, self.backbone_config = audio_encoder, tasks, audio_encoder.config
-        width = self.backbone_config.hidden_size
+        self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
+        self.pooling, self.category_loss = pooling, category_loss
         self.heads = torch.nn.ModuleDict(
-            {f"head_{task.name}": torch.nn.Linear(width, len(task.labels)) for task in tasks}
+            {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
         )
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """One (B, C) per task."""
-        states_BTD, _ = encoded or self.encode(batch)
-        real_B = self.audio_encoder.own_frames(batch.samples_B).to(states_BTD.device, non_blocking=True)
-        mask_BT = inside(real_B, states_BTD.shape[1], states_BTD.device)
-        pooled_BD = (states_BTD.float() * mask_BT[..., None]).sum(1) / real_B[:, None]
-        return [head(pooled_BD).float() for head in self.heads.values()]
+        states_BTD, read_BT = encoded or self.encode(batch)
+        real_BT = inside(self.audio_encoder.own_frames(batch.samples_B), states_BTD.shape[1], states_BTD.device)
+        if read_BT is None:
+            read_BT = torch.ones_like(real_BT)
+        pooled_BO = self.pooling(states_BTD, real_BT, read_BT)
+        return [head(pooled_BO).float() for head in self.heads.values()]
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
+        logits = self.logits(batch, encoded)
         nll_K = torch.stack(
             [
                 F.cross_entropy(logits_BC, label_B, ignore_index=IGNORE, reduction="sum")
-                for logits_BC, label_B in zip(self.logits(batch, encoded), batch.label_BK.T)
+                for logits_BC, label_B in zip(logits, batch.label_BK.T)
             ]
         )
-        return Output(nll_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
+        loss_K = nll_K if self.category_loss.plain else self.category_losses(logits, batch.label_BK, nll_K)
+        return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
+
+    def category_losses(self, logits: list[torch.Tensor], label_BK: torch.Tensor, nll_K: torch.Tensor) -> torch.Tensor:
+        """(K,), summed over the utterances: nll_K with the category loss in its place for category tasks."""
+        loss_K = list(nll_K)
+        for k, (task, logits_BC, label_B) in enumerate(zip(self.tokenizer.tasks, logits, label_BK.T)):
+            if task.kind == "category":
+                loss_B = self.category_loss(k, logits_BC.log_softmax(-1), label_B.clamp(min=0))
+                loss_K[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
+        return torch.stack(loss_K)
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """The posterior (B, C) of each task."""
@@ -59,9 +80,10 @@ class EncoderClassifier(Model):
         probabilities = [posterior_BC.tolist() for posterior_BC in answers]
         predictions = []
         for b, utt_id in enumerate(utt_ids):
-            posteriors = {task.name: rows[b] for task, rows in zip(self.tasks, probabilities)}
+            posteriors = {task.name: rows[b] for task, rows in zip(self.tokenizer.tasks, probabilities)}
             values = {
-                task.name: task.value(posteriors[task.name], argmax(posteriors[task.name])) for task in self.tasks
+                task.name: task.value(posteriors[task.name], argmax(posteriors[task.name]))
+                for task in self.tokenizer.tasks
             }
             predictions.append(Prediction(utt_id, values, posteriors))
         return predictions

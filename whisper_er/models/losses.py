@@ -1,7 +1,79 @@
+"""The losses of both methods: tokens of a serialised target, labels of a classifier.
+
+A category loss is a function of the log probabilities of a task's labels; to add one: the function and a line of
+CATEGORY_LOSSES, and its name is a value of `loss.category`. Class weights likewise.
+Axes: B utterances, L target tokens, N learned positions or utterances, K tasks, V vocabulary, C labels of a category.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 import torch.nn.functional as F
 
 from whisper_er.batch import IGNORE
+from whisper_er.config import LossConfig
+from whisper_er.task import Task
+
+LabelCounts = Mapping[str, Sequence[int]]  # category task -> how often each of its labels occurs in training
+
+
+def cross_entropy(logp_NC: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """(N, C), nats: what it would be if each label were the right one."""
+    return -logp_NC
+
+
+def focal(logp_NC: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """The cross-entropy times (1 - p) ** gamma, so that what is right counts little (Lin et al., 2017, eq. 4)."""
+    far_NC = (1 - logp_NC.exp()).clamp(min=1e-7)  # at 0 a gamma below 1 has no gradient
+    return far_NC**config.focal_gamma * -logp_NC
+
+
+def inverse(count_C: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """Inverse to the label's share of the training labels; its mean over these is 1."""
+    return count_C.sum() / (len(count_C) * count_C)
+
+
+def effective(count_C: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """Inverse to the effective number of samples, (1 - beta ** n) / (1 - beta), with the sum C (Cui et al., 2019)."""
+    weight_C = (1 - config.effective_beta) / (1 - config.effective_beta**count_C)
+    return weight_C * len(count_C) / weight_C.sum()
+
+
+CATEGORY_LOSSES: dict[str, Callable[[torch.Tensor, LossConfig], torch.Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+}
+CLASS_WEIGHTS: dict[str, Callable[[torch.Tensor, LossConfig], torch.Tensor]] = {
+    "none": lambda count_C, config: torch.ones_like(count_C),
+    "inverse": inverse,
+    "effective": effective,
+}
+
+
+class CategoryLoss(torch.nn.Module):
+    """The loss of the category tasks, as a configuration asks for it; of a model without counts there are no weights.
+
+    plain: it is the cross-entropy, which both methods then compute without it.
+    """
+
+    def __init__(self, config: LossConfig, tasks: Sequence[Task], label_counts: LabelCounts | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.plain = (config.category, config.label_smoothing, config.class_weights) == ("cross_entropy", 0.0, "none")
+        for k, task in enumerate(tasks):
+            if task.kind == "category":
+                count_C = torch.tensor((label_counts or {}).get(task.name, [1] * len(task.labels)), dtype=torch.double)
+                weight_C = CLASS_WEIGHTS[config.class_weights](count_C.clamp(min=1), config).float()
+                self.register_buffer(f"weight_{k}", weight_C, persistent=False)
+
+    def forward(self, k: int, logp_NC: torch.Tensor, label_N: torch.Tensor) -> torch.Tensor:
+        """float32 (N,), nats, of task k: sum over the labels of target x weight x loss, as in torch's cross_entropy.
+
+        logp_NC: log probabilities of the task's labels; label_N: int64 in [0, C).
+        """
+        loss_NC = CATEGORY_LOSSES[self.config.category](logp_NC.float(), self.config) * getattr(self, f"weight_{k}")
+        right_N, smoothing = loss_NC.gather(1, label_N[:, None])[:, 0], self.config.label_smoothing
+        return (1 - smoothing) * right_N + smoothing * loss_NC.mean(1)
 
 
 def serial_mtl_loss(
@@ -11,18 +83,49 @@ def serial_mtl_loss(
     learned_N: torch.Tensor,
     num_tasks: int,
     normalize: bool = True,
+    change: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy of a target that serialises K tasks (paper, eq. 6; eq. 5 with normalize=False).
 
     Args: logits_NV, of the N positions that are learned: the others need no product with the vocabulary; target_BL
         int64, IGNORE at prefix and padding; task_BL int64 in [0, K); learned_N: where the learned positions are in the
-        flattened target (to find them here would make a GPU wait).
+        flattened target (to find them here would make a GPU wait); change(logits_NV, learned_N, nll_N) -> loss_N, what
+        is minimised instead of the nll_N.
     Returns: loss_B (nats, one per utterance: the caller divides by the utterances of the effective batch),
-        nll_BK (nats, detached), count_BK (tokens). A task without tokens in an utterance adds 0 to it.
+        nll_BK (nats, detached, without `change`), count_BK (tokens). A task without tokens in an utterance adds 0.
     """
     nll_N = F.cross_entropy(logits_NV.float(), target_BL.flatten()[learned_N], reduction="none")
-    nll_BL = nll_N.new_zeros(target_BL.numel()).index_copy(0, learned_N, nll_N).view_as(target_BL)
     task_BLK = F.one_hot(task_BL, num_tasks) * (target_BL != IGNORE)[..., None]
-    nll_BK, count_BK = torch.einsum("bl,blk->bk", nll_BL, task_BLK.float()), task_BLK.sum(1)
-    loss_B = (nll_BK / count_BK.clamp(min=1)).sum(1) if normalize else nll_BK.sum(1)
+    nll_BK, count_BK = sum_by_task(nll_N, task_BLK, learned_N), task_BLK.sum(1)
+    loss_BK = nll_BK if change is None else sum_by_task(change(logits_NV, learned_N, nll_N), task_BLK, learned_N)
+    loss_B = (loss_BK / count_BK.clamp(min=1)).sum(1) if normalize else loss_BK.sum(1)
     return loss_B, nll_BK.detach(), count_BK
+
+
+def sum_by_task(value_N: torch.Tensor, task_BLK: torch.Tensor, learned_N: torch.Tensor) -> torch.Tensor:
+    """(B, K): the values of each utterance's learned positions, added up over those of each task."""
+    num, length, _ = task_BLK.shape
+    value_BL = value_N.new_zeros(num * length).index_copy(0, learned_N, value_N).view(num, length)
+    return torch.einsum("bl,blk->bk", value_BL, task_BLK.float())
+
+
+def with_category_losses(
+    logits_NV: torch.Tensor,
+    target_N: torch.Tensor,
+    task_N: torch.Tensor,
+    nll_N: torch.Tensor,
+    category_loss: CategoryLoss,
+    label_ids: Mapping[int, Sequence[int]],
+) -> torch.Tensor:
+    """nll_N with the category loss in its place where the target is a label. label_ids: category task -> token ids.
+
+    Probabilities are those over the whole vocabulary; smoothing divides its share among the task's own labels. Nothing
+    is read from the device: every task's loss is computed at all positions.
+    """
+    logp_NV, loss_N = logits_NV.float().log_softmax(-1), nll_N
+    for k, ids in label_ids.items():
+        label_N = target_N - ids[0]
+        here_N = (task_N == k) & (label_N >= 0) & (label_N < len(ids))  # <|endoftext|> belongs to the last task as well
+        own_N = category_loss(k, logp_NV[:, ids[0] : ids[-1] + 1], label_N.clamp(0, len(ids) - 1))
+        loss_N = torch.where(here_N, own_N, loss_N)
+    return loss_N

@@ -1,5 +1,8 @@
 """Batched beam search under the target grammar, with the posterior of every category.
 
+A search is a function as `beam_search` is; to add one, write it and a line of SEARCHES: its name is a value of `search`
+in the configuration of decoding.
+
 Axes: B utterances still searched, U utterances in all, K beams, V vocabulary, L tokens, C labels of a category.
 """
 
@@ -8,9 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
+from whisper_er.config import DecodeConfig
 from whisper_er.text.grammar import Grammar
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Search = Callable[[torch.Tensor, Step, Grammar, torch.Tensor, DecodeConfig], "BestHypotheses"]  # see beam_search
 
 
 @dataclass
@@ -63,8 +68,7 @@ def beam_search(
     step: Step,
     grammar: Grammar,
     max_tokens_U: torch.Tensor,
-    beam_size: int,
-    length_penalty: float = 1.0,
+    config: DecodeConfig,
 ) -> BestHypotheses:
     """The most probable well-formed sequence per utterance: score = log p / length ** length_penalty.
 
@@ -74,7 +78,7 @@ def beam_search(
     An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
     far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
-    beam = Beam(first_logits_UV.device, beam_size, length_penalty, grammar, max_tokens_U)
+    beam = Beam(first_logits_UV.device, config.beam_size, config.length_penalty, grammar, max_tokens_U)
     logits_BKV = first_logits_UV[:, None]
     while True:
         rows_BK = beam.extend(logits_BKV)
@@ -83,6 +87,9 @@ def beam_search(
             return beam.best()
         tokens_BK = beam.keep(running)
         logits_BKV = step(tokens_BK, rows_BK[running])
+
+
+SEARCHES: dict[str, Search] = {"beam": beam_search}
 
 
 def positions(mask_B: torch.Tensor) -> torch.Tensor:

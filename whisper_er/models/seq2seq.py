@@ -4,20 +4,22 @@ Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from transformers import WhisperModel
 
 from whisper_er.batch import Batch
-from whisper_er.config import DecodeConfig, ModelConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
+from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.features import PadRule
-from whisper_er.models.losses import serial_mtl_loss
+from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.models.search import BestHypotheses, Found, beam_search
+from whisper_er.models.search import SEARCHES, BestHypotheses, Found
+from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 
@@ -28,12 +30,19 @@ class WhisperER(Model):
     It takes the Whisper over: transformers' own forward pass no longer works on it.
     """
 
-    def __init__(self, whisper: WhisperModel, tokenizer: Tokenizer, config: ModelConfig, normalize_loss: bool) -> None:
+    def __init__(
+        self,
+        whisper: WhisperModel,
+        tokenizer: Tokenizer,
+        config: TrainConfig,
+        label_counts: LabelCounts | None = None,
+    ) -> None:
         super().__init__()
-        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.pad), config.specaug)
+        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.model.pad), config.model.specaug)
         self.decoder, self.backbone_config = use_own_layers(whisper.decoder), whisper.config
         self.max_target = whisper.config.max_target_positions
-        self.tokenizer, self.normalize_loss = tokenizer, normalize_loss
+        self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
+        self.category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = Grammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
@@ -61,9 +70,23 @@ class WhisperER(Model):
         hidden_BLD, _ = decode(self.decoder, batch.input_BL, cross)
         logits_NV = self.logits(hidden_BLD.flatten(0, 1)[batch.learned_N])
         loss_B, nll_BK, count_BK = serial_mtl_loss(
-            logits_NV, batch.target_BL, batch.task_BL, batch.learned_N, len(self.tokenizer.tasks), self.normalize_loss
+            logits_NV,
+            batch.target_BL,
+            batch.task_BL,
+            batch.learned_N,
+            len(self.tokenizer.tasks),
+            self.normalize_loss,
+            None if self.category_loss.plain else partial(self.category_losses, batch),
         )
         return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
+
+    def category_losses(
+        self, batch: Batch, logits_NV: torch.Tensor, learned_N: torch.Tensor, nll_N: torch.Tensor
+    ) -> torch.Tensor:
+        target_N, task_N = (of_all.flatten()[learned_N] for of_all in (batch.target_BL, batch.task_BL))
+        pairs = enumerate(zip(self.tokenizer.tasks, self.tokenizer.task_ids))
+        label_ids = {k: ids for k, (task, ids) in pairs if task.kind == "category"}
+        return with_category_losses(logits_NV, target_N, task_N, nll_N, self.category_loss, label_ids)
 
     @torch.no_grad()
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
@@ -83,13 +106,12 @@ class WhisperER(Model):
             hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
             return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
 
-        return beam_search(
+        return SEARCHES[config.search](
             self.logits(hidden_BLD[:, -1]),
             step,
             self.grammar_for(config).to(device),
             self.max_tokens(batch.samples_B, config.maxlenratio),
-            config.beam_size,
-            config.length_penalty,
+            config,
         )
 
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:

@@ -7,7 +7,7 @@ from transformers import AutoConfig, WhisperConfig
 
 from whisper_er.base.hub import load_pretrained
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.models.base import Model
+from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
@@ -85,7 +85,7 @@ def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -
     return empty_model(config, extended, tokenizer)
 
 
-def count_parameters(model: Model) -> dict[str, PartSize]:
+def count_parameters(model: Predictor) -> dict[str, PartSize]:
     """Part -> its parameters; a parameter that two parts share counts once."""
     parts: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
@@ -95,7 +95,7 @@ def count_parameters(model: Model) -> dict[str, PartSize]:
     return {part: PartSize(*counts) for part, counts in parts.items()}
 
 
-def trained_parameters(model: Model) -> int:
+def trained_parameters(model: Predictor) -> int:
     return sum(size.trained for size in count_parameters(model).values())
 
 

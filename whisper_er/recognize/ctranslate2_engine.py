@@ -6,7 +6,7 @@ best after that. Posteriors are given the best hypothesis; there are none over i
 Axes: B utterances, F mel bins, N mel frames, L tokens, V vocabulary, C labels of a category.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,10 +17,10 @@ import torch
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
-from whisper_er.models.base import Encoded, Model, Output, Prediction
 from whisper_er.models.features import LogMel, PadRule
 from whisper_er.models.search import Found
 from whisper_er.models.seq2seq import longest_targets, to_prediction
+from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
 
@@ -51,42 +51,54 @@ def prompt_of(tokenizer: Tokenizer) -> list[int]:
     return [tokenizer.end]
 
 
-class CTranslate2Whisper(Model):
-    """completed: hypotheses so far whose labels were not all at their places. The model cannot be trained."""
+class CTranslate2Whisper:
+    """A Predictor. completed: hypotheses so far whose labels were not all at their places."""
+
+    family = "CTranslate2"
 
     def __init__(self, directory: Path, tokenizer: Tokenizer, pad: PadRule, max_target: int) -> None:
-        super().__init__()
         self.directory, self.tokenizer, self.max_target = directory, tokenizer, max_target
         self.grammar, self.prompt = Grammar(tokenizer), prompt_of(tokenizer)
-        self.engines: dict[torch.device, Any] = {}
         self.completed = 0
-        self.logmel = LogMel(self.engine(torch.device("cpu")).n_mels, pad)
+        self.engine = self.load(torch.device("cpu"))
+        self.logmel = LogMel(self.engine.n_mels, pad)
 
-    def engine(self, device: torch.device) -> Any:
+    def load(self, device: torch.device) -> Any:
         """CTranslate2's model on this device; UserError where the directory holds none that it reads."""
-        if device not in self.engines:
-            library = import_ctranslate2()
-            if not (self.directory / "model.bin").is_file():
-                raise UserError(f"{self.directory / 'model.bin'}: no such file; convert the model again")
-            self.engines.clear()
-            try:
-                self.engines[device] = library.models.Whisper(
-                    str(self.directory),
-                    device.type,
-                    device_index=device.index or 0,
-                    intra_threads=torch.get_num_threads(),
-                    inter_threads=1,
-                )
-            except Exception as error:  # whatever its C++ raises
-                reason = " ".join(str(error).split())[:200]
-                raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); convert it again") from None
-        return self.engines[device]
+        library = import_ctranslate2()
+        if not (self.directory / "model.bin").is_file():
+            raise UserError(f"{self.directory / 'model.bin'}: no such file; convert the model again")
+        try:
+            return library.models.Whisper(
+                str(self.directory),
+                device.type,
+                device_index=device.index or 0,
+                intra_threads=torch.get_num_threads(),
+                inter_threads=1,
+            )
+        except Exception as error:  # whatever its C++ raises
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); convert it again") from None
 
-    def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
-        raise UserError(f"{self.directory}: a CTranslate2 model cannot be trained; use the one it was converted from")
+    def to(self, device: torch.device) -> "CTranslate2Whisper":
+        if (device.type, device.index or 0) != (self.engine.device, self.engine.device_index[0]):
+            self.engine = self.load(device)
+        self.logmel.to(device)
+        return self
+
+    def pack(self) -> None:
+        """Converting has laid its weights out."""
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """None: they are CTranslate2's own."""
+        return iter(())
 
     @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
+    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+        if config.search != "beam":
+            raise UserError(
+                f"search={config.search}: a CTranslate2 model has a beam search of its own; set search=beam"
+            )
         if config.suppress != "none":
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
         if config.dtype != "float32":
@@ -94,7 +106,6 @@ class CTranslate2Whisper(Model):
                 f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
                 "dtype at float32"
             )
-        engine = self.engine(batch.wave_BS.device)
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - len(self.prompt)
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)
@@ -103,25 +114,24 @@ class CTranslate2Whisper(Model):
         for frames, longest in alike_B2.unique(dim=0).tolist():
             rows = (alike_B2 == torch.tensor([frames, longest])).all(1).nonzero()[:, 0].tolist()
             mel = mel_BFN[rows, :, :frames].float().cpu().contiguous().numpy()
-            found = self.search(engine, mel, longest, config)
-            for row, one in zip(rows, found):
-                predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], one, "best")
+            for row, hypothesis in zip(rows, self.search(mel, longest, config)):
+                predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], hypothesis, "best")
         return [predictions[row] for row in range(len(batch))]
 
-    def search(self, engine: Any, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Found]:
+    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Found]:
         """The best hypotheses of utterances with the same number of frames, each with all its labels."""
         states = import_ctranslate2().StorageView.from_array(mel_BFN)
         # It takes states for features where they have as many frames as features have bins (1.6 s for 80).
         if mel_BFN.shape[2] // 2 != mel_BFN.shape[1]:
-            states = engine.encode(states)
-        results = engine.generate(
+            states = self.engine.encode(states)
+        results = self.engine.generate(
             states, [self.prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
             patience=PATIENCE,
             max_length=self.max_length(longest), return_scores=True, suppress_blank=False, suppress_tokens=[],
         )  # fmt: skip
         hypotheses = [result.sequences_ids[0] for result in results]
         kept, states_left = zip(*(self.well_formed(ids, longest) for ids in hypotheses))
-        said, best = self.label(engine, states, kept, states_left)
+        said, best = self.label(states, kept, states_left)
         found = []
         for result, ids, own, begun, posterior in zip(results, hypotheses, said, kept, best):
             self.completed += len(own) > len(begun)
@@ -145,7 +155,7 @@ class CTranslate2Whisper(Model):
         return list(ids), int(state)
 
     def label(
-        self, engine: Any, encoded: Any, begun: Sequence[Sequence[int]], states: Sequence[int]
+        self, encoded: Any, begun: Sequence[Sequence[int]], states: Sequence[int]
     ) -> tuple[list[list[int]], list[dict[int, torch.Tensor]]]:
         """Say the categories that are left, best first; the log posterior (C,) of each task's category where it stands.
 
@@ -153,7 +163,7 @@ class CTranslate2Whisper(Model):
         """
         said, states = [list(ids) for ids in begun], list(states)
         while True:
-            logits = self.logits_along(engine, encoded, said)
+            logits = self.logits_along(encoded, said)
             due = [int(self.grammar.category_Q[state]) for state in states]
             if all(k < 0 for k in due):
                 return said, [self.posteriors(ids, own) for ids, own in zip(said, logits)]
@@ -165,12 +175,12 @@ class CTranslate2Whisper(Model):
                     # A text that should follow is not asked for again: what comes next are the labels behind it.
                     said[row].append(token)
 
-    def logits_along(self, engine: Any, encoded: Any, said: Sequence[Sequence[int]]) -> list[list[np.ndarray]]:
+    def logits_along(self, encoded: Any, said: Sequence[Sequence[int]]) -> list[list[np.ndarray]]:
         """Per utterance the logits (V,) before each of its tokens and after the last.
 
         Beam search returns none, greedy search does, and it takes what follows the prompt as already said.
         """
-        results = engine.generate(
+        results = self.engine.generate(
             encoded, [[*self.prompt, *ids] for ids in said], beam_size=1,
             max_length=self.max_length(max(map(len, said)) + 1), return_logits_vocab=True, suppress_blank=False,
             suppress_tokens=[],

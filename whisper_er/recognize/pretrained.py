@@ -12,10 +12,9 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.models.base import Model
+from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.features import PadRule
-from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.weights import load_weights
@@ -34,9 +33,12 @@ TIED = "proj_out.weight"  # the token embedding once more
 class Pretrained:
     """A model ready to predict. config: of an exported model, only what concerns its input differs from the default."""
 
-    model: Model
-    tokenizer: Tokenizer
+    model: Predictor
     config: TrainConfig
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.model.tokenizer
 
 
 def open_model(directory: Path, weights: str = "ave.safetensors") -> Pretrained:
@@ -46,15 +48,10 @@ def open_model(directory: Path, weights: str = "ave.safetensors") -> Pretrained:
     """
     directory = Path(directory)
     if (directory / EXPORTED).is_file():
-        opened = open_export(directory)
-    elif (directory / "config.yaml").is_file():
-        opened = open_experiment(directory, weights)
-    else:
-        raise UserError(f"{directory}: {what_it_is(directory)}")
-    if isinstance(opened.model, WhisperER):
-        check_size(directory, opened.model.backbone_config.vocab_size, opened.tokenizer)
-    opened.model.eval()
-    return opened
+        return open_export(directory)
+    if (directory / "config.yaml").is_file():
+        return open_experiment(directory, weights)
+    raise UserError(f"{directory}: {what_it_is(directory)}")
 
 
 def what_it_is(directory: Path) -> str:
@@ -85,7 +82,9 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     tokenizer = load_tokenizer(exp_dir / "token_list")
     model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
     fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")
-    return Pretrained(model, tokenizer, config)
+    if config.model.kind == "seq2seq":
+        check_size(exp_dir, model.backbone_config.vocab_size, tokenizer)
+    return Pretrained(model, config)
 
 
 def open_export(directory: Path) -> Pretrained:
@@ -96,11 +95,12 @@ def open_export(directory: Path) -> Pretrained:
     config = TrainConfig(model=ModelConfig(pad=about["pad"], long_audio=about["long_audio"]))
     tokenizer = load_tokenizer(directory / "token_list")
     if about["engine"] == "ctranslate2":
-        return Pretrained(open_ctranslate2(directory, tokenizer, about), tokenizer, config)
+        return Pretrained(open_ctranslate2(directory, tokenizer, about), config)
     model = read_empty_model(config, directory / "config.json", tokenizer, ["whisper"], EXPORT_AGAIN)
     files = weight_files(directory)
     fill(model, read_transformers(files), files[0], f"{directory}/config.json")
-    return Pretrained(model, tokenizer, config)
+    check_size(directory, model.backbone_config.vocab_size, tokenizer)
+    return Pretrained(model, config)
 
 
 def open_ctranslate2(directory: Path, tokenizer: Tokenizer, about: dict) -> CTranslate2Whisper:
@@ -151,6 +151,8 @@ def our_name(name: str) -> str:
 
 
 def fill(model: Model, tensors: dict[str, torch.Tensor], source: Path, configured_by: str) -> None:
+    """Give the model its weights, for prediction. UserError where they are not its own."""
+    model.eval()
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:

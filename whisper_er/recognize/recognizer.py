@@ -15,11 +15,11 @@ from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, unlabelled
-from whisper_er.models.base import Model, Prediction
+from whisper_er.models.base import Predictor
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
-from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.task import Prediction
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
@@ -27,7 +27,7 @@ WINDOW = 4  # batches that are cut, by length, from utterances that follow each 
 
 
 class Recognizer:
-    """A trained model with its token list.
+    """A trained model, with the settings that it is decoded by.
 
     recognizer = Recognizer.from_pretrained("exp/mini/fold1")
     result = recognizer("talk.wav")
@@ -36,13 +36,12 @@ class Recognizer:
 
     def __init__(
         self,
-        model: Model,
-        tokenizer: Tokenizer,
+        model: Predictor,
         config: TrainConfig,
         device: torch.device,
         decoding: DecodeConfig | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.config, self.device = model.to(device), tokenizer, config, device
+        self.model, self.tokenizer, self.config, self.device = model.to(device), model.tokenizer, config, device
         self.decoding = decoding or DecodeConfig()
 
     @staticmethod
@@ -68,7 +67,7 @@ class Recognizer:
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
         """Read an experiment directory, or a model that stage 7 exported (weights: of an experiment)."""
         opened = open_model(exp_dir, weights)
-        return Recognizer(opened.model, opened.tokenizer, opened.config, torch.device(device))
+        return Recognizer(opened.model, opened.config, torch.device(device))
 
     @overload
     def __call__(

@@ -9,7 +9,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.data.kaldi import Table, read_table
-from whisper_er.data.parts import POSTERIORS
+from whisper_er.score.hypotheses import check_same_ids, read_posteriors
 from whisper_er.task import Task, to_number
 from whisper_er.text.normalizer import TextNormalizer
 
@@ -86,7 +86,7 @@ def pair_directories(
         raise UserError(f"{first}: no utterance; there is nothing to score")
     utt_ids = sorted(utterances)
     spoken_by, *grouped = (read_column(ref_dir / f"utt2{name}", first, utterances) for name in ("spk", *groups))
-    posteriors = read_posteriors(hyp_dir / POSTERIORS, first, utterances, tasks)
+    posteriors = read_posteriors(hyp_dir, first, utterances, tasks)
     pairs = {}
     for task in tasks:
         ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
@@ -119,38 +119,6 @@ def read_column(path: Path, wanted_path: Path, wanted: Table) -> tuple[str, ...]
     if empty:
         raise UserError(f"{path}: {first_few(empty)} without a value; every utterance needs one to be scored by it")
     return tuple(table[utt_id] for utt_id in sorted(wanted))
-
-
-def read_posteriors(path: Path, wanted_path: Path, wanted: Table, tasks: Sequence[Task]) -> dict[str, dict]:
-    """Utterance -> task -> label -> probability, of the tasks that have some; empty where decoding left none."""
-    if not path.is_file():
-        return {}
-    what, remedy = "a line of posteriors for each utterance", "decode the set again"
-    lines = read_plain(parse_json_lines, path, [{"utt_id": str}], what, remedy)
-    table = {line["utt_id"]: line for line in lines}
-    check_same_ids(wanted_path, wanted, path, table)
-    shape = {
-        task.name: dict.fromkeys(task.labels, float)
-        for task in tasks
-        if task.kind == "category" and task.name in lines[0]
-    }
-    if problem := misfit(lines, [shape]):
-        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
-    return table
-
-
-def check_same_ids(wanted_path: Path, wanted: Table, found_path: Path, found: Table) -> None:
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing:
-        raise UserError(
-            f"{found_path}: missing {first_few(missing)}, which {wanted_path} has; "
-            "both must list the same utterances (decode the set again?)"
-        )
-    if extra:
-        raise UserError(
-            f"{found_path}: {first_few(extra)} not in {wanted_path}; "
-            "both must list the same utterances (decoded another set?)"
-        )
 
 
 def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> None:

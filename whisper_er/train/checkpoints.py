@@ -17,8 +17,13 @@ def checkpoint(exp_dir: Path, entry: dict[str, Any]) -> Path:
 
 
 def checkpoints(exp_dir: Path) -> set[Path]:
-    """Those that there are."""
+    """Paths of the checkpoints in exp_dir."""
     return set((exp_dir / "checkpoints").glob("step*.safetensors"))
+
+
+def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best first: by accuracy, and among equal accuracies by the lower validation loss."""
+    return sorted(entries, key=lambda entry: (-entry["accuracy"], entry["loss"]))
 
 
 def list_best(exp_dir: Path, listed: dict[str, Any]) -> None:

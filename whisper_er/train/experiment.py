@@ -18,7 +18,7 @@ import yaml
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
-from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain
+from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 
@@ -47,16 +47,30 @@ def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
 
 
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
-    """UserError that lists every difference from what the directory was started with, once something was trained."""
+    """UserError that lists every difference from what the directory was started with, once something was trained.
+
+    A key that its config.yaml lacks came later, and had its default, which changes nothing.
+    """
     if not (exp_dir / STATE).is_file():
         return
     before = {
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
-    changes = differences(before["config"], description["config"]) + differences(before["data"], description["data"])
+    config = with_defaults(before["config"], configuration.to_plain(TrainConfig()))
+    changes = differences(config, description["config"]) + differences(before["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
+
+
+def with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values, and the defaults of those that are missing, in every section."""
+    inner = {
+        key: with_defaults(value, defaults[key])
+        for key, value in values.items()
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+    }
+    return defaults | values | inner
 
 
 def write_description(exp_dir: Path, description: dict[str, Any], token_list: Path) -> None:
@@ -142,11 +156,6 @@ def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") 
         elif old != new and key not in HARMLESS:
             changes.append(f"{above}{key}: {shorten(old)} -> {shorten(new)}")
     return changes
-
-
-def shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:8] + "..."
 
 
 def digest(directory: Path) -> str:

@@ -48,6 +48,12 @@ class TrainLog:
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
             self.writer.flush()
 
+    def validation(self, step: int, loss: float, accuracy: dict[str, float], better: bool) -> None:
+        """A line and a record. accuracy: by task; better: than at every validation before."""
+        text = " ".join(f"{name} {value:.4f}" for name, value in accuracy.items())
+        self.say(f"step {step} validation: loss {loss:.4f} accuracy: {text}{' (best so far)' * better}")
+        self.record(step, "valid", {"loss": loss, **{f"accuracy_{name}": value for name, value in accuracy.items()}})
+
     def close(self) -> None:
         if self.writer:
             self.writer.close()

@@ -18,17 +18,21 @@ from whisper_er.base.progress import progress_bar
 from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
+from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load
 from whisper_er.models.base import Model
+from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
+from whisper_er.train.early_stopping import reason_to_stop
 from whisper_er.train.experiment import STATE, UNTRAINED
 from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.parallel import gather_whole, spread, whole, without_exchange
+from whisper_er.train.schedule import SCHEDULES
 from whisper_er.train.train_log import Sums, TrainLog
 from whisper_er.train.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
-from whisper_er.train.validation import Validation, selecting_task, validate
+from whisper_er.train.validation import Validation, validate
 from whisper_er.train.weights import clear_half_written, save_weights
 
 T = TypeVar("T")
@@ -54,7 +58,7 @@ class Trainer:
     ) -> None:
         self.model, self.tokenizer, self.config, self.exp_dir, self.device = model, tokenizer, config, exp_dir, device
         self.task_names = [task.name for task in tokenizer.tasks]
-        self.selecting = selecting_task(tokenizer.tasks, config.valid_task)
+        self.selecting = config.valid_task or main_task(tokenizer.tasks).name
         if self.selecting not in self.task_names:
             raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
         if distributed.world_size() > config.batch_size:
@@ -64,9 +68,8 @@ class Trainer:
             )
         self.parallel = spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, "max", factor=config.optim.plateau_factor, patience=config.optim.plateau_patience
-        )
+        self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
+        self.augmentation = augmentation(config.augment, config.seed)
         self.progress, self.judge, self.sums = Progress(), Judge(exp_dir), Sums(0)
 
     def run(self, train: Utterances, valid: Utterances) -> str:
@@ -131,7 +134,7 @@ class Trainer:
             mine = [[part[rank::processes] for part in step] for step in parts]
             flat = [own or part[:1] for step, own_parts in zip(parts, mine) for part, own in zip(step, own_parts)]
             workers = reading_processes(self.config.num_workers, self.device)
-            batches = load(train, flat, self.tokenizer, positions, workers, self.device)
+            batches = load(train, flat, self.tokenizer, positions, workers, self.device, self.augmentation(epoch))
             for own_parts, indices in zip(mine, plan):
                 yield [next(batches) if own else next(batches).silenced() for own in own_parts], len(indices)
 
@@ -143,7 +146,7 @@ class Trainer:
         """
         # Dropout and SpecAugment, without a state to save; each process draws its own.
         torch.manual_seed(self.seed(self.progress.step) + distributed.rank() * RANK_STRIDE)
-        self.warm_up()
+        self.schedule.before_step(self.progress.step)
         outputs = []
         for number, batch in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
@@ -175,13 +178,6 @@ class Trainer:
         """A seed of its own for each epoch or step of each run."""
         return self.config.seed * 1_000_003 + number
 
-    def warm_up(self) -> None:
-        """Raise the learning rate linearly over the first warmup_steps; from then on the scheduler has it."""
-        share = (self.progress.step + 1) / max(self.config.optim.warmup_steps, 1)
-        if self.progress.step < self.config.optim.warmup_steps:
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["full_lr"] * share
-
     def report(self, log: TrainLog) -> None:
         """The means since the last report, the learning rate, and how fast it goes."""
         sums, step, last = self.sums, self.progress.step, self.config.max_steps
@@ -197,30 +193,22 @@ class Trainer:
         log.record(step, "train", values, lr=lr, utterances_per_second=rate, waiting_for_data=waiting)
 
     def after_validation(self, result: Validation, log: TrainLog) -> None:
-        """Keep the checkpoint if it is among the n best, lower the learning rate or stop if nothing improves, save."""
-        progress, selected = self.progress, result.accuracy[self.selecting]
-        selected = selected if math.isfinite(selected) else -math.inf
-        better = not progress.best or selected > progress.best[0]["accuracy"]
+        """Rank the checkpoint, tell the schedule, end or go on, log, save."""
+        progress, accuracy = self.progress, result.accuracy[self.selecting]
+        accuracy = accuracy if math.isfinite(accuracy) else -math.inf
+        better = not progress.best or accuracy > progress.best[0]["accuracy"]
         progress.since_better = 0 if better else progress.since_better + 1
         progress.validated = progress.step
-        self.scheduler.step(selected)
-        entry = {"step": progress.step, "accuracy": selected, "loss": result.loss}
-        # Among equal accuracies the lower validation loss is the better one.
-        ranked = sorted([*progress.best, entry], key=lambda item: (-item["accuracy"], item["loss"]))
-        progress.best = ranked[: self.config.n_best]
+        self.schedule.after_validation(accuracy)
+        entry = {"step": progress.step, "accuracy": accuracy, "loss": result.loss}
+        progress.best = checkpoints.rank([*progress.best, entry])[: self.config.n_best]
         if entry in progress.best:
             self.save_checkpoint(entry)
-        if progress.step >= self.config.max_steps:
-            progress.finished = f"max_steps={self.config.max_steps} reached"
-        elif progress.since_better >= self.config.patience:
-            progress.finished = f"no improvement in {self.config.patience} validations"
+        progress.finished = reason_to_stop(progress.step, progress.since_better, self.config)
         if progress.finished and self.judge.skipped:
             progress.finished += f", {self.judge.skipped} steps skipped"
-        text = " ".join(f"{name} {value:.4f}" for name, value in result.accuracy.items())
-        log.say(f"step {progress.step} validation: loss {result.loss:.4f} accuracy: {text}{' (best so far)' * better}")
         # Recorded before it is saved: a run that is killed in between repeats this validation and removes the record.
-        accuracies = {f"accuracy_{name}": value for name, value in result.accuracy.items()}
-        log.record(progress.step, "valid", {"loss": result.loss, **accuracies})
+        log.validation(progress.step, result.loss, result.accuracy, better)
         self.sums = Sums(progress.step)
         self.save_state()
 
@@ -240,7 +228,7 @@ class Trainer:
         tensors, groups = collect(self.model, self.optimizer)
         values = {
             "optimizer": groups,
-            "scheduler": self.scheduler.state_dict(),
+            "scheduler": self.schedule.state_dict(),
             "progress": asdict(self.progress),
             "bad_steps": [self.judge.skipped, self.judge.in_a_row],
             "sums": self.sums.state(),
@@ -284,7 +272,7 @@ class Trainer:
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
-        self.scheduler.load_state_dict(state.values["scheduler"])
+        self.schedule.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])
         self.sums = Sums.restored(state.values["sums"], self.device)
