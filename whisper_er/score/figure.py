@@ -1,6 +1,6 @@
 """What a figure is, and what the figures of every kind of task can do; figures.py has the kinds.
 
-Axes: U units (utterances or speakers), X counts.
+Axes: N utterances, U units (utterances or speakers), X counts.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,10 @@ def figure(title: str, **about: Any) -> Any:
 
 @dataclass(frozen=True)
 class Figures:
-    """What all kinds have. num_scored: utterances; intervals: shares of 1, of the figures that have a statistic."""
+    """What all kinds have. A kind has `of(task, pairs)` and, figures by speaker, `of_speakers(task, scored)` as well.
+
+    num_scored: utterances; intervals: shares of 1, of the figures that have a statistic.
+    """
 
     task: Task
     num_scored: int | None = None
@@ -102,7 +105,7 @@ class Figures:
 
 
 class CountedFigures(Figures):
-    """Of a kind whose utterances have counts, int64 (N, X), that are summed."""
+    """Of a kind whose figures are those of sums. It has `counts(task, scored)`: of each utterance, int64 (N, X)."""
 
     @classmethod
     def of_sums(cls, sums_X: np.ndarray) -> Values:
