@@ -5,7 +5,11 @@ setup(
     version="0.1.0",
     description="Speech emotion recognition by fine-tuning the whole of Whisper",
     packages=find_packages(include=["whisper_er", "whisper_er.*"]),
-    package_data={"whisper_er": ["py.typed"], "whisper_er.report": ["report.css", "report.js"]},
+    package_data={
+        "whisper_er": ["py.typed"],
+        "whisper_er.report": ["report.css", "report.js", "page.html.j2", "results.md.j2", "seeds.md.j2"],
+        "whisper_er.export": ["model_card.md.j2"],
+    },
     entry_points={"console_scripts": ["whisper-er=whisper_er.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
@@ -20,6 +24,7 @@ setup(
         "sentencepiece",
         "jiwer",
         "pyyaml",
+        "jinja2",  # comes with torch; the report, RESULTS.md and the model card are templates
         "numpy",
         "tqdm",
     ],

@@ -23,7 +23,8 @@ from whisper_er.data.audio import MOST_SAMPLES, audio_info, load_audio
 from whisper_er.data.folds import make_folds
 from whisper_er.data.format_audio import format_data
 from whisper_er.report import plots
-from whisper_er.task import scale
+from whisper_er.score.figures import CategoryFigures
+from whisper_er.task import Task, scale
 from whisper_er.train.weights import load_weights
 
 
@@ -109,8 +110,8 @@ def test_a_fold_of_its_own_for_every_utterance_takes_no_quadratic_time(tmp_path)
 
 def test_dollars_in_a_label_are_no_mathematics(tmp_path):
     pytest.importorskip("matplotlib")
-    scores = {"labels": ["$\\frac$", "a$b$c^"], "confusion": [[1, 0], [0, 1]]}
-    plots.save_confusion({"$\\oops$": scores}, tmp_path / "figure")
+    task = Task("emotion", "category", ("$\\frac$", "a$b$c^"))
+    plots.save_confusion({"$\\oops$": CategoryFigures(task, confusion=[[1, 0], [0, 1]])}, tmp_path / "figure")
     assert "$\\frac$" in (tmp_path / "figure.svg").read_text()
 
 

@@ -85,7 +85,7 @@ def test_of_several_utterances_there_are_a_table_and_a_timeline(recognizer, tmp_
     found = demo_page.recognize(recognizer, str(speech_and_pauses(tmp_path / "two.wav")), LIMITS)
     assert len(found.segments) == 2
     table = fragments.utterances(found, recognizer.tokenizer.tasks)
-    assert re.findall(r"<td>(0:\d\d\.\d–0:\d\d\.\d)</td>", table) == ["0:00.0–0:04.1", "0:29.9–0:33.0"]
+    assert re.findall(r'<th scope="row">(0:\d\d\.\d–0:\d\d\.\d)</th>', table) == ["0:00.0–0:04.1", "0:29.9–0:33.0"]
     assert 'src="data:image/png;base64,iVBOR' in fragments.timeline(found, "emotion")
     with mock.patch.dict(sys.modules, matplotlib=None):
         assert fragments.timeline(found, "emotion") == ""

@@ -41,16 +41,16 @@ def card(directory) -> tuple[dict, str]:
 def test_the_scores_are_those_of_result_json_with_their_intervals(root):
     from whisper_er.score.results import read_result
 
-    figures = read_result(root / "exp/tag/fold1/decode_default/test/score/result.json")["tasks"]
+    figures = read_result(root / "exp/tag/fold1/decode_default/test/score/result.json").score.tasks
     header, text = card(root / "scored")
-    assert f"{100 * figures['emotion']['ua']:.1f}" in text.split("| all ")[1]
-    low, high = figures["emotion"]["intervals"]["utterance"]["ua"]
-    assert f"{100 * low:.1f} to {100 * high:.1f}" in text and "95 % bootstrap intervals" in text
+    assert f"{100 * figures['emotion'].ua:.1f}" in text.split("| all ")[1]
+    interval = figures["emotion"].intervals["utterance"]["ua"]
+    assert f"{100 * interval.low:.1f} to {100 * interval.high:.1f}" in text and "95 % bootstrap intervals" in text
     metrics = {
         metric["name"]: metric["value"] for entry in header["model-index"][0]["results"] for metric in entry["metrics"]
     }
-    assert metrics["emotion UA"] == round(figures["emotion"]["ua"], 4)
-    assert metrics["asr WER"] == round(figures["asr"]["wer"], 4)
+    assert metrics["emotion UA"] == round(figures["emotion"].ua, 4)
+    assert metrics["asr WER"] == round(figures["asr"].wer, 4)
 
 
 def test_the_scores_of_other_weights_are_left_out(root, tmp_path, capsys):

@@ -53,17 +53,17 @@ def report(root) -> Parsed:
 def test_the_figures_are_those_of_results_md(root, report):
     result = read_two_folds(root / "exp/ser")
     assert report.tables["Figures of each fold"] == summary_rows(result)
-    emotion = result.pooled["tasks"]["emotion"]
+    emotion = result.pooled.tasks["emotion"]
     rows = report.tables["Confusion of emotion: % of the reference, count"]
-    assert [row[0] for row in rows[1:]] == emotion["labels"] == sorted(LABELS)
-    assert [[int(cell.split()[1]) for cell in row[1:4]] for row in rows[1:]] == emotion["confusion"]
-    assert [row[4] for row in rows[1:]] == [f"{100 * emotion['recall'][label]:.1f}" for label in emotion["labels"]]
-    low, high = emotion["intervals"]["speaker"]["ua"]
+    assert [row[0] for row in rows[1:]] == list(emotion.labels) == sorted(LABELS)
+    assert [[int(cell.split()[1]) for cell in row[1:4]] for row in rows[1:]] == emotion.confusion
+    assert [row[4] for row in rows[1:]] == [f"{100 * emotion.recall[label]:.1f}" for label in emotion.labels]
+    interval = emotion.intervals["speaker"]["ua"]
     (row,) = [row for row in report.tables["95 % bootstrap intervals"] if row[0] == "emotion UA"]
-    assert row[1] == f"{100 * emotion['ua']:.1f}" and row[3] == f"{100 * low:.1f} to {100 * high:.1f}"
-    assert f"emotion: ECE {100 * emotion['ece']:.1f}, NLL {emotion['nll']:.3f}" in report.text
+    assert row[1] == f"{100 * emotion.ua:.1f}" and row[3] == f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    assert f"emotion: ECE {100 * emotion.ece:.1f}, NLL {emotion.nll:.3f}" in report.text
     bins = report.tables["Reliability of emotion"][1:]
-    assert sum(int(row[1]) for row in bins) == emotion["num_scored"] == 7
+    assert sum(int(row[1]) for row in bins) == emotion.num_scored == 7
     assert "tested on others" in report.text and "./run.sh --stage 6" in report.text
     assert report.tables["Per style"][1][0] == "improvised"
 
@@ -194,7 +194,7 @@ def test_figures_per_speaker_are_those_of_his_utterances_alone():
     heading, *rows = speakers.speaker_rows([ASR, EMOTION, valence], pairs)
     assert heading == ["speaker", "utterances", "WER", "emotion WA", "emotion UA", "valence CCC", "valence MAE"]
     for i, row in enumerate(rows):
-        alone = scoring.score_tasks([ASR, EMOTION, valence], pairs.select([i, i + 2]))["tasks"]
+        alone = scoring.score_tasks([ASR, EMOTION, valence], pairs.select([i, i + 2])).values
         assert row[:2] == [f"u-speaker{i}", "2"]
         assert row[2:5] == [
             f"{100 * alone[task][figure]:.1f}"
@@ -235,7 +235,7 @@ def test_the_same_results_give_the_same_file_byte_for_byte(root):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Without the figures for papers, which take matplotlib seconds."""
-    monkeypatch.setattr(results.figures, "save_confusion", lambda *_: None)
+    monkeypatch.setattr(results.plots, "save_confusion", lambda *_: None)
 
 
 def test_several_ways_of_decoding_share_one_table(tmp_path, undrawn):

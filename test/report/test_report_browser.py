@@ -33,10 +33,9 @@ def root(tmp_path_factory) -> Path:
         write_fold(second, fold, pairs_of(better[fold], prefix), root / f"dump/fold{fold}")
     both = (read_two_folds(first), read_two_folds(second))
     write_report(first, ["./run.sh"], [both[0]], EMBEDDED_MB)
-    task = common_task("emotion", both)
+    compared = compare(common_task("emotion", both), both[0].pairs, both[1].pairs)
     (root / "out").mkdir()
-    compared = compare(task, both[0].pairs, both[1].pairs)
-    write_comparison(root / "out", "compare", task, compared, ("old", "new"), both, 1)
+    write_comparison(root / "out", "compare", compared, ("old", "new"), both, 1)
     return root
 
 

@@ -79,7 +79,7 @@ def test_an_experiment_that_does_not_say_where_its_data_was_has_a_report_without
         directory = tmp_path / f"fold{fold}/decode_x/test/score/result.json"
         scoring.write_score(
             directory,
-            ABOUT | named | scoring.score_pairs([ASR, EMOTION], pairs),
+            ABOUT | named | scoring.score_pairs([ASR, EMOTION], pairs).to_json(),
             Pairs(
                 pairs.utt_ids,
                 pairs.speakers,

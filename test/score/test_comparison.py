@@ -128,7 +128,7 @@ def experiments(tmp_path):
         pairs = system(accuracy, seed)
         for fold, kept in (("1", range(0, NUM, 2)), ("2", range(1, NUM, 2))):
             part = pairs.select(kept)
-            result = {"text_normalizer": {}, **score_pairs([EMOTION, ASR], part)}
+            result = {"text_normalizer": {}, **score_pairs([EMOTION, ASR], part).to_json()}
             write_score(tmp_path / name / f"fold{fold}/decode_x/test/score/result.json", result | ABOUT, part)
     return tmp_path
 

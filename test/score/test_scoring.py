@@ -16,6 +16,7 @@ from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render, summary_table, table
 from whisper_er.report.rows import Column
 from whisper_er.score import pairing, results, scoring
+from whisper_er.score.bootstrap import Interval
 from whisper_er.task import Task
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
@@ -138,21 +139,21 @@ def test_unlabelled_utterances_are_named_and_left_out(tmp_path):
     )
     tasks = [EMOTION, VALENCE]
     result = scoring.score_pairs(tasks, pair(tmp_path, tasks))
-    emotion, valence = result["tasks"]["emotion"], result["tasks"]["valence"]
-    assert (emotion["unlabelled"], emotion["num_scored"], emotion["wa"]) == (["u2"], 2, 0.5)
-    assert emotion["recall"] == {"angry": None, "happy": 0, "sad": 1}
-    assert (valence["unlabelled"], valence["num_scored"], valence["mae"]) == (["u3"], 2, 1.25)
-    assert result["num_utterances"] == 3
+    emotion, valence = result.tasks["emotion"], result.tasks["valence"]
+    assert (emotion.unlabelled, emotion.num_scored, emotion.wa) == (("u2",), 2, 0.5)
+    assert emotion.recall == {"angry": None, "happy": 0, "sad": 1}
+    assert (valence.unlabelled, valence.num_scored, valence.mae) == (("u3",), 2, 1.25)
+    assert result.num_utterances == 3
 
 
 def test_an_empty_transcript_is_scored_and_its_insertions_count(tmp_path):
     write_dir(tmp_path / "ref", text={"u1": "Mm-hmm.", "u2": "It's fine.", "u3": ""})
     write_dir(tmp_path / "hyp", text={"u1": "go on", "u2": "it is FINE", "u3": "yes"})
-    figures = scoring.score_pairs([ASR], pair(tmp_path, [ASR], text_normalizer("en", {})))["tasks"]["asr"]
-    assert (figures["normalized"]["empty_references"], figures["normalized"]["insertions_on_empty"]) == (2, 3)
-    assert (figures["normalized"]["reference_words"], figures["wer"]) == (3, 1.0)
-    assert (figures["raw"]["empty_references"], figures["raw"]["insertions_on_empty"]) == (1, 1)
-    assert figures["wer_raw"] == (2 + 3 + 1) / 3  # Mm-hmm. -> go on, It's fine. -> it is FINE, (none) -> yes
+    figures = scoring.score_pairs([ASR], pair(tmp_path, [ASR], text_normalizer("en", {}))).tasks["asr"]
+    assert (figures.normalized.empty_references, figures.normalized.insertions_on_empty) == (2, 3)
+    assert (figures.normalized.reference_words, figures.wer) == (3, 1.0)
+    assert (figures.raw.empty_references, figures.raw.insertions_on_empty) == (1, 1)
+    assert figures.wer_raw == (2 + 3 + 1) / 3  # Mm-hmm. -> go on, It's fine. -> it is FINE, (none) -> yes
 
 
 def test_the_english_normaliser_uses_the_spelling_table_and_other_languages_the_basic_one(tmp_path):
@@ -326,11 +327,11 @@ def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
         hyp = write_dir(tmp_path / f"fold{fold}" / "decode_x" / "test", utt2emotion={f"u{fold}": "sad"})
         pairs = pairing.pair_directories(ref, hyp, [EMOTION], str)
         about = {"protocol": "", "decoding": {}, "training": {"command": []}}
-        result = about | scoring.score_pairs([EMOTION], pairs)
+        result = about | scoring.score_pairs([EMOTION], pairs).to_json()
         scoring.write_score(hyp / results.RESULT, result, pairs)
     (result,) = results.collect(tmp_path, ["1", "2"], "test", "")
-    assert result.folds["1"].result["tasks"]["emotion"]["wa"] is None
-    assert result.mean["emotion"]["wa"] is None and result.pooled["tasks"]["emotion"]["wa"] == 1
+    assert result.folds["1"].result.score.tasks["emotion"].wa is None
+    assert result.mean["emotion"]["wa"] is None and result.pooled.tasks["emotion"].wa == 1
     markdown = render(Path("exp"), ["command"], [result])
     assert "1 utterances without a label are not scored: u1" in markdown and "nan" not in markdown
 
@@ -381,24 +382,24 @@ def test_groups_are_scored_apart_and_posteriors_calibrated(tmp_path):
     scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
     assert pairing.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
     result = scoring.score_pairs([EMOTION], pairs)
-    style = result["groups"]["style"]
-    assert {name: part["num_utterances"] for name, part in style.items()} == {"improvised": 2, "scripted": 3}
-    assert style["improvised"]["tasks"]["emotion"]["confusion"] == [[0, 0, 0], [0, 0, 0], [1, 0, 1]]
-    assert style["scripted"]["tasks"]["emotion"]["unlabelled"] == ["u4"]
-    emotion = result["tasks"]["emotion"]
-    assert emotion["nll"] == pytest.approx(-np.log([0.375, 0.125, 0.375, 0.5]).mean())
+    style = result.groups["style"]
+    assert {name: part.num_utterances for name, part in style.items()} == {"improvised": 2, "scripted": 3}
+    assert style["improvised"].tasks["emotion"].confusion == [[0, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert style["scripted"].tasks["emotion"].unlabelled == ("u4",)
+    emotion = result.tasks["emotion"]
+    assert emotion.nll == pytest.approx(-np.log([0.375, 0.125, 0.375, 0.5]).mean())
     # said with 0.375: one right of two; with 0.5: one right of two
-    assert emotion["ece"] == pytest.approx((0.125 + 0) / 2)
-    assert result["num_speakers"] == 2
+    assert emotion.ece == pytest.approx((0.125 + 0) / 2)
+    assert result.num_speakers == 2
 
 
 def test_the_speaker_interval_resamples_whole_speakers(tmp_path):
     ids = [f"u{i:03}" for i in range(100)]
     write_dir(tmp_path / "ref", utt2emotion=dict.fromkeys(ids, "sad"), utt2spk=dict(zip(ids, 50 * "a" + 50 * "b")))
     write_dir(tmp_path / "hyp", utt2emotion=dict(zip(ids, 50 * ["sad"] + 50 * ["happy"])))
-    intervals = scoring.score_pairs([EMOTION], pair(tmp_path, [EMOTION]))["tasks"]["emotion"]["intervals"]
-    assert intervals["speaker"]["wa"] == [0, 1]
-    assert 0.38 < intervals["utterance"]["wa"][0] < 0.42 and 0.58 < intervals["utterance"]["wa"][1] < 0.62
+    intervals = scoring.score_pairs([EMOTION], pair(tmp_path, [EMOTION])).tasks["emotion"].intervals
+    assert intervals["speaker"]["wa"] == Interval(0, 1)
+    assert 0.38 < intervals["utterance"]["wa"].low < 0.42 and 0.58 < intervals["utterance"]["wa"].high < 0.62
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def write_fold(
 ) -> None:
     """What stages 3 and 6 leave of a fold, as far as the reports read it."""
     about = ABOUT | ({"ref_dir": str(data_dir)} if data_dir else {})
-    write_score(exp_dir / f"fold{fold}" / "decode_x" / "test" / RESULT, about | score_pairs(tasks, pairs), pairs)
+    write_score(
+        exp_dir / f"fold{fold}" / "decode_x" / "test" / RESULT, about | score_pairs(tasks, pairs).to_json(), pairs
+    )
     lines = []
     for step in range(1, steps + 1):
         losses = {f"loss_{task.name}": 3 / step for task in tasks}

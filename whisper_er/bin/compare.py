@@ -44,8 +44,7 @@ def main() -> None:
 
     first = only_result(args.first, args.first_tag, args)
     second = only_result(args.second, args.second_tag, args)
-    task = common_task(args.task, [first, second])
-    comparison = compare(task, first.pairs, second.pairs)
+    comparison = compare(common_task(args.task, [first, second]), first.pairs, second.pairs)
     names = (args.first.name, args.second.name)
     if names[0] == names[1]:
         names = (str(args.first), str(args.second))
@@ -61,19 +60,19 @@ def main() -> None:
     write_text(args.out_dir / "changed.jsonl", changed_lines(comparison))
     write_text(args.out_dir / "COMPARISON.md", "\n\n".join(parts) + "\n")
     command = shlex.join(["python", "-m", "whisper_er.bin.compare", *sys.argv[1:]])
-    sounds = write_comparison(args.out_dir, command, task, comparison, names, (first, second), args.report_audio_mb)
+    sounds = write_comparison(args.out_dir, command, comparison, names, (first, second), args.report_audio_mb)
     print("\n".join([f"{args.out_dir / COMPARISON}: {sounds.summary}", *sounds.problems]))
     print(f"utterances that only one has right: {args.out_dir}/COMPARISON.md, {COMPARISON}, changed.jsonl")
 
 
 def only_result(exp_dir: Path, tag: str, args: argparse.Namespace) -> SetResult:
-    found = collect(exp_dir, args.folds.split(), args.test_set, tag)
-    if len(found) > 1:
+    results = collect(exp_dir, args.folds.split(), args.test_set, tag)
+    if len(results) > 1:
         raise UserError(
-            f"{exp_dir}: decoded in several ways: {' '.join(result.name for result in found)}; choose with "
+            f"{exp_dir}: decoded in several ways: {' '.join(result.name for result in results)}; choose with "
             "--first_tag or --second_tag"
         )
-    return found[0]
+    return results[0]
 
 
 if __name__ == "__main__":

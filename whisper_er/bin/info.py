@@ -52,9 +52,10 @@ def of_scores(directory: Path) -> Iterator[tuple[str, str]]:
         yield "scores", "see its README.md" if (directory / "README.md").is_file() else "none yet (stages 5 and 6)"
     for path in paths:
         result = read_result(path)
-        figures = ", ".join(f"{column.title} {column.show(result['tasks'])}" for column in columns_of(result["tasks"]))
+        columns = columns_of(result.score.tasks)
+        figures = ", ".join(f"{column.title} {column.show(result.score.values)}" for column in columns)
         yield "scores", f"{path.parents[1].relative_to(directory)}: {figures}"
-        yield "", result["protocol"]
+        yield "", result.about["protocol"]
 
 
 if __name__ == "__main__":

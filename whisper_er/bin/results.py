@@ -19,7 +19,7 @@ from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
 from whisper_er.report.markdown import render, render_seeds, seed_table, summary_table
 from whisper_er.score.results import SetResult, collect
-from whisper_er.score.scoring import to_json
+from whisper_er.score.scoring import json_text
 
 
 def main() -> None:
@@ -63,12 +63,12 @@ def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list
         for name in args.test_sets.split()
         for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)
     ]
-    write_text(exp_dir / "result.json", to_json({result.name: result.to_dict() for result in results}))
+    write_text(exp_dir / "result.json", json_text({result.name: result.to_json() for result in results}))
     for result in results:
-        for task, scores in result.pooled["tasks"].items():
-            if scores["kind"] == "category" and len(scores["labels"]) <= plots.MOST_CLASSES:
+        for task, figures in result.pooled.tasks.items():
+            if figures.task.kind == "category" and len(figures.labels) <= plots.MOST_CLASSES:
                 name = f"confusion_{task}_{result.name.replace('/', '_')}"
-                plots.save_confusion({exp_dir.name: scores}, exp_dir / "figures" / name)
+                plots.save_confusion({exp_dir.name: figures}, exp_dir / "figures" / name)
     write_text(exp_dir / "RESULTS.md", render(exp_dir, commands, results))
     sounds = write_report(exp_dir, commands, results, args.report_audio_mb)
     print("\n".join([f"{exp_dir / REPORT}: {sounds.summary}", *sounds.problems]))

@@ -36,7 +36,7 @@ def main() -> None:
         "decoding": read_protocol(args.hyp_dir),
         "training": read_environment(args.exp_dir),
         "text_normalizer": {"language": token_list.language, "spellings": len(spelling)},
-        **scoring.score_pairs(tasks, paired),
+        **scoring.score_pairs(tasks, paired).to_json(),
     }
     scoring.write_score(args.out, result, paired)
     print(f"scored {result['num_utterances']} utterances of {args.hyp_dir} -> {args.out}")

@@ -31,18 +31,18 @@ NOTE = (
 )
 CSS = """
 .gradio-container { max-width: 800px !important; margin: 0 auto !important; }
-.wide, #recording { contain: inline-size; }  /* as wide as the window and not as what is in them */
-.wide { overflow-x: auto; }
+.scroll, #recording { contain: inline-size; }  /* as wide as the window and not as what is in them */
+.scroll { overflow-x: auto; }
 #summary { min-height: 48px; }
 .html-container { padding: 0 !important; }
-.wide table { width: 100%; border-collapse: collapse; }
-.wide :is(table, thead, tbody, tr) { border: none !important; }
-.wide caption { text-align: left; font-weight: 600; padding: 4px 0; }
-.wide th, .wide td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border: none;
-                     border-bottom: 1px solid var(--border-color-primary); }
-.wide td { white-space: nowrap; }
-.wide td:last-child { white-space: normal; min-width: 12em; }
-.wide img { min-width: 640px; width: 100%; }
+.scroll table { width: 100%; border-collapse: collapse; }
+.scroll :is(table, thead, tbody, tr) { border: none !important; }
+.scroll caption { text-align: left; font-weight: 600; padding: 4px 0; }
+.scroll th, .scroll td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border: none;
+                         border-bottom: 1px solid var(--border-color-primary); }
+.scroll td, .scroll [scope="row"] { font-weight: inherit; white-space: nowrap; }
+.scroll td:last-child { white-space: normal; min-width: 12em; }
+.scroll img { min-width: 640px; width: 100%; }
 """
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper_er.report.markup import Markup, element
+from whisper_er.score.bootstrap import Interval
+from whisper_er.score.calibration import ReliabilityBin
 
 SERIES = 6  # colours and dash patterns of report.css; a seventh line looks like the first
 MOST_POINTS = 500  # of a line; more cannot be told apart
@@ -40,10 +42,7 @@ def label(x: float, y: float, text: str, class_: str = "tick") -> Markup:
     return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", class_=class_)
 
 
-Bounds = Sequence[float | None]
-
-
-def interval(share: float | None, by_utterance: Bounds, by_speaker: Bounds) -> Markup:
+def interval(share: float | None, by_utterance: Interval, by_speaker: Interval) -> Markup:
     """A figure between 0 and 100 % with both intervals; the table beside it has the numbers. What is more is cut."""
     width, height = 260, 18
 
@@ -51,9 +50,9 @@ def interval(share: float | None, by_utterance: Bounds, by_speaker: Bounds) -> M
         return 4 + (width - 8) * min(max(value, 0), 1)
 
     marks = [rule(x(tick), 2, x(tick), height - 2, "grid") for tick in (0, 0.25, 0.5, 0.75, 1)]
-    for bounds, class_ in ((by_speaker, "thin"), (by_utterance, "thick")):
-        if None not in bounds:
-            marks.append(rule(x(bounds[0]), height / 2, x(bounds[1]), height / 2, class_))
+    for ends, class_ in ((by_speaker, "thin"), (by_utterance, "thick")):
+        if not math.isnan(ends.low):
+            marks.append(rule(x(ends.low), height / 2, x(ends.high), height / 2, class_))
     if share is not None:
         marks.append(rule(x(share), 2, x(share), height - 2, "figure"))
     return element(
@@ -67,22 +66,22 @@ def interval(share: float | None, by_utterance: Bounds, by_speaker: Bounds) -> M
     )
 
 
-def reliability(task: str, bins: Sequence[dict]) -> Markup:
+def reliability(task: str, bins: Sequence[ReliabilityBin]) -> Markup:
     """Accuracy over mean confidence, bars per bin, with the number of utterances below."""
     size, left, top, low, gap = 220, 40, 8, 44, 26
-    most = max((one["count"] for one in bins), default=0) or 1
-    x = [left + size * one["low"] for one in bins]
+    most = max((one.count for one in bins), default=0) or 1
+    x = [left + size * one.low for one in bins]
     wide = size / len(bins)
     marks = [rule(left, top + size * (1 - tick), left + size, top + size * (1 - tick), "grid") for tick in (0, 0.5, 1)]
     marks += [label(left - 6, top + size * (1 - tick) + 4, f"{100 * tick:.0f}", "tick end") for tick in (0, 0.5, 1)]
     base = top + size + gap + low
     for start, one in zip(x, bins):
-        if one["count"]:
-            tall = size * one["accuracy"]
+        if one.count:
+            tall = size * one.accuracy
             marks.append(bar(start, top + size - tall, wide, tall, "bar"))
-            at, said = left + size * one["confidence"], top + size * (1 - one["confidence"])
-            marks.append(rule(at - wide / 2, said, at + wide / 2, said, "said"))
-            part = low * one["count"] / most
+            x_mean, y_mean = left + size * one.confidence, top + size * (1 - one.confidence)
+            marks.append(rule(x_mean - wide / 2, y_mean, x_mean + wide / 2, y_mean, "said"))
+            part = low * one.count / most
             marks.append(bar(start, base - part, wide, part, "bar count"))
     marks.append(rule(left, top + size, left + size, top, "diagonal"))
     marks += [label(left + size * tick, top + size + 15, f"{100 * tick:.0f}", "tick middle") for tick in (0, 0.5, 1)]
@@ -91,10 +90,10 @@ def reliability(task: str, bins: Sequence[dict]) -> Markup:
         label(left - 6, base - low + 8, f"{most:.0f}", "tick end"),
         label(left + size / 2, base + 15, "confidence, % · below: utterances", "tick middle"),
     ]
-    shown = [one for one in bins if one["count"]]
+    shown = [one for one in bins if one.count]
     name = (
         f"Reliability of {task}: accuracy against confidence in {len(shown)} bins, from "
-        f"{sum(one['count'] for one in shown)} utterances; the table below has the numbers"
+        f"{sum(one.count for one in shown)} utterances; the table below has the numbers"
     )
     return svg(left + size + 12, base + 22, name, *marks)
 
@@ -133,12 +132,14 @@ def lines(name: str, shown: Sequence[Line], low: float | None = None, high: floa
         label(left + width, top + height + 16, f"step {last:g}", "tick end"),
     ]
     for line in shown:
-        kept = line.points[:: -(-len(line.points) // MOST_POINTS) or 1]
+        points = line.points[:: -(-len(line.points) // MOST_POINTS) or 1]
         class_ = f"line series-{line.style % SERIES}"
-        if len(kept) == 1:
-            x, y = place(kept[0]).split(",")
+        if len(points) == 1:
+            x, y = place(points[0]).split(",")
             marks.append(element("circle", cx=x, cy=y, r=3, class_=class_))
-        marks.append(element("polyline", element("title", line.name), points=" ".join(map(place, kept)), class_=class_))
+        marks.append(
+            element("polyline", element("title", line.name), points=" ".join(map(place, points)), class_=class_)
+        )
     return svg(left + width + 12, top + height + 24, name, *marks)
 
 

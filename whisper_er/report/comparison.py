@@ -10,7 +10,7 @@ from whisper_er.report.experiment import about_utterances, clips_of, made_by
 from whisper_er.report.markdown import comparison_rows, mcnemar_line
 from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.report.page import Section, page
-from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines
+from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines, unscaled
 from whisper_er.report.utterances import Column, plain, table_data, task_column
 from whisper_er.score.comparison import Comparison
 from whisper_er.score.pairing import Pairs
@@ -26,20 +26,19 @@ Two = tuple[SetResult, SetResult]
 def write_comparison(
     out_dir: Path,
     command: str,
-    task: Task,
     comparison: Comparison,
     names: tuple[str, str],
     results: Two,
     audio_mb: float,
 ) -> Sounds:
     """Write out_dir/comparison.html. results: of both, as they were compared. Returns what sound it has."""
-    data, sounds = utterance_table(out_dir, task, comparison, names, results, audio_mb)
+    data, sounds = utterance_table(out_dir, comparison, names, results, audio_mb)
     sections = [
-        Section("difference", f"Difference in {task.name}", difference(comparison, names)),
+        Section("difference", f"Difference in {comparison.task.name}", difference(comparison, names)),
         Section("figures", "All figures", all_figures(names, results)),
     ]
-    if task.kind == "category":
-        sections.append(Section("confusion", "Confusion", matrices(task, comparison, names)))
+    if comparison.task.kind == "category":
+        sections.append(Section("confusion", "Confusion", matrices(comparison, names)))
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
     about = join(
         [
@@ -57,7 +56,7 @@ def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
         "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
         "independent, which those of one speaker are not."
     )
-    caption = f"Figures of {comparison.task} and their difference"
+    caption = f"Figures of {comparison.task.name} and their difference"
     return join(
         [
             table(comparison_rows(comparison, names), caption),
@@ -69,45 +68,47 @@ def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
 
 def all_figures(names: tuple[str, str], results: Two) -> Markup:
     """A row per experiment, pooled; what only one of them predicts is left open for the other."""
-    pooled = [result.pooled["tasks"] for result in results]
-    columns = list(dict.fromkeys(column for tasks in pooled for column in columns_of(tasks)))
+    columns = list(dict.fromkeys(column for result in results for column in columns_of(result.pooled.tasks)))
     rows = [["experiment", "utterances", *(column.title for column in columns)]]
-    for name, result, tasks in zip(names, results, pooled):
-        shown = [column.show(tasks) if column.figure in tasks.get(column.task, {}) else UNDEFINED for column in columns]
-        rows.append([name, str(result.pooled["num_utterances"]), *shown])
+    for name, result in zip(names, results):
+        values = result.pooled.values
+        shown = [
+            column.show(values) if column.figure in values.get(column.task, {}) else UNDEFINED for column in columns
+        ]
+        rows.append([name, str(result.pooled.num_utterances), *shown])
     return join(
         [
             table(rows, "Pooled figures of both"),
-            paragraph("In percent; CCC, MAE and NLL (nats) as they are.", class_="note"),
+            paragraph(f"In percent; {unscaled('scale', 'category')} as they are.", class_="note"),
         ]
     )
 
 
-def matrices(task: Task, comparison: Comparison, names: tuple[str, str]) -> Markup:
+def matrices(comparison: Comparison, names: tuple[str, str]) -> Markup:
     """Both, of the utterances that were compared."""
     drawn = []
     for key, name, pairs in zip(("first", "second"), names, (comparison.first, comparison.second)):
-        figures = score_tasks([task], pairs)["tasks"][task.name]
-        drawn.append(element("div", element("h3", name), scores.confusion(task.name, figures, {}, key, "first")))
+        figures = score_tasks([comparison.task], pairs).tasks[comparison.task.name]
+        drawn.append(element("div", element("h3", name), scores.confusion(figures, {}, key, "first")))
     note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
     return join([note, element("div", *drawn, class_="matrices")])
 
 
 def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
     """Of each utterance: both, neither, or only one of the two."""
-    said = {
+    words = {
         (True, True): "both",
         (False, False): "neither",
         (True, False): f"only {names[0]}",
         (False, True): f"only {names[1]}",
     }
-    first, second = (pairs.tasks[comparison.task].correct for pairs in (comparison.first, comparison.second))
-    return [said[pair] for pair in zip(first, second)]
+    first, second = (pairs.tasks[comparison.task.name].correct for pairs in (comparison.first, comparison.second))
+    return [words[pair] for pair in zip(first, second)]
 
 
 def changed_first(comparison: Comparison) -> list[int]:
     """What changed hands first, then what both have wrong; among each the second's most certain answers."""
-    first, second = (pairs.tasks[comparison.task] for pairs in (comparison.first, comparison.second))
+    first, second = (pairs.tasks[comparison.task.name] for pairs in (comparison.first, comparison.second))
     sure = [posterior[hyp] for posterior, hyp in zip(second.posterior, second.hypothesis)]
     sure = sure or [0.0] * len(second.hypothesis)
     rank = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
@@ -116,10 +117,10 @@ def changed_first(comparison: Comparison) -> list[int]:
 
 
 def utterance_table(
-    out_dir: Path, task: Task, comparison: Comparison, names: tuple[str, str], results: Two, audio_mb: float
+    out_dir: Path, comparison: Comparison, names: tuple[str, str], results: Two, audio_mb: float
 ) -> tuple[dict, Sounds]:
     """All utterances that were compared; the page opens with those that changed hands."""
-    first, second = comparison.first, comparison.second
+    task, first, second = comparison.task, comparison.first, comparison.second
     right = who_is_right(comparison, names)
     columns = [Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
     for key, name, pairs in zip(("first", "second"), names, (first, second)):

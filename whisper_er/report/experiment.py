@@ -12,7 +12,7 @@ from whisper_er.report.markup import Markup, bullets, element, join, paragraph
 from whisper_er.report.page import Section, page
 from whisper_er.report.rows import command_lines, protocol_lines
 from whisper_er.report.utterances import Column, error_keys, plain, table_data, task_column
-from whisper_er.score.results import SetResult, pool_tasks
+from whisper_er.score.results import SetResult, merge
 from whisper_er.task import Task, main_task
 
 REPORT = "report.html"
@@ -29,7 +29,7 @@ def write_report(exp_dir: Path, commands: Sequence[str], results: Sequence[SetRe
             for key, title, content in set_sections(result, {"set": result.name} if suffix else {})
         ]
     folds = {fold: trained_in(exp_dir, fold, part.directory) for fold, part in results[0].folds.items()}
-    kinds = {task: figures["kind"] for task, figures in results[0].pooled["tasks"].items()}
+    kinds = {task.name: task.kind for task in results[0].tasks}
     sections.append(Section("curves", "Learning curves", learning_curves(folds, kinds)))
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
     about = join(
@@ -55,12 +55,12 @@ def set_sections(result: SetResult, where: dict[str, str]) -> list[tuple[str, st
     categories = scores.categories(result)
     sections = [("scores", "Scores", scores.scores(result))]
     if categories:
-        matrices = [scores.confusion(task, figures, where, f"task-{task}") for task, figures in categories.items()]
+        matrices = [scores.confusion(figures, where, f"task-{figures.task.name}") for figures in categories]
         note = paragraph("A cell is a button: it shows its utterances below.", class_="note")
         sections.append(("confusion", "Confusion", join([note, element("div", *matrices, class_="matrices")])))
-    calibrated = {task: figures for task, figures in categories.items() if figures["calibration"] is not None}
+    calibrated = [figures for figures in categories if figures.calibration is not None]
     if calibrated:
-        drawn = [scores.reliability(task, figures) for task, figures in calibrated.items()]
+        drawn = [scores.reliability(figures) for figures in calibrated]
         note = paragraph(
             "Bars: the share that is right among utterances whose label was said with that confidence; "
             "short lines: what the model said of them; on the diagonal both agree.",
@@ -139,9 +139,11 @@ def joined(results: Sequence[SetResult], column: Callable[[SetResult], Iterable]
 def joined_task(task: Task, results: Sequence[SetResult], main: bool) -> Column:
     """A set that was scored without it has None."""
     parts = [
-        task_column(task, own.pairs.tasks[task.name], main) if task.name in own.pairs.tasks else None for own in results
+        task_column(task, result.pairs.tasks[task.name], main) if task.name in result.pairs.tasks else None
+        for result in results
     ]
-    values = [value for own, part in zip(results, parts) for value in (part.values if part else [None] * size(own))]
+    columns = [part.values if part else [None] * size(result) for result, part in zip(results, parts)]
+    values = [value for column in columns for value in column]
     return dataclasses.replace(next(filter(None, parts)), values=values)
 
 
@@ -157,7 +159,7 @@ def clips_of(result: SetResult) -> list[Clip]:
     """In the order of the pooled pairs; which data directory a fold was decoded from, its result.json tells."""
     clips = []
     for part in result.folds.values():
-        named = part.result.get("ref_dir")
+        named = part.result.about.get("ref_dir")
         directory = Path(named) if isinstance(named, str) and "\0" not in named else None
         clips += [Clip(utt_id, directory) for utt_id in part.pairs.utt_ids]
     return clips
@@ -165,6 +167,7 @@ def clips_of(result: SetResult) -> list[Clip]:
 
 def tasks_of(results: Sequence[SetResult]) -> list[Task]:
     """Those that any set was scored by, with the labels of all."""
-    parts = [part.result["tasks"] for result in results for part in result.folds.values()]
-    names = dict.fromkeys(name for tasks in parts for name in tasks)
-    return [pool_tasks([{"tasks": {name: tasks[name]}} for tasks in parts if name in tasks])[0] for name in names]
+    by_name: dict[str, list[Task]] = {}
+    for task in joined(results, lambda result: result.tasks):
+        by_name.setdefault(task.name, []).append(task)
+    return [merge(tasks) for tasks in by_name.values()]

@@ -1,28 +1,37 @@
-"""RESULTS.md and COMPARISON.md: figures as tables that read well both as plain text and as markdown."""
+"""RESULTS.md and COMPARISON.md: figures as tables that read well both as plain text and as Markdown.
+
+results.md.j2 and seeds.md.j2 have the words and the order of RESULTS.md.
+"""
 
 import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from whisper_er.base import templates
 from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
     UNDEFINED,
-    Column,
     columns_of,
     command_lines,
     group_rows,
     interval_rows,
     level_percent,
     notes,
+    number,
     protocol_lines,
     summary_rows,
+    unscaled,
 )
 from whisper_er.score.bootstrap import Interval
 from whisper_er.score.comparison import UNITS, Comparison
-from whisper_er.score.pairing import Pairs
+from whisper_er.score.figure import Figure
+from whisper_er.score.figures import CategoryFigures
+from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.results import SetResult, over
+
+HERE = Path(__file__).parent
 
 
 def summary_table(result: SetResult) -> str:
@@ -30,11 +39,10 @@ def summary_table(result: SetResult) -> str:
     return table(summary_rows(result))
 
 
-def confusion_table(task: str, figures: dict) -> str:
-    labels, recall = figures["labels"], Column("", task, "recall")
-    rows = [["reference \\ hypothesis", *labels, "recall"]]
-    for label, counts in zip(labels, figures["confusion"]):
-        rows.append([label, *map(str, counts), recall.show({task: {"recall": figures["recall"][label]}})])
+def confusion_table(figures: CategoryFigures) -> str:
+    rows = [["reference \\ hypothesis", *figures.labels, "recall"]]
+    for label, counts in zip(figures.labels, figures.confusion):
+        rows.append([label, *map(str, counts), number(figures.recall[label])])
     return table(rows)
 
 
@@ -52,33 +60,16 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def interval_table(result: SetResult) -> str:
     """Intervals of the pooled figures, and of each group's."""
-    groups = result.pooled["groups"].values()
+    groups = result.pooled.groups.values()
     rows = interval_rows([("all", result.pooled), *(part for group in groups for part in group.items())])
-    heading = ["utterances", "task", "figure", "value", "by utterance", f"by speaker ({result.pooled['num_speakers']})"]
+    heading = ["utterances", "task", "figure", "value", "by utterance", f"by speaker ({result.pooled.num_speakers})"]
     return table([heading, *(row.cells for row in rows)]) if rows else ""
 
 
-def section(result: SetResult) -> str:
-    parts = [f"## {result.name}", summary_table(result)]
-    if result.mean is not None:
-        parts.append("Mean ± sample standard deviation over the folds; pooled: all folds' utterances together.")
-    parts += [f"### By {group}\n\n{table(group_rows(result, group))}" for group in result.pooled["groups"]]
-    if intervals := interval_table(result):
-        parts += [f"### {level_percent()} bootstrap intervals", intervals, INTERVAL_NOTE]
-    parts.append(bullets(notes(result)))
-    for name, figures in result.pooled["tasks"].items():
-        if 0 < len(figures.get("labels", ())) <= MOST_CLASSES:
-            parts += [
-                f"### Confusion of {name}{', pooled' if result.mean is not None else ''}, recall in %",
-                confusion_table(name, figures),
-            ]
-    parts += [
-        "### Protocol and environment",
-        bullets(protocol_lines(result)),
-        "### Commands",
-        bullets(command_lines(result)),
-    ]
-    return "\n\n".join(part for part in parts if part)
+def confusions(result: SetResult) -> list[CategoryFigures]:
+    """The pooled figures whose matrix fits the page."""
+    categories = (figures for figures in result.pooled.tasks.values() if figures.task.kind == "category")
+    return [figures for figures in categories if len(figures.labels) <= MOST_CLASSES]
 
 
 def bullets(lines: Sequence[str]) -> str:
@@ -87,41 +78,39 @@ def bullets(lines: Sequence[str]) -> str:
 
 def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult]) -> str:
     """The whole RESULTS.md. commands: what led to it, to be run from the recipe's directory."""
-    about = (
-        "Figures in percent; CCC, MAE and NLL (nats) as they are. Full precision, reliability bins and the names "
-        "of unlabelled utterances: result.json. Generated, not to be edited, by"
-    )
-    return (
-        "\n\n".join(
-            [f"# Results of {exp_dir.name}", about, *(f"    {command}" for command in commands), *map(section, results)]
-        )
-        + "\n"
+    return templates.render(
+        HERE / "results.md.j2",
+        bullets,
+        command_lines,
+        confusion_table,
+        confusions,
+        group_rows,
+        interval_table,
+        level_percent,
+        notes,
+        protocol_lines,
+        summary_table,
+        table,
+        unscaled,
+        name=exp_dir.name,
+        commands=commands,
+        results=results,
+        interval_note=INTERVAL_NOTE,
     )
 
 
 def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[SetResult]]) -> str:
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
-    parts = [
-        f"# Results of {exp_dir.name}",
-        "Figures in percent; NLL (nats), CCC and MAE as they are. Generated, not to be edited, by",
-        *(f"    {command}" for command in commands),
-    ]
-    for i, first in enumerate(next(iter(seeds.values()))):
-        parts += [
-            f"## {first.name}",
-            seed_table({seed: results[i] for seed, results in seeds.items()}),
-            "Each seed: all folds' utterances together; then mean ± sample standard deviation over the seeds. "
-            "Folds, intervals and commands of a seed: seed<k>/RESULTS.md.",
-        ]
-    return "\n\n".join(parts) + "\n"
+    names = [result.name for result in next(iter(seeds.values()))]
+    sets = {name: {seed: results[i] for seed, results in seeds.items()} for i, name in enumerate(names)}
+    return templates.render(HERE / "seeds.md.j2", seed_table, unscaled, name=exp_dir.name, commands=commands, sets=sets)
 
 
 def seed_table(seeds: dict[str, SetResult]) -> str:
-    pooled = {seed: result.pooled["tasks"] for seed, result in seeds.items()}
-    runs = list(pooled.values())
-    columns = columns_of(runs[0])
+    columns = columns_of(next(iter(seeds.values())).pooled.tasks)
+    runs = [result.pooled.values for result in seeds.values()]
     rows = [["seed", *(column.title for column in columns)]]
-    rows += [[seed, *(column.show(tasks) for column in columns)] for seed, tasks in pooled.items()]
+    rows += [[seed, *(column.show(values) for column in columns)] for seed, values in zip(seeds, runs)]
     if len(runs) > 1:
         mean, sd = over(runs, statistics.mean), over(runs, statistics.stdev)
         rows.append(["mean ± sd", *(column.show(mean, sd) for column in columns)])
@@ -135,17 +124,18 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
 def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list[str]]:
     """A heading, and a row per figure, in percent: both systems, the difference, and per unit its interval and p."""
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
-    rows = [[comparison.task, *names, "difference", *tested]]
-    for name, figure in comparison.figures.items():
+    rows = [[comparison.task.name, *names, "difference", *tested]]
+    for compared in comparison.figures.values():
+        figure = compared.figure
         row = [
-            name.removeprefix("macro_").upper(),
-            percent(figure.first),
-            percent(figure.second),
-            percent(figure.second - figure.first, sign="+"),
+            figure.title,
+            signed(compared.first, figure),
+            signed(compared.second, figure),
+            signed(compared.second - compared.first, figure, "+"),
         ]
         for unit in UNITS:
-            bootstrap = figure.second_minus_first[unit]
-            row += [bounds(bootstrap.interval), p_value(bootstrap.p_value)]
+            bootstrap = compared.second_minus_first[unit]
+            row += [bounds(bootstrap.interval, figure), p_value(bootstrap.p_value)]
         rows.append(row)
     return rows
 
@@ -159,18 +149,18 @@ def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:
     )
 
 
-def changed_table(comparison: Comparison, kept: Sequence[int], names: tuple[str, str]) -> str:
-    """A row per utterance at `kept`: transcripts where a system has them, reference, both answers."""
+def changed_table(comparison: Comparison, positions: Sequence[int], names: tuple[str, str]) -> str:
+    """A row per utterance: transcripts where a system has them, reference, both answers."""
     first, second = comparison.first, comparison.second
-    texts = {} if comparison.task_is_text else transcripts(first, second, names)
-    rows = [["utterance", *texts, comparison.task, *names]]
+    texts = {} if comparison.task.kind == "text" else transcripts(first, second, names)
+    rows = [["utterance", *texts, comparison.task.name, *names]]
     columns = [
         *texts.values(),
-        first.tasks[comparison.task].reference,
-        answers(first, comparison.task),
-        answers(second, comparison.task),
+        first.tasks[comparison.task.name].reference,
+        answers(first, comparison.task.name),
+        answers(second, comparison.task.name),
     ]
-    rows += [[first.utt_ids[i], *(column[i] for column in columns)] for i in kept]
+    rows += [[first.utt_ids[i], *(column[i] for column in columns)] for i in positions]
     return table(rows)
 
 
@@ -192,41 +182,41 @@ def answers(pairs: Pairs, task: str) -> list[str]:
     return [f"{hyp} ({posterior[hyp]:.2f})" for hyp, posterior in zip(values.hypothesis, values.posterior)]
 
 
-def most_certain(comparison: Comparison, kept: Sequence[int]) -> list[int]:
+def most_certain(comparison: Comparison, positions: Sequence[int]) -> list[int]:
     """These utterances, first those of which the second system's answer is the most probable."""
-    values = comparison.second.tasks[comparison.task]
+    values = comparison.second.tasks[comparison.task.name]
     if not values.posterior:
-        return list(kept)
-    return sorted(kept, key=lambda i: -values.posterior[i][values.hypothesis[i]])
+        return list(positions)
+    return sorted(positions, key=lambda i: -values.posterior[i][values.hypothesis[i]])
 
 
 def changed_lines(comparison: Comparison) -> str:
-    """JSON lines: every utterance that only one of the two has right, with all that both said of it."""
+    """JSON lines: every utterance that only one of the two has right, with all that both answered."""
+    both = {"first": comparison.first, "second": comparison.second}
     lines = []
-    for right, kept in (("first", comparison.only_first), ("second", comparison.only_second)):
-        for i in kept:
-            said = {
-                name: {
-                    task: {
-                        "reference": values.reference[i],
-                        "hypothesis": values.hypothesis[i],
-                        **({"posterior": values.posterior[i]} if values.posterior else {}),
-                    }
-                    for task, values in pairs.tasks.items()
-                }
-                for name, pairs in (("first", comparison.first), ("second", comparison.second))
-            }
+    for right, positions in (("first", comparison.only_first), ("second", comparison.only_second)):
+        for i in positions:
             about = {"utt_id": comparison.first.utt_ids[i], "speaker": comparison.first.speakers[i], "right": right}
-            lines.append(json.dumps(about | said, ensure_ascii=False) + "\n")
+            tasks = {
+                system: {task: utterance_json(values, i) for task, values in pairs.tasks.items()}
+                for system, pairs in both.items()
+            }
+            lines.append(json.dumps(about | tasks, ensure_ascii=False) + "\n")
     return "".join(lines)
 
 
-def percent(value: float, sign: str = "") -> str:
-    return UNDEFINED if value != value else f"{100 * value:{sign}.1f}"
+def utterance_json(values: TaskPairs, i: int) -> dict:
+    posterior = {"posterior": values.posterior[i]} if values.posterior else {}
+    return {"reference": values.reference[i], "hypothesis": values.hypothesis[i], **posterior}
 
 
-def bounds(interval: Interval) -> str:
-    return UNDEFINED if interval.low != interval.low else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+def signed(value: float, figure: Figure, sign: str = "") -> str:
+    return UNDEFINED if value != value else f"{figure.scale * value:{sign}.{figure.digits}f}"
+
+
+def bounds(interval: Interval, figure: Figure) -> str:
+    low, high = (signed(end, figure, "+") for end in (interval.low, interval.high))
+    return UNDEFINED if low == UNDEFINED else f"{low} to {high}"
 
 
 def p_value(value: float) -> str:

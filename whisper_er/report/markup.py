@@ -3,11 +3,15 @@
 import html
 from collections.abc import Iterable, Sequence
 
-VOID = {"meta", "br"}  # have no end tag
+VOID = {"meta", "br", "img"}  # have no end tag
 
 
 class Markup(str):
     """HTML that `element` or `join` made. Any other string is text."""
+
+    def __html__(self) -> str:
+        """For jinja2, which escapes what has it not."""
+        return self
 
 
 def escape(text: str) -> Markup:

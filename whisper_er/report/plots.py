@@ -1,13 +1,14 @@
 """Figures as PNG and SVG. matplotlib is an extra of the package (viz); without it nothing is drawn, which is said."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from whisper_er.recognize.result import Recognition, clock
+from whisper_er.score.figures import CategoryFigures
 from whisper_er.score.metrics import ratio
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read
@@ -16,20 +17,17 @@ SEED = "whisper_er"  # of the names inside an SVG: the same figure is the same f
 PLAIN = {"svg.hashsalt": SEED, "svg.fonttype": "none", "text.parse_math": False}  # a label may hold two dollars
 
 
-def save_confusion(systems: Mapping[str, dict], path: Path) -> None:
-    """Confusion matrices of one task side by side, rows in percent with counts below, to path.png and path.svg.
-
-    systems: title -> figures of a category task as in result.json (labels, confusion).
-    """
+def save_confusion(systems: Mapping[str, CategoryFigures], path: Path) -> None:
+    """Confusion matrices of one task side by side, rows in percent with counts below, to path.png and path.svg."""
     if not (matplotlib := find_matplotlib(path.with_name(path.name + ".png"))):
         return
     from matplotlib.figure import Figure
 
-    size = INCH_PER_CLASS * max(len(figures["labels"]) for figures in systems.values()) + 1.8
+    size = INCH_PER_CLASS * max(len(figures.labels) for figures in systems.values()) + 1.8
     with matplotlib.rc_context(PLAIN):
         figure = Figure(figsize=(size * len(systems), size), layout="constrained")
         for axes, (title, figures) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items()):
-            draw_confusion(axes, title, figures["labels"], np.array(figures["confusion"]))
+            draw_confusion(axes, title, figures.labels, np.array(figures.confusion))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path.with_name(path.name + ".png"), dpi=150, metadata={"Software": None})
         figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
@@ -73,7 +71,7 @@ def save_timeline(recognition: Recognition, task: str, path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def draw_confusion(axes, title: str, labels: list[str], counts_CC: np.ndarray) -> None:
+def draw_confusion(axes, title: str, labels: Sequence[str], counts_CC: np.ndarray) -> None:
     percent_CC = 100 * ratio(counts_CC, counts_CC.sum(axis=1, keepdims=True))
     axes.imshow(np.nan_to_num(percent_CC), cmap="Blues", vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(percent_CC):

@@ -8,18 +8,19 @@ import numpy as np
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.score.bootstrap import PairedBootstrap, paired_bootstrap, sum_by
+from whisper_er.score.figure import Figure
+from whisper_er.score.figures import FIGURES
 from whisper_er.score.pairing import Pairs
-from whisper_er.score.scoring import category_counts, text_counts
 from whisper_er.task import Task
 
-COUNTS = {"category": category_counts, "text": text_counts}
-UNITS = ("utterance", "speaker")
+UNITS = ("utterance", "speaker")  # what the bootstrap draws
 
 
 @dataclass(frozen=True)
 class FigureComparison:
     """One figure of both systems, shares of 1. second_minus_first: unit that is resampled -> paired bootstrap."""
 
+    figure: Figure
     first: float
     second: float
     second_minus_first: dict[str, PairedBootstrap]
@@ -38,15 +39,11 @@ class McNemar:
 class Comparison:
     """One task. first and second: the labelled utterances in one order; a text is right if it has no word error."""
 
-    task: str
+    task: Task
     first: Pairs
     second: Pairs
     figures: dict[str, FigureComparison]
     mcnemar: McNemar
-
-    @property
-    def task_is_text(self) -> bool:
-        return bool(self.first.tasks[self.task].reference_normalized)
 
     @property
     def only_first(self) -> list[int]:
@@ -58,7 +55,7 @@ class Comparison:
         return self.where(False, True)
 
     def where(self, *correct: bool) -> list[int]:
-        both = zip(self.first.tasks[self.task].correct, self.second.tasks[self.task].correct)
+        both = zip(*(pairs.tasks[self.task.name].correct for pairs in (self.first, self.second)))
         return [i for i, pair in enumerate(both) if pair == correct]
 
 
@@ -67,27 +64,26 @@ def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
 
     UserError: other utterances or references in one of them, a task that has no right and wrong.
     """
-    if task.kind not in COUNTS:
+    kind = FIGURES[task.kind]
+    if not kind.statistics():
         raise UserError(f"--task {task.name}: a {task.kind} is not right or wrong; compare a category or the text")
-    first, second = align(task.name, first, second)
-    if task.kind == "category":
-        first, second = first.labelled(task.name), second.labelled(task.name)
-    rows_of_first_NX, statistics = COUNTS[task.kind](task, first)
-    rows_of_second_NX, _ = COUNTS[task.kind](task, second)
+    first, second = (kind.scored(task, pairs) for pairs in align(task.name, first, second))
+    first_NX, second_NX = kind.counts(task, first), kind.counts(task, second)
     counts = {
-        "utterance": (rows_of_first_NX, rows_of_second_NX),
-        "speaker": (sum_by(first.speakers, rows_of_first_NX), sum_by(first.speakers, rows_of_second_NX)),
+        "utterance": (first_NX, second_NX),
+        "speaker": (sum_by(first.speakers, first_NX), sum_by(first.speakers, second_NX)),
     }
     figures = {
         name: FigureComparison(
-            float(statistic(np.sum(rows_of_first_NX, axis=0))),
-            float(statistic(np.sum(rows_of_second_NX, axis=0))),
+            kind.catalogue()[name],
+            float(statistic(first_NX.sum(axis=0))),
+            float(statistic(second_NX.sum(axis=0))),
             {unit: paired_bootstrap(*counts[unit], statistic) for unit in UNITS},
         )
-        for name, statistic in statistics.items()
+        for name, statistic in kind.statistics().items()
     }
     mcnemar = exact_mcnemar(first.tasks[task.name].correct, second.tasks[task.name].correct)
-    return Comparison(task.name, first, second, figures, mcnemar)
+    return Comparison(task, first, second, figures, mcnemar)
 
 
 def align(task: str, first: Pairs, second: Pairs) -> tuple[Pairs, Pairs]:

@@ -4,25 +4,20 @@ Pooled figures are those of all folds' utterances together, not an average.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.plain_files import misfit, parse_json, read_plain
+from whisper_er.base.plain_files import misfit, parse_json, read_plain, reason
+from whisper_er.score.figure import Values
 from whisper_er.score.pairing import Pairs, check_answers, pool, read_pairs
-from whisper_er.score.scoring import UTTERANCES, score_pairs, to_json
-from whisper_er.task import TEXT_TASK, Task, check_task
+from whisper_er.score.scoring import UTTERANCES, SetScore, json_text, score_pairs
+from whisper_er.task import TEXT_TASK, Task
 
 RESULT = Path("score", "result.json")  # in a hypothesis directory
-MEAN_FIGURES = {
-    "category": ("wa", "ua", "macro_f1", "ece", "nll"),
-    "text": ("wer", "wer_raw"),
-    "scale": ("ccc", "mae"),
-}
-RESULT_SHAPE = {
-    "num_utterances": int, "protocol": str, "decoding": {str: (str, float, bool, None)}, "groups": {str: {}},
-    "training": {"command": [str]}, "tasks": {str: {"kind": tuple(MEAN_FIGURES)}},
+ABOUT_SHAPE = {
+    "protocol": str, "decoding": {str: (str, float, bool, None)}, "training": {"command": [str]},
 }  # fmt: skip
 NORMALIZER_SHAPE = {"text_normalizer": {"language": str, "spellings": int}}  # where there is text
 REMEDY = "run stage 6 again"
@@ -30,28 +25,47 @@ WHOLE = "all"  # the name of the one row where there are no folds
 
 
 @dataclass(frozen=True)
+class Result:
+    """What result.json holds. about: how the hypotheses came about, as it is written."""
+
+    about: dict
+    score: SetScore
+
+    def to_json(self) -> dict:
+        return self.about | self.score.to_json()
+
+
+@dataclass(frozen=True)
 class FoldResult:
     """What scoring left of one fold: the directory, result.json and utterances.jsonl."""
 
     directory: Path
-    result: dict
+    result: Result
     pairs: Pairs
 
 
 @dataclass(frozen=True)
 class SetResult:
-    """One test set decoded in one way. name: decode_<inference_tag>/<test_set>; mean, sd: None for one fold."""
+    """One test set decoded in one way. name: decode_<inference_tag>/<test_set>.
+
+    mean, sd: task -> figures over the folds; None for one fold.
+    """
 
     name: str
     folds: dict[str, FoldResult]
     pairs: Pairs
-    pooled: dict
-    mean: dict | None
-    sd: dict | None
+    pooled: SetScore
+    mean: dict[str, Values] | None
+    sd: dict[str, Values] | None
 
-    def to_dict(self) -> dict:
-        folds = {fold: part.result for fold, part in self.folds.items()}
-        return {"folds": folds, "mean": self.mean, "sd": self.sd, "pooled": self.pooled}
+    @property
+    def tasks(self) -> list[Task]:
+        """With the labels of all folds."""
+        return [figures.task for figures in self.pooled.tasks.values()]
+
+    def to_json(self) -> dict:
+        folds = {fold: part.result.to_json() for fold, part in self.folds.items()}
+        return {"folds": folds, "mean": self.mean, "sd": self.sd, "pooled": self.pooled.to_json()}
 
 
 def collect(exp_dir: Path, folds: Sequence[str], test_set: str, inference_tag: str) -> list[SetResult]:
@@ -71,10 +85,10 @@ def collect(exp_dir: Path, folds: Sequence[str], test_set: str, inference_tag: s
 
 
 def complete_tags(fold_dirs: Sequence[Path], test_set: str) -> list[str]:
-    def found(fold_dir: Path) -> set[str]:
+    def tags(fold_dir: Path) -> set[str]:
         return {path.name for path in fold_dir.glob("decode_*") if (path / test_set / RESULT).is_file()}
 
-    return sorted(set.intersection(*map(found, fold_dirs)))
+    return sorted(set.intersection(*map(tags, fold_dirs)))
 
 
 def read_fold(directory: Path) -> FoldResult:
@@ -82,87 +96,79 @@ def read_fold(directory: Path) -> FoldResult:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run stages 5 and 6 for it")
     result, pairs = read_result(path), read_pairs(path.with_name(UTTERANCES))
-    if [*result["tasks"]] != [*pairs.tasks] or [*result["groups"]] != [*pairs.groups]:
+    if [*result.score.tasks] != [*pairs.tasks] or [*result.score.groups] != [*pairs.groups]:
         raise UserError(f"{path}: other tasks or groups than {UTTERANCES} beside it; {REMEDY}")
-    for task in pool_tasks([result]):
-        check_answers(task, path.with_name(UTTERANCES), pairs)
+    for figures in result.score.tasks.values():
+        check_answers(figures.task, path.with_name(UTTERANCES), pairs)
     return FoldResult(directory, result, pairs)
 
 
-def read_result(path: Path) -> dict:
+def read_result(path: Path) -> Result:
     """What scoring wrote; what is used of it is there and has its type."""
     what = "what scoring writes"
-    result = read_plain(parse_json, path, RESULT_SHAPE, what, REMEDY)
-    problems = [] if TEXT_TASK not in result["tasks"] else [misfit(result, NORMALIZER_SHAPE)]
-    for name, figures in result["tasks"].items():
-        shape = dict.fromkeys(MEAN_FIGURES[figures["kind"]], (float, None))
-        labels = {"labels": [str]} if figures["kind"] == "category" else {}
-        problems.append(misfit(figures, shape | labels, f"'{name}'"))
+    content = read_plain(parse_json, path, ABOUT_SHAPE, what, REMEDY)
     try:
-        to_json(result).encode()  # it becomes a part of the experiment's result.json, which has no NaN
-        for task in () if any(problems) else pool_tasks([result]):
-            if task.kind != "scale":  # whose labels are not written
-                check_task(task, "tasks")
+        json_text(content).encode()  # it becomes a part of the experiment's result.json, which has no NaN
+        score = SetScore.from_json(content)
+        problem = misfit(content, NORMALIZER_SHAPE) if TEXT_TASK in score.tasks else ""
     except (ValueError, RecursionError) as error:
-        problems.append(str(error))
-    if any(problems):
-        raise UserError(f"{path}: not {what} ({next(filter(None, problems))}); {REMEDY}")
-    return result
+        problem = reason(error)
+    if problem:
+        raise UserError(f"{path}: not {what} ({problem}); {REMEDY}")
+    scored = [one.name for one in fields(SetScore)]
+    return Result({key: value for key, value in content.items() if key not in scored}, score)
 
 
 def summarize(name: str, folds: dict[str, FoldResult]) -> SetResult:
     first = next(iter(folds.values()))
+    scores = [part.result.score for part in folds.values()]
     for part in folds.values():
         for what, option in (("tasks", "--tasks"), ("groups", "--score_by")):
-            if list(part.result[what]) != list(first.result[what]):
+            if scored(part)[what] != scored(first)[what]:
                 raise UserError(
                     f"{part.directory / RESULT}: other {what} than {first.directory / RESULT}; "
                     f"score all folds with the same {option}"
                 )
-    results = [part.result for part in folds.values()]
     pooled = pool([(part.directory, part.pairs) for part in folds.values()])
-    several = len(folds) > 1
+    tasks = [merge([score.tasks[task].task for score in scores]) for task in scores[0].tasks]
+    runs, several = [score.values for score in scores], len(folds) > 1
     return SetResult(
         name,
         folds,
         pooled,
-        score_pairs(pool_tasks(results), pooled),
-        over([result["tasks"] for result in results], statistics.mean) if several else None,
-        over([result["tasks"] for result in results], statistics.stdev) if several else None,
+        score_pairs(tasks, pooled),
+        over(runs, statistics.mean) if several else None,
+        over(runs, statistics.stdev) if several else None,
     )
 
 
-def pool_tasks(results: Sequence[dict]) -> list[Task]:
-    """The tasks with the labels of all folds: a fold's token list has those of its own training set."""
-    tasks = []
-    for name, figures in results[0]["tasks"].items():
-        labels = dict.fromkeys(label for r in results for label in r["tasks"][name].get("labels", ()))
-        tasks.append(Task(name, figures["kind"], tuple(labels)))
-    return tasks
+def scored(part: FoldResult) -> dict[str, list]:
+    """What all folds have to agree in."""
+    score = part.result.score
+    return {"tasks": [(name, one.task.kind) for name, one in score.tasks.items()], "groups": list(score.groups)}
+
+
+def merge(tasks: Sequence[Task]) -> Task:
+    """One task with the labels of all folds: a fold's token list has those of its own training set."""
+    return replace(tasks[0], labels=tuple(dict.fromkeys(label for task in tasks for label in task.labels)))
 
 
 def common_task(name: str, results: Sequence[SetResult]) -> Task:
     """One task, with the labels of all folds of all these results."""
     for result in results:
-        if name not in result.pooled["tasks"]:
+        if name not in result.pooled.tasks:
             raise UserError(
-                f"--task {name}: {result.name} was scored without it; it has {' '.join(result.pooled['tasks'])}"
+                f"--task {name}: {result.name} was scored without it; it has {' '.join(result.pooled.tasks)}"
             )
-    folds = [{"tasks": {name: fold.result["tasks"][name]}} for result in results for fold in result.folds.values()]
-    return pool_tasks(folds)[0]
+    return merge([result.pooled.tasks[name].task for result in results])
 
 
-def over(runs: Sequence[dict], statistic: Callable[[list[float]], float]) -> dict:
-    """A statistic over folds or seeds of every figure that is a number; null where one has it not defined.
-
-    runs: task -> figures, of each.
-    """
+def over(runs: Sequence[Mapping[str, Values]], statistic: Callable[[list[float]], float]) -> dict[str, Values]:
+    """A statistic over folds or seeds of every task's figures; None where a figure is undefined in one of them."""
     return {
-        name: {
-            key: statistic([tasks[name][key] for tasks in runs])
-            if all(tasks[name][key] is not None for tasks in runs)
-            else None
-            for key in MEAN_FIGURES[figures["kind"]]
+        task: {
+            name: None if any(run[task][name] is None for run in runs) else statistic([run[task][name] for run in runs])
+            for name in values
         }
-        for name, figures in runs[0].items()
+        for task, values in runs[0].items()
     }

@@ -20,6 +20,7 @@ from whisper_er.report.markdown import bullets, changed_table, comparison_table,
 from whisper_er.report.plots import save_confusion
 from whisper_er.report.rows import UNDEFINED, interval, level_percent
 from whisper_er.score.comparison import compare
+from whisper_er.score.figures import CategoryFigures
 from whisper_er.score.results import SetResult, collect, common_task
 from whisper_er.task import Task
 
@@ -60,29 +61,25 @@ class Scored:
     def show(self, title: str, style: str = "") -> str:
         """A pooled figure with its interval by speaker; of several seeds mean ± sd. style: of its utterances alone."""
         task, figure = FIGURES[title]
-        parts = [
-            result.pooled["groups"].get("style", {}).get(style, {"tasks": {}}) if style else result.pooled
-            for result in self.runs.values()
-        ]
-        figures = [part["tasks"].get(task, {figure: None}) for part in parts]
-        if not figures or any(own[figure] is None for own in figures):
+        pooled = [result.pooled for result in self.runs.values()]
+        parts = [score.groups.get("style", {}).get(style) for score in pooled] if style else pooled
+        values = [part and part.values.get(task, {}).get(figure) for part in parts]
+        if not values or None in values:
             return UNDEFINED
-        values, bounds = [100 * own[figure] for own in figures], figures[0]["intervals"]["speaker"].get(figure)
         if len(values) > 1:
-            return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
-        return f"{values[0]:.1f}" + (f" ({interval(bounds)})" if bounds else "")
+            return mean_and_sd(values)
+        ends = parts[0].tasks[task].intervals["speaker"].get(figure)
+        return f"{100 * values[0]:.1f}" + (f" ({interval(ends)})" if ends else "")
 
     def over_folds(self, title: str) -> str:
         """Mean ± sd over the folds of all seeds."""
         task, figure = FIGURES[title]
         values = [
-            fold.result["tasks"].get(task, {}).get(figure)
+            fold.result.score.values.get(task, {}).get(figure)
             for result in self.runs.values()
             for fold in result.folds.values()
         ]
-        if len(values) < 2 or None in values:
-            return UNDEFINED
-        return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+        return UNDEFINED if len(values) < 2 or None in values else mean_and_sd(values)
 
     def paper(self, title: str) -> str:
         return str(self.cell.system["paper"].get(self.cell.model_name, {}).get(title, UNDEFINED))
@@ -200,8 +197,8 @@ class Report:
 
     def both(self, first: str, second: str, model: str) -> list[Scored]:
         """Two systems on a model, if both have been scored."""
-        found = [self.scored[key] for key in ((first, model), (second, model)) if key in self.scored]
-        return found if len(found) == 2 and all(one.runs for one in found) else []
+        systems = [self.scored[key] for key in ((first, model), (second, model)) if key in self.scored]
+        return systems if len(systems) == 2 and all(one.runs for one in systems) else []
 
     def other_encoders(self) -> str:
         rows = [["encoder", "WA", "UA", "WA over folds", "UA over folds"]]
@@ -224,20 +221,26 @@ class Report:
                 fold, first = next(iter(result.folds.items()))
                 lines.append(
                     f"{one.cell.system['title']}, {one.cell.model_name}: `{first.directory.parents[2]}`; fold "
-                    f"{fold}: {first.result['protocol']}"
+                    f"{fold}: {first.result.about['protocol']}"
                 )
         return bullets(lines)
 
 
-def pooled_confusion(one: Scored) -> dict:
-    """The confusion of the emotions, added over the seeds."""
-    figures = [result.pooled["tasks"]["emotion"] for result in one.runs.values()]
-    return {"labels": figures[0]["labels"], "confusion": np.sum([own["confusion"] for own in figures], axis=0).tolist()}
+def mean_and_sd(values: list[float]) -> str:
+    """In percent, of shares of 1."""
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
-def errors(figures: dict) -> dict[str, int]:
+def pooled_confusion(one: Scored) -> CategoryFigures:
+    """The confusion of the emotions, added over the seeds; it has no other figure."""
+    figures = [result.pooled.tasks["emotion"] for result in one.runs.values()]
+    confusion = np.sum([seed.confusion for seed in figures], axis=0).tolist()
+    return CategoryFigures(figures[0].task, confusion=confusion)
+
+
+def errors(figures: CategoryFigures) -> dict[str, int]:
     """Utterances that are wrong: happy taken for angry or angry for happy, and all."""
-    counts_CC, at = np.array(figures["confusion"]), {label: i for i, label in enumerate(figures["labels"])}
+    counts_CC, at = np.array(figures.confusion), {label: i for i, label in enumerate(figures.labels)}
     between = [
         counts_CC[at[ref], at[hyp]] for ref, hyp in (("happy", "angry"), ("angry", "happy")) if ref in at and hyp in at
     ]

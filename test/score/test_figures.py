@@ -1,0 +1,150 @@
+"""The figures of a task on disk: as they were, older, forged; and what a new one takes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parsed_report import rewritten
+from sklearn.metrics import cohen_kappa_score
+from small_results import EMOTION, TWO_FOLDS, read_two_folds, write_fold, write_two_folds
+
+from whisper_er.base.errors import UserError
+from whisper_er.export.data_card import DataCard
+from whisper_er.export.model_card import model_index
+from whisper_er.report.markdown import comparison_table, render, seed_table
+from whisper_er.score import figures
+from whisper_er.score.comparison import compare
+from whisper_er.score.figure import figure
+from whisper_er.score.metrics import ratio
+from whisper_er.score.pairing import Pairs, TaskPairs, read_pairs
+from whisper_er.score.results import RESULT, SetResult, read_result
+from whisper_er.score.scoring import json_text, score_pairs
+from whisper_er.task import Task
+
+RECORDED = Path(__file__).parent / "recorded"  # as the first version wrote it
+TASKS = (Task("asr", "text"), Task("emotion", "category", ("happy", "sad")), Task("valence", "scale", ("1", "3", "5")))
+FOLDS = tuple(Path(f"fold{fold}", "decode_x", "test", RESULT) for fold in "12")
+
+
+def test_a_recorded_result_is_read_and_written_byte_for_byte():
+    path = RECORDED / "result.json"
+    assert json_text(read_result(path).to_json()) == path.read_text(encoding="utf-8")
+
+
+def test_scoring_gives_the_recorded_figures_to_the_last_bit():
+    scored = score_pairs(TASKS, read_pairs(RECORDED / "utterances.jsonl")).to_json()
+    recorded = json.loads((RECORDED / "result.json").read_text(encoding="utf-8"))
+    assert json_text(scored) == json_text({key: recorded[key] for key in scored})
+
+
+def test_what_groups_hold_comes_back_as_it_was(tmp_path):
+    path = write_two_folds(tmp_path) / FOLDS[0]
+    result = read_result(path)
+    assert result.score.groups["style"]["improvised"].tasks["emotion"].task == EMOTION
+    assert json_text(result.to_json()) == path.read_text(encoding="utf-8")
+
+
+def rewrite(path: Path, task: str, figures: dict, removed: tuple[str, ...] = ()) -> None:
+    """Change a task's figures in a result.json."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["tasks"][task] = {key: value for key, value in content["tasks"][task].items() if key not in removed}
+    content["tasks"][task] |= figures
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "ece", "nll", "intervals", "calibration", "num_scored", "confusion"])
+def test_what_an_older_result_lacks_is_undefined_while_the_other_folds_have_it(tmp_path, name):
+    exp = write_two_folds(tmp_path)
+    rewrite(exp / FOLDS[0], "emotion", {}, removed=(name,))
+    result = read_two_folds(exp)
+    assert not getattr(result.folds["1"].result.score.tasks["emotion"], name)
+    assert getattr(result.folds["2"].result.score.tasks["emotion"], name)
+    title = {"macro_f1": "emotion F1", "ece": "emotion ECE", "nll": "emotion NLL"}.get(name)
+    if title:
+        assert result.mean["emotion"][name] is result.sd["emotion"][name] is None
+        heading, *rows = rewritten(exp).tables["Figures of each fold"]
+        cells = [row[heading.index(title)] for row in rows]  # fold 1, fold 2, mean ± sd, pooled
+        assert cells[0] == cells[2] == "–" and "–" not in (cells[1], cells[3])
+    assert "nan" not in render(exp, ["command"], [result])
+
+
+@pytest.mark.parametrize("task, wrong", [
+    ("emotion", {"wa": "1"}), ("emotion", {"wa": float("nan")}), ("emotion", {"wa": True}),
+    ("emotion", {"labels": None}), ("emotion", {"labels": ["sad", "sad"]}), ("emotion", {"labels": [1]}),
+    ("emotion", {"confusion": [1]}), ("emotion", {"recall": {"sad": "x"}}), ("emotion", {"unlabelled": "a03"}),
+    ("emotion", {"intervals": {"speaker": {"wa": [0, 1, 2]}}}), ("emotion", {"intervals": {"speaker": {"wa": 1}}}),
+    ("emotion", {"calibration": {"bins": [{}]}}), ("emotion", {"calibration": []}), ("emotion", {"kind": "mood"}),
+    ("emotion", {"num_scored": 1.5}), ("asr", {"normalized": {"hits": 1}}), ("asr", {"wer": []}),
+])  # fmt: skip
+def test_a_forged_figure_is_one_line_that_names_the_file(tmp_path, task, wrong):
+    exp = write_two_folds(tmp_path)
+    rewrite(exp / FOLDS[0], task, wrong)
+    with pytest.raises(UserError, match="fold1/.*result.json: not what scoring writes .*run stage 6 again") as error:
+        read_two_folds(exp)
+    assert str(error.value).isprintable()
+
+
+def test_folds_in_which_a_task_has_another_kind_are_not_averaged(tmp_path):
+    as_text = TaskPairs(("sad",), ("sad",), ("sad",), ("sad",))
+    folds = {"1": (EMOTION, TaskPairs(("sad",), ("sad",))), "2": (Task("emotion", "text"), as_text)}
+    for fold, (task, values) in folds.items():
+        write_fold(tmp_path, fold, Pairs((f"u{fold}",), ("s",), {}, {"emotion": values}), None, [task])
+    with pytest.raises(UserError, match="fold2.*other tasks than .*fold1"):
+        read_two_folds(tmp_path)
+
+
+def kappa(confusion_CC: np.ndarray) -> np.ndarray:
+    """Cohen's kappa: what a new figure adds to metrics.py."""
+    rows, columns, total = confusion_CC.sum(axis=-1), confusion_CC.sum(axis=-2), confusion_CC.sum(axis=(-2, -1))
+    by_chance = ratio((rows * columns).sum(axis=-1), total**2)
+    return ratio(ratio(np.trace(confusion_CC, axis1=-2, axis2=-1), total) - by_chance, 1 - by_chance)
+
+
+@dataclass(frozen=True)
+class WithKappa(figures.CategoryFigures):
+    """What it adds to figures.py: a field of CategoryFigures."""
+
+    kappa: float | None = figure(
+        "kappa", scale=1, digits=3, unit="chance 0", statistic=figures.of_matrix(kappa), hub=("kappa", "kappa"),
+        by_speaker=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def scored_with_kappa(tmp_path, monkeypatch) -> SetResult:
+    monkeypatch.setitem(figures.FIGURES, "category", WithKappa)
+    return read_two_folds(write_two_folds(tmp_path))
+
+
+def test_a_new_figure_is_written_read_and_averaged_without_another_line(tmp_path, scored_with_kappa):
+    by_fold = [cohen_kappa_score(*zip(*[(r, h) for r, h, _ in TWO_FOLDS[fold] if r])) for fold in "12"]
+    written = json.loads((tmp_path / "exp/ser" / FOLDS[0]).read_text())["tasks"]["emotion"]
+    assert written["kappa"] == pytest.approx(by_fold[0])
+    assert len(written["intervals"]["speaker"]["kappa"]) == 2
+    assert scored_with_kappa.mean["emotion"]["kappa"] == pytest.approx(np.mean(by_fold))
+    assert scored_with_kappa.sd["emotion"]["kappa"] == pytest.approx(np.std(by_fold, ddof=1))
+
+
+def test_a_new_figure_is_shown_in_every_table_without_another_line(tmp_path, scored_with_kappa):
+    pooled = f"{scored_with_kappa.pooled.tasks['emotion'].kappa:.3f}"
+    markdown = render(tmp_path, ["command"], [scored_with_kappa])
+    assert "emotion kappa" in markdown and "NLL (nats) and kappa (chance 0) as they are" in markdown
+    assert pooled in markdown and pooled in seed_table({"1": scored_with_kappa})
+    page = rewritten(tmp_path / "exp/ser")
+    assert page.tables["Figures of each fold"][0][-3:] == ["emotion ECE", "emotion NLL", "emotion kappa"]
+    assert "emotion kappa" in page.tables["Per speaker"][0]
+    assert [row[1] for row in page.tables["95 % bootstrap intervals"] if row[0] == "emotion kappa"] == [pooled]
+    pairs = scored_with_kappa.pairs
+    assert "| kappa " in comparison_table(compare(EMOTION, pairs, pairs), ("a", "b"))
+    named = [metric for entry in model_index(scored_with_kappa, DataCard()) for metric in entry["metrics"]]
+    assert f"{[one['value'] for one in named if one['name'] == 'emotion kappa'][0]:.3f}" == pooled
+
+
+def test_a_new_figure_is_a_dash_in_results_from_before_it(tmp_path, monkeypatch):
+    exp = write_two_folds(tmp_path)
+    monkeypatch.setitem(figures.FIGURES, "category", WithKappa)
+    heading, *rows = rewritten(exp).tables["Figures of each fold"]
+    cells = [row[heading.index("emotion kappa")] for row in rows]
+    assert cells[:3] == ["–"] * 3 and cells[3] != "–"
