@@ -11,11 +11,11 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 
-LOCK = ".lock"  # says who has it
+LOCK = ".lock"  # names the run that holds it
 
 
 def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all; left alone where it says the same already, so that it does not look newer."""
+    """Write a small file whole or not at all; one with the same text is left alone and keeps its time."""
     if path.is_file() and path.read_bytes() == text.encode():
         return
     temporary = path.with_name(path.name + ".tmp")
@@ -40,7 +40,7 @@ def replace(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory; UserError that names the run that has it already.
+    """Lock the directory for one run; UserError that names the run that holds it.
 
     A record lock (POSIX): the kernel frees it when the process dies, however it dies, it works across machines on NFS,
     and the processes that read audio, which are forked, do not share it.
