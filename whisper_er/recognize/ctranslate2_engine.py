@@ -18,7 +18,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.features import LogMel, PadRule
-from whisper_er.models.search import Found
+from whisper_er.models.search import Hypothesis
 from whisper_er.models.seq2seq import longest_targets, to_prediction
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
@@ -118,7 +118,7 @@ class CTranslate2Whisper:
                 predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], hypothesis, "best")
         return [predictions[row] for row in range(len(batch))]
 
-    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Found]:
+    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Hypothesis]:
         """The best hypotheses of utterances with the same number of frames, each with all its labels."""
         states = import_ctranslate2().StorageView.from_array(mel_BFN)
         # It takes states for features where they have as many frames as features have bins (1.6 s for 80).
@@ -138,7 +138,7 @@ class CTranslate2Whisper:
             # Text that stood behind the first fault is not lost, as far as there is room for it.
             rest = [index for index in ids[len(begun) :] if index < self.tokenizer.text.num_text]
             rest = rest[: max(0, longest - len(own) - 1)]
-            found.append(Found([*own, *rest, self.tokenizer.end], result.scores[0], posterior, posterior))
+            found.append(Hypothesis([*own, *rest, self.tokenizer.end], result.scores[0], posterior, posterior))
         return found
 
     def max_length(self, tokens: int) -> int:
