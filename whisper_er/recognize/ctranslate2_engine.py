@@ -142,7 +142,7 @@ class CTranslate2Whisper:
         return hypotheses
 
     def max_length(self, tokens: int) -> int:
-        """For this number of tokens: CTranslate2 takes half of max_length, or what the prompt but its last token leaves."""
+        """For this number of tokens: CTranslate2 takes half of it, or what the prompt but its last token leaves."""
         return max(2 * tokens, tokens + len(self.prompt) - 1)
 
     def well_formed(self, ids: Sequence[int], longest: int) -> tuple[list[int], int]:

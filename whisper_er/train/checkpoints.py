@@ -26,17 +26,17 @@ def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: (-entry["accuracy"], entry["loss"]))
 
 
-def list_best(exp_dir: Path, best_list: dict[str, Any]) -> None:
+def list_best(exp_dir: Path, record: dict[str, Any]) -> None:
     """Write best.json, which averaging reads, and remove the checkpoints that no state lists.
 
     Training may resume from the state before the newest, so its checkpoints stay; a run that has ended removes both.
     """
-    needed = {checkpoint(exp_dir, entry) for entry in best_list["best"]}
+    needed = {checkpoint(exp_dir, entry) for entry in record["best"]}
     previous_state = previous(exp_dir / STATE)
-    if best_list["finished"]:
+    if record["finished"]:
         previous_state.unlink(missing_ok=True)
     with suppress(UserError):  # it is missing or broken: no run can resume from it
         needed |= {checkpoint(exp_dir, entry) for entry in read_state(previous_state).values["progress"]["best"]}
     for stray in checkpoints(exp_dir) - needed:
         stray.unlink()
-    write_text(exp_dir / BEST, json.dumps(best_list, indent=1) + "\n")
+    write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")
