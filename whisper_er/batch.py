@@ -15,10 +15,10 @@ class Batch:
 
     utt_ids:    B ids.
     wave_BS:    float32, 16 kHz mono in [-1, 1], zeros after the end.
-    samples_B:  int64, true lengths in samples; always on the CPU, since shapes and masks hang on it, and to read them
-                from a GPU is to wait for it.
+    samples_B:  int64, true lengths in samples; always on the CPU: shapes and masks depend on it, and reading it from
+                a GPU would wait for the GPU.
     input_BL:   int64, what the decoder reads: prefix and target, shifted; any token at padding.
-    target_BL:  int64, what it is to say next; IGNORE at prefix and padding.
+    target_BL:  int64, the token to predict next; IGNORE at prefix and padding.
     task_BL:    int64 in [0, K): the task that each target token belongs to; 0 where ignored.
     label_BK:   int64, index into the task's labels; IGNORE for text and where there is no label.
     learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it.
@@ -40,16 +40,16 @@ class Batch:
         return len(self.utt_ids)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Name -> tensor, for writing."""
+        """Field name -> tensor."""
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
     def silenced(self) -> "Batch":
-        """A copy of which nothing is learned: its loss and its gradient are 0."""
+        """A copy without targets: its loss and its gradient are 0."""
         target_BL, label_BK = (torch.full_like(tensor, IGNORE) for tensor in (self.target_BL, self.label_BK))
         return replace(self, target_BL=target_BL, label_BK=label_BK)
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device, without waiting for it where the batch is pinned."""
+        """A copy on the device; where this batch is pinned, nothing waits for the transfer."""
         return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
@@ -57,7 +57,7 @@ class Batch:
         return self.each(torch.Tensor.pin_memory)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        """A copy with every tensor but samples_B changed."""
+        """A copy with `change` applied to every tensor but samples_B."""
         changed = copy.copy(self)
         for name, value in self.tensors().items():
             if name != "samples_B":

@@ -1,8 +1,8 @@
 """Configuration: dataclasses <-> YAML and key=value. An unknown key is an error that names the nearest one.
 
-Where a value is the name of a part (a pooling, a loss, a schedule ...), the field says which dict has these parts:
-`named("real", "models.pooling.POOLINGS")`. To add a part is to add it there, in its file; its name may then be written
-in the configuration, and a name that is not there is an error that lists those that are.
+A field whose value names a part (a pooling, a loss, a schedule ...) says which dict holds these parts:
+`named("real", "models.pooling.POOLINGS")`. A part that is added to the dict can be named in the configuration; an
+unknown name is an error that lists the known ones.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ C = TypeVar("C")
 SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 MAX_SECONDS = 30  # of an utterance: Whisper's encoder has positions for no more
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
-MOST = 1_000_000_000  # of any number: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it
+MOST = 1_000_000_000  # largest number allowed: a seed times 1,000,003 stays below 2^63, and a bfloat16 holds it
 
 
 def named(default: Any, registry: str) -> Any:
-    """A field with the name of a part, or names with their options. registry: the dict of them, below whisper_er."""
+    """A field that names a part, or parts with their options. registry: dotted path of their dict, below whisper_er."""
     metadata = {"registry": registry}
     if isinstance(default, str):
         return field(default=default, metadata=metadata)
@@ -53,6 +53,8 @@ class SpecAugmentConfig:
 
 @dataclass
 class ModelConfig:
+    """The model: its kind, its weights before training, its input."""
+
     kind: Literal["seq2seq", "encoder_classifier"] = "seq2seq"  # Whisper-ER | the conventional method
     whisper_model: str = ""  # hub name or directory of pretrained weights; empty: from scratch with the sizes below
     encoder_model: str = ""  # instead: wav2vec 2.0, HuBERT or WavLM for encoder_classifier, hub name or directory
@@ -66,7 +68,7 @@ class ModelConfig:
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:
-        for key, value in self.whisper_sizes.items():  # a billion layers would be made until memory ends
+        for key, value in self.whisper_sizes.items():  # a billion layers would fill the memory
             most = 1000 if key.endswith("layers") or key == "num_mel_bins" else 1_000_000
             fine = isinstance(value, str) or abs(value) <= most
             allow(fine, f"model.whisper_sizes.{key}", value, f"at most {most}")
@@ -77,7 +79,7 @@ class LossConfig:
     """Of category tasks, in both methods; texts and scales keep the cross-entropy. The defaults are the paper's."""
 
     category: str = named("cross_entropy", "models.losses.CATEGORY_LOSSES")  # cross_entropy | focal
-    focal_gamma: float = 2.0  # of focal: how little counts what is right already
+    focal_gamma: float = 2.0  # of focal: the larger, the less a correct prediction counts
     label_smoothing: float = 0.0  # share of a target that is divided among all labels of the task
     class_weights: str = named(
         "none", "models.losses.CLASS_WEIGHTS"
@@ -118,6 +120,8 @@ class OptimConfig:
 
 @dataclass
 class TrainConfig:
+    """All that a training depends on besides its data and token list."""
+
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -147,12 +151,14 @@ class TrainConfig:
 
 @dataclass
 class DecodeConfig:
+    """Settings of the search for an utterance's target."""
+
     beam_size: int = 4
     length_penalty: float = 1.0  # score = log probability / length ** length_penalty
     maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
     search: str = named("beam", "models.search.SEARCHES")  # beam
-    suppress: Literal["none", "whisper"] = "none"  # whisper: never say what its generation config suppresses
+    suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
@@ -165,8 +171,9 @@ class DecodeConfig:
         at_least(0, self, "num_workers")
 
 
-def allow(fine: bool, name: str, value: Any, allowed: str) -> None:
-    if not fine:
+def allow(valid: bool, name: str, value: Any, allowed: str) -> None:
+    """UserError that says what is allowed, unless the value is valid."""
+    if not valid:
         raise UserError(f"{name}: {value} is not allowed; allowed: {allowed}")
 
 
@@ -215,27 +222,27 @@ def set_nested(values: dict, keys: list[str], value: Any) -> None:
 def build(cls: type[C], values: Any, where: str) -> C:
     """Make a configuration of type `cls` from plain values; `where` opens the error messages."""
     check_mapping(values, where)
-    types = typing.get_type_hints(cls)
+    field_types = typing.get_type_hints(cls)
     for key in values:
-        if key not in types:
-            near = difflib.get_close_matches(str(key), types, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(types)}"
+        if key not in field_types:
+            near = difflib.get_close_matches(str(key), field_types, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(field_types)}"
             raise UserError(f"{where}: unknown key '{key}'; {hint}")
-    config = cls(**{key: convert(value, types[key], f"{where}: {key}") for key, value in values.items()})
-    for part in dataclasses.fields(config):
-        if "registry" in part.metadata:
-            check_names(getattr(config, part.name), part, f"{where}: {part.name}")
+    config = cls(**{key: convert(value, field_types[key], f"{where}: {key}") for key, value in values.items()})
+    for setting in dataclasses.fields(config):
+        if "registry" in setting.metadata:
+            check_names(getattr(config, setting.name), setting, f"{where}: {setting.name}")
     return config
 
 
-def check_names(value: str | dict[str, dict], part: dataclasses.Field, where: str) -> None:
+def check_names(value: str | dict[str, dict], setting: dataclasses.Field, where: str) -> None:
     """UserError for a name that the field's registry does not have, and for options that its entry does not take.
 
     The default is not looked up: the registries stand in modules whose import takes seconds.
     """
-    if value == (part.default if part.default is not dataclasses.MISSING else part.default_factory()):
+    if value == (setting.default if setting.default is not dataclasses.MISSING else setting.default_factory()):
         return
-    module, _, name = part.metadata["registry"].rpartition(".")
+    module, _, name = setting.metadata["registry"].rpartition(".")
     registry = getattr(importlib.import_module(f"whisper_er.{module}"), name)
     for chosen in [value] if isinstance(value, str) else value:
         if chosen not in registry:
@@ -284,5 +291,5 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """The values as YAML reads them back."""
+    """The configuration as plain values, as YAML reads them back."""
     return yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from whisper_er.base.errors import UserError
 
-NAME = re.compile(r"\w[\w-]*")  # of a task: it becomes a part of file names and one word of an option
+NAME = re.compile(r"\w[\w-]*")  # a task's name: part of file names, and one word of an option
 MOST_BINS = 1000
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
 
@@ -43,7 +43,7 @@ class Task:
         return tuple(f"<|{self.name}:{label}|>" if self.kind == "scale" else f"<|{label}|>" for label in self.labels)
 
     def index(self, value: str) -> int:
-        """Position of a value in `labels`; a scale takes the nearest bin. Raises UserError outside of them."""
+        """Position of a value in `labels`; a scale takes the nearest bin. UserError for any other value."""
         if self.kind == "category":
             if value not in self.labels:
                 raise UserError(f"{self.table}: '{value}' is not in the token list; allowed: {' '.join(self.labels)}")
@@ -55,7 +55,7 @@ class Task:
         return int(np.abs(centres - number).argmin())
 
     def value(self, posterior: np.ndarray, index: int) -> str:
-        """What is written as this task's answer: the label; for a scale the expectation over the bins."""
+        """The prediction as it is written: the label; for a scale the expectation over its bins. posterior: (C,)."""
         if self.kind == "category":
             return self.labels[index]
         return f"{float(np.dot(posterior, [float(label) for label in self.labels])):.4f}"
@@ -63,7 +63,7 @@ class Task:
 
 @dataclass
 class Prediction:
-    """What a model says about one utterance.
+    """A model's prediction for one utterance.
 
     values:     task -> label, text, or for a scale the expectation over its bins.
     posteriors: task -> probability of each of its labels, in their order; categories and scales only.
@@ -82,6 +82,7 @@ def main_task(tasks: Sequence[Task]) -> Task:
 
 
 def to_number(value: str, table: str) -> float:
+    """UserError for a value of a scale that is not a number."""
     try:
         return float(value)
     except ValueError:
@@ -99,6 +100,7 @@ def category(name: str, values: Iterable[str]) -> Task:
 
 
 def check_label(label: str, where: str) -> None:
+    """UserError for a label that cannot be a token; `where` opens the message."""
     if any(character.isspace() or character in "<|>" for character in label):
         raise UserError(f"{where}: the label '{label}' holds a space or one of < | >, which a token cannot have")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in label):
@@ -106,7 +108,7 @@ def check_label(label: str, where: str) -> None:
 
 
 def check_task(task: Task, where: str) -> None:
-    """UserError for labels that its kind does not have; `where` opens the message."""
+    """UserError where the labels do not fit the task's kind; `where` opens the message."""
     if len(set(task.labels)) < len(task.labels):
         raise UserError(f"{where}: {task.name} has a label twice")
     if task.kind == "text" and task.labels:

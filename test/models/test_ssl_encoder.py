@@ -37,7 +37,7 @@ def test_states_in_a_batch_are_those_of_transformers_on_the_utterance_alone(
     reader = Wav2Vec2FeatureExtractor.from_pretrained(tmp_path / "model")
     model, _ = classifier(tmp_path / "model")
     states_BTD, mask_BT = model.audio_encoder(batch.wave_BS, batch.samples_B)
-    frames_B = model.audio_encoder.own_frames(batch.samples_B)
+    frames_B = model.audio_encoder.real_frames(batch.samples_B)
     assert mask_BT.sum(1).tolist() == frames_B.tolist()
     for wave, samples, states, frames in zip(batch.wave_BS, batch.samples_B, states_BTD, frames_B):
         inputs = reader(wave[:samples].numpy(), sampling_rate=16000, return_tensors="np").input_values[0]

@@ -1,1 +1,1 @@
-"""What every folder stands on: errors, files, processes, devices. Nothing here knows of speech."""
+"""Errors, files, processes, devices: what every other folder uses. Nothing here is about speech."""

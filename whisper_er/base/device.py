@@ -1,3 +1,5 @@
+"""The device that a model runs on, and the processes that read audio for it."""
+
 import os
 
 import torch
@@ -7,7 +9,7 @@ from whisper_er.base.errors import UserError
 
 
 def choose_device(ngpu: int) -> torch.device:
-    """The CPU (ngpu=0), or this process's own among the machine's GPUs."""
+    """The CPU (ngpu=0), or the GPU of this process; UserError where torch sees fewer than ngpu."""
     if ngpu == 0:
         return torch.device("cpu")
     if torch.cuda.device_count() < max(ngpu, distributed.local_world_size()):
@@ -21,7 +23,7 @@ def choose_device(ngpu: int) -> torch.device:
 
 
 def find_device(name: str) -> torch.device:
-    """By torch's name: cpu, cuda, cuda:1. UserError where there is no such device."""
+    """The device of a name such as cpu, cuda, cuda:1; UserError where torch cannot use it."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device).numpy(force=True)  # "meta" holds nothing
@@ -32,20 +34,20 @@ def find_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """What the configuration's dtype stands for: bfloat16 products on float32 weights, or nothing."""
+    """Autocast for the configuration's dtype: bfloat16 products on float32 weights, or none for float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def reading_processes(wanted: int, device: torch.device) -> int:
-    """As many of the processes that are wanted for reading audio as there are cores left, one thread each.
+    """Number of processes that read audio, one thread each: at most `wanted`, and at most one per core that is left.
 
-    On a CPU the model's own threads take theirs first; a GPU leaves all but one. The processes that train on this
-    machine share its cores.
+    The model takes a core per thread on a CPU, and one beside a GPU. The processes that train on this machine share
+    its cores.
     """
-    taken = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(0, min(wanted, cores() // distributed.local_world_size() - taken))
+    model_cores = torch.get_num_threads() if device.type == "cpu" else 1
+    return max(0, min(wanted, cores() // distributed.local_world_size() - model_cores))
 
 
 def cores() -> int:
-    """Those that this process may run on."""
+    """Cores that this process may run on."""
     return len(os.sched_getaffinity(0))

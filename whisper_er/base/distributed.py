@@ -1,4 +1,4 @@
-"""The processes that train one model together, as torchrun starts them. A process that was not started by it is alone.
+"""Communication between the processes of one training, which torchrun starts; any other process is alone.
 
 Tensors on a CPU travel by gloo, those on GPUs by NCCL. Plain values travel as JSON: nothing is unpickled.
 """
@@ -21,7 +21,7 @@ TIMEOUT = timedelta(hours=1)
 
 
 def start() -> None:
-    """Join the others, if there are any. What other processes than the main one print is dropped; errors are not."""
+    """Join the process group, if there is one. Only the main process prints; errors are printed by all."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -33,7 +33,7 @@ def start() -> None:
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """End the process behind the block; one of several at once, without tidying up.
+    """Exit the process after the block; one of several exits at once, without clean-up.
 
     A thread of gloo that drops its last tensor waits for the interpreter, which waits for that thread where it destroys
     DDP: in our tests a process in some fifty never ended.
@@ -41,8 +41,8 @@ def leaving() -> Iterator[None]:
     code: str | int | None = 0
     try:
         yield
-    except SystemExit as left:
-        code = left.code
+    except SystemExit as exit_request:
+        code = exit_request.code
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -66,7 +66,7 @@ def world_size() -> int:
 
 
 def local_rank() -> int:
-    """Among the processes on this machine: the number of the GPU."""
+    """Rank among the processes of this machine: the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -79,22 +79,22 @@ def is_main() -> bool:
 
 
 def all_sum(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum over the processes, in place. A GPU queues it; nothing waits."""
+    """Sum a tensor over the processes, in place. A GPU queues it; nothing waits."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
 def gather(value: Any) -> list[Any]:
-    """A JSON value of every process, in the order of their ranks, on every process."""
+    """The JSON values of all processes, by rank, on every process. All have to call it."""
     if not dist.is_initialized():
         return [value]
-    mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    encoded = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.long) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(mine)]))
+    dist.all_gather(sizes, torch.tensor([len(encoded)]))
     longest = int(max(sizes))
     texts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
-    dist.all_gather(texts, torch.nn.functional.pad(mine, (0, longest - len(mine))))
+    dist.all_gather(texts, torch.nn.functional.pad(encoded, (0, longest - len(encoded))))
     return [json.loads(bytes(text[: int(size)].numpy())) for text, size in zip(texts, sizes)]
 
 

@@ -1,3 +1,5 @@
+"""UserError, the one exception for what the user can mend, and its printable one-line message."""
+
 from collections.abc import Iterable
 
 LONGEST = 2000  # characters of a message
@@ -21,7 +23,7 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """On one line, and without what a terminal would obey."""
+    """The text with line breaks and escape sequences as `repr` shows them."""
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 
-LOCK = ".lock"  # says who has it
+LOCK = ".lock"  # names the run that holds it
 
 
 def write_text(path: Path, text: str) -> None:
-    """A small file, whole or not at all; left alone where it says the same already, so that it does not look newer."""
+    """Write a small file whole or not at all; one with the same text is left alone and keeps its time."""
     if path.is_file() and path.read_bytes() == text.encode():
         return
     temporary = path.with_name(path.name + ".tmp")
@@ -51,8 +51,8 @@ def replace_dir(path: Path, replaceable: Callable[[Path], bool]) -> Iterator[Pat
     if path.is_dir() and any(path.iterdir()) and not replaceable(path):
         raise UserError(f"{path}: exists and is something else; remove it or choose another output directory")
     new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    for left in (new, old):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (new, old):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
     try:
         yield new
@@ -72,7 +72,7 @@ def holding(name: str) -> Callable[[Path], bool]:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory; UserError that names the run that has it already.
+    """Lock the directory for one run; UserError that names the run that holds it.
 
     A record lock (POSIX): the kernel frees it when the process dies, however it dies, it works across machines on NFS,
     and the processes that read audio, which are forked, do not share it.

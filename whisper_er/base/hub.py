@@ -12,7 +12,7 @@ TIMEOUT = 5  # seconds for the hub's first answer
 
 
 def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
-    """`kind.from_pretrained`, with one line for what is neither a directory nor on a hub that can be reached."""
+    """`kind.from_pretrained`; UserError for what is neither a model directory nor on a hub that can be reached."""
     try:
         if Path(whisper_model).is_dir() and not Path(whisper_model, "config.json").is_file():
             raise OSError("it has no config.json")  # transformers would make an empty tokenizer
@@ -29,7 +29,7 @@ def load_pretrained(kind: Any, whisper_model: str, **options: Any) -> Any:
 
 
 def model_directory(name: str) -> Path:
-    """A directory as it is, or a model of the hub once it lies in the hub's cache. UserError for neither."""
+    """Path of a model: a directory as it is; a model of the hub once it is in the cache. UserError for neither."""
     if Path(name).is_dir():
         return Path(name)
     try:
@@ -45,13 +45,13 @@ def model_directory(name: str) -> Path:
 
 
 def is_local(whisper_model: str) -> bool:
-    """Whether to look no further than the disk: from_pretrained would try an unreachable hub for minutes."""
+    """Whether to read the disk alone: from_pretrained would try an unreachable hub for minutes."""
     if Path(whisper_model).is_dir():
         return True
     try:
         HfApi().model_info(whisper_model, timeout=TIMEOUT)
     except (HfHubHTTPError, HFValidationError):  # an answer; from_pretrained says what is wrong
         return False
-    except Exception:  # the network's: of requests, httpx or httpx2, by the version of the hub's client
+    except Exception:  # a network error of requests, httpx or httpx2, by the version of the hub's client
         return True
     return False

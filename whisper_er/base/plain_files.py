@@ -1,5 +1,5 @@
-"""Plain values from JSON and YAML files that someone else may have written: what a file holds is checked when it is
-read, so that whatever is wrong with it is one line that names it.
+"""Read JSON and YAML files that anyone may have written as plain values, checked against a shape: whatever is wrong
+is one line that names the file.
 
 A shape says what has to be there: a type, a value, or a tuple of what is allowed; [shape], a list of such;
 {str: shape}, a table of such; {"key": shape}, a mapping with these keys and perhaps others. float also takes whole
@@ -19,16 +19,16 @@ from whisper_er.base.errors import UserError
 Shape = Any
 HUGE = 1e300
 SURROGATE = re.compile("[\ud800-\udfff]")
-# PyYAML's resolvers and constructors raise more than its own error: of a date that is none, of a tag on the wrong kind
-# of value, of a number of 5000 digits, of brackets nested deeper than Python's stack.
+# PyYAML's resolvers and constructors raise more than its own error: for an impossible date, a tag on the wrong kind of
+# value, a number of 5000 digits, brackets nested deeper than Python's stack.
 BROKEN = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 DEEPEST = 50
 LARGEST = 10_000_000  # characters of a YAML file: a hundred thousand speakers' names, a minute's reading
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML's plain values only. Aliases, of which a few lines can mean gigabytes, and a key that is given twice, of
-    which one would be ignored, are errors."""
+    """YAML's plain values only. Errors: aliases, since a few lines of them can mean gigabytes, and a key that is given
+    twice, since one of the two would be ignored."""
 
     depth = 0
 
@@ -64,7 +64,7 @@ PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_
 
 
 def parse_yaml(text: str) -> Any:
-    """ValueError with one line where it is no YAML of plain values."""
+    """Plain values of a YAML text; ValueError of one line where it holds anything else."""
     if len(text) > LARGEST:
         raise ValueError(f"{len(text)} characters, allowed are {LARGEST}")
     try:
@@ -74,7 +74,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """ValueError also for a nesting deeper than Python's stack."""
+    """`json.loads`, with ValueError also for a nesting deeper than Python's stack."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -86,7 +86,8 @@ def parse_json_lines(text: str) -> list:
 
 
 def read_plain(parse: Callable[[str], Any], path: Path, shape: Shape, what: str, remedy: str) -> Any:
-    """The values of a file, by one of the three above. what: it should be; remedy: what to do where it is not."""
+    """Parse a file (`parse`: one of the three above) and check its shape; UserError for a file that is not `what`, with
+    the remedy."""
     try:
         value = parse(Path(path).read_text(encoding="utf-8"))
         problem = misfit(value, shape)

@@ -1,11 +1,11 @@
-"""Being asked to stop: a cluster's warning, a preemption, Ctrl-C."""
+"""Signals that ask a program to stop: a cluster's warning, a preemption, Ctrl-C."""
 
 import signal
 from types import FrameType
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and has saved where it stands. number: of the signal; step: that it stands at."""
+    """Training was asked to stop, and has saved where it stands. number: of the signal; step: the last one done."""
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(f"stopped at step {step} by {signal.Signals(number).name}; started again, it goes on there")
@@ -13,33 +13,33 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """While it is entered, TERM and Ctrl-C only leave a note here; a second Ctrl-C ends the program at once.
+    """In the `with` block TERM and Ctrl-C are only recorded; a second Ctrl-C ends the program at once.
 
     A second TERM does not: a scheduler sends it to every process, and torchrun passes its own on to them once more.
     """
 
     def __init__(self) -> None:
         self.number = 0  # of the signal; 0 while there was none
-        self.before: dict[int, object] = {}
+        self.previous_handlers: dict[int, object] = {}
 
     def received(self) -> bool:
         return self.number != 0
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(signal.SIGINT, self.before[signal.SIGINT])
+        signal.signal(signal.SIGINT, self.previous_handlers[signal.SIGINT])
 
     def __enter__(self) -> "StopSignals":
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.before[number] = signal.signal(number, self.note)
+            self.previous_handlers[number] = signal.signal(number, self.note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
 
 
 def outlive_signals(_worker: int) -> None:
-    """For the processes that read audio: asked to stop with the others, they would leave training without batches."""
+    """Ignore the signals in a process that reads audio: without it, training would have no batches to stop after."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

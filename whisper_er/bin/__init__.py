@@ -15,18 +15,18 @@ from whisper_er.base.stop import Stopped
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer
 
-MODEL = "WHISPER_ER_MODEL"  # in the environment: what --model is where it is not given
+MODEL = "WHISPER_ER_MODEL"  # environment variable: the default of --model
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """An entry point's; its docstring is its help."""
+    """The parser of an entry point, whose docstring is its help."""
     name = f"whisper-er {Path(sys.argv[0]).stem}"
     raw = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(name, description=description, formatter_class=raw, allow_abbrev=False)
 
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every entry point asks that works with one trained model."""
+    """Options of every entry point that works with one trained model."""
     parser.add_argument(
         "--model",
         default=os.environ.get(MODEL, ""),
@@ -50,9 +50,9 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call an entry point; what the user can mend is one line and exit 1, a defect of ours keeps its traceback.
+    """Call an entry point; an error that the user can mend is one line and exit 1, a defect keeps its traceback.
 
-    What was asked to stop, and did, exits as the signal would have it: a scheduler must not take it for finished.
+    A program that a signal stopped exits with 128 + its number: a scheduler must not take it for finished.
     """
     try:
         check_arguments()
@@ -62,7 +62,7 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # its reader has enough, such as `head`; what is left in the buffer has no place to go
+    except BrokenPipeError:  # the reader, such as `head`, has ended; the rest of the buffer is dropped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (UserError, OSError) as error:
@@ -70,7 +70,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def check_arguments() -> None:
-    """Bytes that are no text could be neither printed nor written into what describes the run."""
+    """UserError for an argument that is not UTF-8: it could be neither printed nor written into a description."""
     for word in sys.argv:
         try:
             word.encode("utf-8")

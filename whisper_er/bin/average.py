@@ -19,16 +19,16 @@ def main() -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
     args = parser.parse_args()
 
-    listed = read_best(args.exp_dir)
-    if not listed["finished"]:
+    record = read_best(args.exp_dir)
+    if not record["finished"]:
         raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
     clear_half_written(args.exp_dir)
-    best = listed["best"]
-    few = f" (n_best is {listed['n_best']}, training validated no more often)" if len(best) < listed["n_best"] else ""
-    print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {listed['metric']}{few}")
-    for entry in best if listed["metric"] != UNTRAINED else ():
+    best = record["best"]
+    few = f" (n_best is {record['n_best']}, training validated no more often)" if len(best) < record["n_best"] else ""
+    print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {record['metric']}{few}")
+    for entry in best if record["metric"] != UNTRAINED else ():
         print(f"  step {entry['step']}: {entry['accuracy']:.4f}, loss {entry['loss']:.4f}")
-    averaged = args.exp_dir / f"{listed['metric']}.ave_{len(best)}best.safetensors"
+    averaged = args.exp_dir / f"{record['metric']}.ave_{len(best)}best.safetensors"
     checkpoints = (args.exp_dir / BEST).parent
     save_weights(average([checkpoints / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)
     link = args.exp_dir / "ave.safetensors"

@@ -43,26 +43,26 @@ def main() -> None:
     if args.only and not only:
         raise UserError(f"--only '{args.only}': names no column; expected COLUMN=VALUE")
     rows = csv_corpus.read_rows(args.csv, [*columns.values(), *([only] if only else [])], args.encoding)
-    kept = [row for row in rows if not only or row.cells[only] == value]
-    if not kept:
+    selected = [row for row in rows if not only or row.cells[only] == value]
+    if not selected:
         raise UserError(
             f"--only '{args.only}': no row of {args.csv} has this; column {only} holds "
             f"{first_few(sorted({row.cells[only] for row in rows}))}"
         )
-    data = csv_corpus.tables(args.csv, kept, args.audio_dir, columns)
+    data = csv_corpus.tables(args.csv, selected, args.audio_dir, columns)
     if args.num_folds:
         data["utt2fold"] = assign_folds(data, args.num_folds, args.fold_by)
     write_dir(args.out_dir, data)
-    print(f"{args.csv} + {args.audio_dir} -> {args.out_dir}: {len(kept)} utterances")
+    print(f"{args.csv} + {args.audio_dir} -> {args.out_dir}: {len(selected)} utterances")
     print(*csv_corpus.report(data), sep="\n")
-    if len(kept) < len(rows):
-        print(f"  left out, not {args.only}: {len(rows) - len(kept)} row(s)")
+    if len(selected) < len(rows):
+        print(f"  left out, not {args.only}: {len(rows) - len(selected)} row(s)")
     if not only and (others := csv_corpus.unlisted(args.audio_dir, data)):
         print(f"  left out, not in the CSV: {len(others)} audio file(s): {first_few(others)}")
 
 
 def parse_columns(args: argparse.Namespace) -> dict[str, str]:
-    """Table -> column."""
+    """TABLE=COLUMN arguments as table -> column."""
     columns = {}
     for item in args.columns:
         table, equals, column = (part.strip() for part in item.partition("="))

@@ -51,9 +51,9 @@ def main() -> None:
     start = time.monotonic()
     predictions: list[Prediction] = []
     with progress_bar(len(utterances), "utt") as bar:
-        for found in recognizer.predict(batches, config):
-            predictions += found
-            bar.update(len(found))
+        for batch_predictions in recognizer.predict(batches, config):
+            predictions += batch_predictions
+            bar.update(len(batch_predictions))
     seconds = time.monotonic() - start
     audio = utterances.num_samples_N.sum() / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")

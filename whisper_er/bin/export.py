@@ -57,7 +57,7 @@ def main() -> None:
 def write_model(directory: Path, opened: Pretrained) -> None:
     whisper = to_transformers(opened.model, num_beams=DecodeConfig().beam_size)
     whisper.save_pretrained(directory)
-    for weights in directory.glob("*.safetensors"):  # made for their owner only
+    for weights in directory.glob("*.safetensors"):  # save_pretrained lets only their owner read them
         shutil.copymode(directory / "config.json", weights)
     WhisperFeatureExtractor(feature_size=whisper.config.num_mel_bins).save_pretrained(directory)
     to_hf_tokenizer(opened.tokenizer).save_pretrained(directory)
@@ -73,7 +73,7 @@ def start_of(whisper_model: str) -> str:
 
 
 def name_of(exp_dir: Path) -> str:
-    """<tag> of exp/<tag>, and with the fold or the seed where there are such."""
+    """Name of an experiment: <tag> of exp/<tag>, and its fold or seed if it has one."""
     path = exp_dir.resolve()
     names = [path.name]
     while re.fullmatch(r"(fold|seed)\w+", names[0]):

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def read_batches(data_dir: Path, recognizer: Recognizer, config: DecodeConfig) -> Iterator[Batch]:
-    """Longest first, read in this process: nothing else is to run while the two are timed."""
+    """Batches, longest first, read in this process: nothing else is to run while the two are timed."""
     model, tokenizer = recognizer.model, recognizer.tokenizer
     utterances = read_utterances(data_dir, tokenizer, recognizer.config.model.long_audio, labelled=False)
     plan = by_length(utterances.num_samples_N, config.batch_size)

@@ -22,7 +22,7 @@ from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.data.audio import open_audio
 from whisper_er.recognize import formats
-from whisper_er.recognize.audio_files import Found, check_distinct, find_audio_files
+from whisper_er.recognize.audio_files import AudioFiles, check_distinct, find_audio_files
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording
 from whisper_er.recognize.result import Recognition
@@ -53,7 +53,7 @@ def main() -> None:
         default=LONGEST,
         help="seconds of an utterance of a recording that is split (%(default)s)",
     )
-    # That which takes options between the files does not know --, behind which a file may begin with -.
+    # parse_intermixed_args takes options between the files, but not --, behind which a file may begin with -.
     args = parser.parse_args() if "--" in sys.argv else parser.parse_intermixed_args()
     check_longest(args.longest)
     files = find_audio_files(args.audio)
@@ -69,10 +69,10 @@ def main() -> None:
     recognize(recognizer, files, args)
 
 
-def recognize(recognizer: Recognizer, files: Found, args: argparse.Namespace) -> None:
-    """Write every recognition as soon as it is there; exits with the number of recordings that could not be read."""
+def recognize(recognizer: Recognizer, files: AudioFiles, args: argparse.Namespace) -> None:
+    """Write every recognition as soon as it is complete; exits with the number of recordings that could not be read."""
     failed: list[UserError] = []
-    names = {str(path): name for path, name in files}  # of what is written for each
+    names = {str(path): name for path, name in files}  # of the output files
 
     def readable() -> Iterator[Recording]:
         for path, _ in files:
@@ -91,12 +91,12 @@ def recognize(recognizer: Recognizer, files: Found, args: argparse.Namespace) ->
         if not bar.disable:
             bar.reset(int(total_seconds(files)))
 
-        def heard(more: float) -> None:
+        def advance(done: float) -> None:
             nonlocal seconds
-            seconds += more
+            seconds += done
             bar.update(int(seconds) - bar.n)
 
-        for recognition in recognizer.stream(readable(), heard, failed.append):
+        for recognition in recognizer.stream(readable(), advance, failed.append):
             text = FORMATS[args.format](recognition)
             if args.out_dir:
                 write(args.out_dir / names[recognition.name], header + text, recognition, args)
@@ -111,15 +111,15 @@ def recognize(recognizer: Recognizer, files: Found, args: argparse.Namespace) ->
 
 
 def write(path: Path, text: str, recognition: Recognition, args: argparse.Namespace) -> None:
-    """The recognition of a recording, and its timeline, under the recording's name."""
+    """Write the recognition of a recording, and its timeline."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path.with_suffix("." + ("txt" if args.format == "text" else args.format)), text)
     if args.timeline:
         save_timeline(recognition, args.timeline, path.with_suffix(".png"))
 
 
-def total_seconds(files: Found) -> float:
-    """For the progress bar, from the headers; what cannot be read counts nothing."""
+def total_seconds(files: AudioFiles) -> float:
+    """Length of all recordings, from their headers; a file that cannot be read counts 0."""
     seconds = 0.0
     for path, _ in files:
         with suppress(UserError):

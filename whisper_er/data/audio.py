@@ -28,7 +28,7 @@ UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header le
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says; num_samples counts each channel once."""
+    """The header of an audio file. sample_rate: Hz; num_samples counts each channel once."""
 
     sample_rate: int
     channels: int
@@ -36,21 +36,21 @@ class AudioInfo:
 
 
 def audio_info(entry: str, utt_id: str) -> AudioInfo:
-    """Read the header only; UserError for what is missing, unreadable, empty or of zero length."""
+    """Read the header only; UserError for a file that is missing, unreadable, empty or of zero length."""
     with open_audio(entry, utt_id) as sound:
         check_length(sound, entry, utt_id, sound.frames)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
 
 def load_audio(entry: str, utt_id: str) -> np.ndarray:
-    """Read float32 (samples,) in [-1, 1]; UserError also for what is not 16 kHz mono or not finite."""
+    """Read float32 (samples,) in [-1, 1]; UserError also for audio that is not 16 kHz mono or not finite."""
     with open_audio(entry, utt_id) as sound:
         check_ready(sound, entry, utt_id)
         return read_samples(sound, entry, utt_id)[:, 0]
 
 
 def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:
-    """UserError for what is not as stage 1 leaves it, 16 kHz mono."""
+    """UserError unless the audio is 16 kHz mono, as stage 1 leaves it."""
     if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
         raise UserError(
             f"{utt_id}: {entry}: {sound.samplerate} Hz, {sound.channels} channel(s); "
@@ -60,7 +60,7 @@ def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:
 
 @contextmanager
 def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
-    """Open an entry that holds at least one sample; UserError if there is none."""
+    """Open an entry of wav.scp; UserError unless it is audio of at least one sample."""
     if entry.endswith("|"):
         raise UserError(f"{utt_id}: {entry}: a command; allowed is an audio file: run stage 1 with --allow_pipes true")
     ark = ARK_ENTRY.fullmatch(entry)
@@ -104,12 +104,12 @@ def read_samples(
 ) -> np.ndarray:
     """Read float32 (samples, channels) from `start` up to `end`, or to the end; UserError if short or not finite.
 
-    Memory for what the header claims is reserved, but used only as far as there are samples.
+    Memory for the length in the header is reserved, but used only as far as there are samples.
     """
     expected = (sound.frames if end is None else end) - start
     check_length(sound, entry, utt_id, expected)
     try:
-        # What cannot seek (GSM, ADPCM) does not know where it stands, and is read from its beginning.
+        # Formats that cannot seek (GSM, ADPCM) do not tell their position and are read from the beginning.
         lead = 0
         if start != (sound.tell() if sound.seekable() else 0):
             lead = min(start, MP3_LEAD) if sound.format == "MP3" else 0
@@ -132,7 +132,7 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_samples: int) -> None:
-    """UserError for more than one utterance can be: it would be stage 3 or 5 that finds no memory for it."""
+    """UserError for audio too long for one utterance: stage 3 or 5 would find no memory for it."""
     seconds, most = num_samples / sound.samplerate, MOST_SAMPLES / max(SAMPLE_RATE, sound.samplerate)
     if seconds > most:
         raise UserError(
@@ -142,7 +142,7 @@ def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_sample
 
 
 def _not_audio(entry: str, utt_id: str, error: Exception) -> UserError:
-    reason = str(error).rpartition(": ")[2].rstrip(".")  # the rest names an object of ours
+    reason = str(error).rpartition(": ")[2].rstrip(".")  # what stands before it is a Python object's name
     return UserError(f"{utt_id}: {entry}: cannot be read as audio: {reason}; restore the file")
 
 
@@ -167,12 +167,12 @@ class _Window(io.RawIOBase):
         return self.file.seek(self.start + max(0, origin + offset)) - self.start  # a damaged header leads anywhere
 
     def readinto(self, buffer: memoryview) -> int:
-        left = max(0, self.size - self.tell())
-        return self.file.readinto(memoryview(buffer)[:left])
+        remaining = max(0, self.size - self.tell())
+        return self.file.readinto(memoryview(buffer)[:remaining])
 
 
 def _audio_in_ark(file: io.BufferedReader, offset: int) -> _Window:
-    """Find the audio file at an offset of an ark: bare RIFF or FLAC, or `AUDIO`, bytes of the size, size, the file."""
+    """The audio file at an offset of an ark: bare RIFF or FLAC, or `AUDIO`, the size's width, the size, the file."""
     end = file.seek(0, io.SEEK_END)
     file.seek(offset)
     head = file.read(13)

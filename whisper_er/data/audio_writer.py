@@ -1,4 +1,4 @@
-"""Where stage 1 writes audio: a file per utterance, or Kaldi arks of many, which spare the file system millions."""
+"""Write the audio of stage 1: a file per utterance, or Kaldi arks, which spare the file system millions of files."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MAX_NAME = 255  # bytes of a file name
 class AudioWriter:
     """Write 16-bit audio into `directory`, which will be `final_dir` when all is written. A context manager.
 
-    name: of the ark, if the format has one; what runs at the same time has another.
+    name: of the ark, if the format has one; writers that run at the same time need different ones.
     """
 
     def __init__(self, directory: Path, final_dir: Path, audio_format: str, name: str) -> None:
@@ -32,7 +32,7 @@ class AudioWriter:
             self.ark.close()
 
     def write(self, utt_id: str, samples: np.ndarray) -> str:
-        """float32 (samples,) at SAMPLE_RATE; returns the entry of wav.scp."""
+        """Write float32 (samples,) at SAMPLE_RATE; returns the entry of wav.scp."""
         if not self.ark:
             name = f"{utt_id}.{self.codec}"
             if len(name.encode()) > MAX_NAME:
@@ -40,6 +40,6 @@ class AudioWriter:
             soundfile.write(self.directory / name, samples, SAMPLE_RATE, subtype="PCM_16")
             return str(self.final_dir / name)
         start = self.ark.tell() + len(f"{utt_id} ".encode())
-        how = {"format": self.codec, "subtype": "PCM_16"}
-        kaldiio.save_ark(self.ark, {utt_id: (samples, SAMPLE_RATE)}, write_function="soundfile", write_kwargs=how)
+        options = {"format": self.codec, "subtype": "PCM_16"}
+        kaldiio.save_ark(self.ark, {utt_id: (samples, SAMPLE_RATE)}, write_function="soundfile", write_kwargs=options)
         return f"{self.final_dir / self.ark_name}:{start}"

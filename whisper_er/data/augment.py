@@ -29,6 +29,8 @@ Change = Callable[[str, np.ndarray], np.ndarray]  # utterance id and samples -> 
 
 
 class Augmentation(Protocol):
+    """float32 (S,) at 16 kHz -> float32 samples of any length above 0."""
+
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray: ...
 
 
@@ -81,7 +83,7 @@ class Noise:
 
 @cache
 def read_noises(path: str) -> Table:
-    """UserError for a table that is missing or empty."""
+    """The table of noise recordings, read once; UserError where it is missing or empty."""
     recordings = read_table(Path(path))
     if not recordings:
         raise UserError(f"{path}: lists no recording; augment.noise.files needs at least one")
@@ -89,7 +91,7 @@ def read_noises(path: str) -> Table:
 
 
 def read_stretch(entry: str, name: str, num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """float32 (num_samples,) from somewhere in a recording; one that is shorter is repeated."""
+    """float32 (num_samples,) from a random start in a recording; a shorter recording is repeated."""
     with open_audio(entry, name) as sound:
         check_ready(sound, entry, name)
         start = int(random.integers(max(1, sound.frames - num_samples + 1)))
@@ -102,12 +104,13 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {"speed": Speed, "noise": Noise}
 
 
 def augmentation(chosen: dict[str, dict[str, Any]], seed: int) -> Callable[[int], Change | None]:
-    """Epoch -> what changes its utterances, one augmentation after the other; None where none is chosen."""
+    """Epoch -> the Change of its utterances, all chosen augmentations in turn; None where none is chosen."""
     changes = [build(AUGMENTATIONS[name], options, f"augment.{name}") for name, options in chosen.items()]
     return lambda epoch: partial(augment, changes, seed, epoch) if changes else None
 
 
 def augment(changes: list[Augmentation], seed: int, epoch: int, utt_id: str, samples: np.ndarray) -> np.ndarray:
+    """Apply the augmentations in turn to float32 (S,)."""
     random = np.random.default_rng([seed, epoch, *utt_id.encode()])
     for change in changes:
         samples = change(samples, random)

@@ -1,4 +1,4 @@
-"""A corpus as people have it, audio files and a CSV with a row for each -> the tables of a data directory.
+"""Audio files and a CSV with a row for each -> the tables of a data directory.
 
 The CSV may come from Excel: UTF-8 with or without a byte order mark (or another encoding, which has to be named),
 any line ends, cells in quotes, separated by comma, semicolon or tab. Standard library only.
@@ -47,8 +47,8 @@ def read_rows(path: Path, columns: Iterable[str], encoding: str = "utf-8") -> li
     header = headers[delimiter]
     if missing := [column for column in columns if column not in header]:
         raise UserError(f"{path}: no column {' | '.join(missing)}; the columns are {' | '.join(header) or 'none'}")
-    if double := [column for column in columns if header.count(column) > 1]:
-        raise UserError(f"{path}: two columns are called {double[0]}; rename one")
+    if repeated := [column for column in columns if header.count(column) > 1]:
+        raise UserError(f"{path}: two columns are called {repeated[0]}; rename one")
     rows = []
     for line, cells in list(split(path, text, delimiter))[1:]:
         if len(cells) != len(header) and any(cells):
@@ -78,7 +78,7 @@ def read_text(path: Path, encoding: str) -> str:
 
 
 def read_header(text: str, delimiter: str) -> list[str]:
-    """Read leniently, since the delimiter may be the wrong one."""
+    """Column names, read leniently, since the delimiter may be the wrong one."""
     try:
         return [tidy(cell) for cell in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
     except csv.Error:
@@ -86,7 +86,7 @@ def read_header(text: str, delimiter: str) -> list[str]:
 
 
 def tidy(cell: str) -> str:
-    """Without white space at the ends; within, a line break is a space as well."""
+    """The cell without white space at its ends, and with single spaces within."""
     return " ".join(cell.split())
 
 
@@ -106,9 +106,9 @@ def split(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
 
 
 def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]) -> DataDir:
-    """columns: table -> column of the CSV, wav.scp and utt2spk among them. The ids come from the names of the files.
+    """The data directory of the rows. columns: table -> column, also for wav.scp and utt2spk; ids come from file names.
 
-    UserError, with the lines: a file that is not there, two rows for one id, no speaker, a label that cannot be one.
+    UserError, with the lines: a missing file, two rows for one id, no speaker, a label that cannot be one.
     """
     for table, what in REQUIRED.items():
         if table not in columns:
@@ -150,22 +150,23 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
 
 
 def find_file(audio_dir: Path, name: str) -> Path | None:
-    """The file that a cell means: with or without suffix, in either form of accents, with the slashes of Windows."""
+    """The file that a cell names: with or without suffix, in either form of accents, with the slashes of Windows."""
     spellings = (name, name.replace("\\", "/"), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
     for spelling in dict.fromkeys(spellings) if name else ():
         for suffix in ("", *AUDIO_SUFFIXES):
-            if os.path.isfile(path := audio_dir / f"{spelling}{suffix}"):  # False, too, for what no file can be called
+            if os.path.isfile(path := audio_dir / f"{spelling}{suffix}"):  # also False for an impossible name
                 return path
     return None
 
 
 def reject(path: Path, rows: list[Row], wrong: list[bool], column: str, what: str) -> None:
+    """UserError that lists the rows marked `wrong`."""
     if bad := [f"line {row.line} '{row.cells[column]}'" for row, is_wrong in zip(rows, wrong) if is_wrong]:
         raise UserError(f"{path}: column {column}: {first_few(bad)}: {what}")
 
 
 def to_label(path: Path, row: Row, column: str) -> str:
-    """White space, which a token cannot have, becomes _."""
+    """The cell as a label: white space, which a token cannot have, becomes _."""
     label = row.cells[column].replace(" ", "_")
     check_label(label, f"{path}: line {row.line}: column {column}")
     return label
@@ -184,23 +185,23 @@ def check_spelling(path: Path, column: str, labels: Table) -> None:
 
 def unlisted(audio_dir: Path, data: DataDir) -> list[str]:
     """Audio files below the directory that the tables do not list. Hidden ones, such as a Mac's `._*`, do not count."""
-    listed = set(data[AUDIO].values())
-    suffixes = {*AUDIO_SUFFIXES, *(os.path.splitext(path)[1] for path in listed)}
+    listed_paths = set(data[AUDIO].values())
+    suffixes = {*AUDIO_SUFFIXES, *(os.path.splitext(path)[1] for path in listed_paths)}
     paths = (path for path in audio_dir.rglob("*") if path.suffix in suffixes and not path.name.startswith("."))
-    return sorted(str(path) for path in paths if os.path.abspath(path) not in listed)
+    return sorted(str(path) for path in paths if os.path.abspath(path) not in listed_paths)
 
 
 def report(data: DataDir) -> list[str]:
-    """What the tables hold, a line each, for a person to look at: a misspelt label shows in the counts."""
+    """A line per table with the counts of its values, in which a misspelt label shows."""
     lines = []
     for table, values in data.items():
         count = Counter(filter(None, values.values()))
         empty = len(values) - count.total()
         if table in (AUDIO, TEXT):
-            said = f"{count.total()}"
+            summary = f"{count.total()}"
         elif len(count) > MOST_SHOWN:
-            said = f"{len(count)} different values"
+            summary = f"{len(count)} different values"
         else:
-            said = ", ".join(f"{value} {number}" for value, number in sorted(count.items()))
-        lines.append(f"  {table}: {said}" + (f"; {empty} empty" if empty else ""))
+            summary = ", ".join(f"{value} {number}" for value, number in sorted(count.items()))
+        lines.append(f"  {table}: {summary}" + (f"; {empty} empty" if empty else ""))
     return lines

@@ -37,7 +37,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Utterances(Sequence[Utterance]):
-    """Those of a dump directory, sorted by id, as columns that worker processes share.
+    """The utterances of a dump directory, sorted by id, as columns that worker processes share.
 
     audio: entries of wav.scp; num_samples_N: int64, at 16 kHz; values: task -> label or text of each, "" where there is
     none.
@@ -78,7 +78,7 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
 
 
 def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> np.ndarray:
-    """int64 (N,)"""
+    """utt2num_samples as int64 (N,); UserError for a value that is no positive integer."""
     num_samples_N = np.zeros(len(column), dtype=np.int64)
     for index, value in enumerate(column):
         try:
@@ -91,7 +91,7 @@ def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> 
 
 
 def check_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> None:
-    """UserError for a label that is outside its task's; text and what has no label pass."""
+    """UserError for a label that the task does not have; texts and missing labels pass."""
     if task.kind == "text":
         return
     for value in sorted(set(column) - {""}):
@@ -103,7 +103,7 @@ def check_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings,
 
 
 def count_labels(utterances: Utterances, tasks: Sequence[Task]) -> dict[str, list[int]]:
-    """Category task -> how many utterances have each of its labels, in their order."""
+    """Category task -> number of utterances of each of its labels, in their order."""
     counts = {task.name: Counter(utterances.values[task.name]) for task in tasks if task.kind == "category"}
     return {task.name: [counts[task.name][label] for label in task.labels] for task in tasks if task.name in counts}
 
@@ -139,7 +139,7 @@ def collate(
 
 
 def unlabelled(waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: int) -> Batch:
-    """A batch to be recognised. waves: float32 (samples,) each, 16 kHz mono; the ids are their positions."""
+    """A batch without labels. waves: float32 (samples,) each, 16 kHz mono; the ids are their positions."""
     waves, blank = [wave[:MAX_SAMPLES] for wave in waves], {task.name: "" for task in tokenizer.tasks}
     utterances = [Utterance(str(index), "", len(wave), blank) for index, wave in enumerate(waves)]
     return assemble(utterances, waves, tokenizer, max_target)
@@ -148,6 +148,7 @@ def unlabelled(waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: in
 def assemble(
     utterances: Sequence[Utterance], waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: int
 ) -> Batch:
+    """The batch of utterances and their waves, float32 (samples,) each."""
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [
         [
@@ -168,20 +169,20 @@ def assemble(
 
 
 def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[list[int], list[int], list[int]]:
-    """Decoder input, target and task per position: the prefix is read but not learned."""
+    """Decoder input, target and task of each position; of the prefix only the last position has a target."""
     try:
         ids, owners = tokenizer.encode(utt.values, draw=zlib.crc32(utt.utt_id.encode()))
     except UserError as error:
         raise UserError(f"{utt.utt_id}: {error}") from None
-    given = len(tokenizer.prefix) - 1
-    inputs = [*tokenizer.prefix, *ids][: given + max(len(ids), 1)]
+    prefix_length = len(tokenizer.prefix) - 1  # without the last token, at which the target starts
+    inputs = [*tokenizer.prefix, *ids][: prefix_length + max(len(ids), 1)]
     if len(inputs) > max_target:
         raise UserError(
             f"{utt.utt_id}: its target has {len(inputs)} tokens, the decoder {max_target} positions; shorten the text"
         )
     learned = [IGNORE if owner == UNLEARNED else index for index, owner in zip(ids, owners)]
-    target = [*[IGNORE] * given, *(learned or [IGNORE])]
-    return inputs, target, [*[0] * given, *([max(owner, 0) for owner in owners] or [0])]
+    target = [*[IGNORE] * prefix_length, *(learned or [IGNORE])]
+    return inputs, target, [*[0] * prefix_length, *([max(owner, 0) for owner in owners] or [0])]
 
 
 def stack(rows: Sequence, padding: float, dtype: torch.dtype) -> torch.Tensor:
@@ -213,8 +214,8 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset):
-    """Utterances at a list of indices as a Batch; what is wrong with the user's data comes back as a value: as an
-    exception it would cross from a worker wrapped in its traceback."""
+    """List of indices -> the Batch of these utterances. A UserError is returned: raised, it would leave its worker
+    wrapped in a traceback."""
 
     def __init__(
         self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None
@@ -240,15 +241,15 @@ def load(
 ) -> Iterator[Batch]:
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
 
-    On the CPU, but pinned for a GPU to fetch if that is the device.
+    On the CPU, pinned if the device is a GPU. Raises the UserError of a batch that cannot be read.
     """
     # Forked, workers share the columns; by any other method each would be sent a copy. The plan stays here: as the
     # sampler it sends them the indices of one batch at a time.
-    how = {}
+    workers = {}
     if num_workers:
-        how = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
+        workers = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
     batches = Batches(utterances, tokenizer, max_target, change)
-    for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **how):
+    for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **workers):
         if isinstance(item, UserError):
             raise item
         yield item

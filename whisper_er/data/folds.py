@@ -15,8 +15,8 @@ from whisper_er.data import kaldi
 def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:
     """utt2fold: folds 1 to num_folds, alike in size and in how often each label of each table utt2* occurs.
 
-    fold_by: "speaker", a speaker is in one fold; "utterance", each is in all, as far as his utterances go.
-    The one with most utterances goes first, each to the fold that has the fewest like his.
+    fold_by: "speaker": a speaker is in one fold; "utterance": speakers are spread over all folds.
+    Greedy: the largest speaker first, each into the fold that has the fewest utterances like his.
     """
     if num_folds < 3:
         raise UserError(f"--num_folds {num_folds}: at least 3: one to test, one to validate, one to train")
@@ -29,14 +29,14 @@ def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") 
             "ask for fewer folds" + (", or take --fold_by utterance" if fold_by == "speaker" else "")
         )
     tables = [table for name, table in data.items() if name.startswith("utt2")]
-    like: list[Counter] = [Counter() for _ in range(num_folds)]  # of a fold: how many utterances, with which labels
+    counts: list[Counter] = [Counter() for _ in range(num_folds)]  # utterances and labels of each fold
     utt2fold = {}
     for utt_ids in sorted(units.values(), key=len, reverse=True):
-        own = Counter([-1] * len(utt_ids))
+        unit = Counter([-1] * len(utt_ids))
         for number, table in enumerate(tables):
-            own.update((number, table[utt_id]) for utt_id in utt_ids)
-        fold = min(range(num_folds), key=lambda k: sum(like[k][key] * count for key, count in own.items()))
-        like[fold].update(own)
+            unit.update((number, table[utt_id]) for utt_id in utt_ids)
+        fold = min(range(num_folds), key=lambda k: sum(counts[k][key] * count for key, count in unit.items()))
+        counts[fold].update(unit)
         utt2fold |= dict.fromkeys(utt_ids, str(fold + 1))
     return utt2fold
 
@@ -48,7 +48,7 @@ def make_folds(
     allow_shared_speakers: bool = False,
     valid_split: str = "session",
 ) -> None:
-    """Write out_dir/fold<k>/{train,valid,test} for each k of `folds`, after all of them are found sound.
+    """Write out_dir/fold<k>/{train,valid,test} for each k of `folds`, after all of them have been checked.
 
     Of the n folds that utt2fold numbers 1..n, test is fold k. valid_split says what validates: "session", the fold
     after it (1 after n), or "random:<share>", that share of all other folds' utterances, whose speakers are then in
@@ -67,11 +67,11 @@ def make_folds(
     sets: dict[Path, kaldi.DataDir] = {}
     for k in folds:
         members = _members(utt2fold, k, count, share)
-        one = {out_dir / f"fold{k}" / name: kaldi.subset(data, utt_ids) for name, utt_ids in members.items()}
-        for a, b in combinations(one, 2):
+        fold_sets = {out_dir / f"fold{k}" / name: kaldi.subset(data, utt_ids) for name, utt_ids in members.items()}
+        for a, b in combinations(fold_sets, 2):
             drawn = share is not None and {a.name, b.name} == {"train", "valid"}
-            _check_disjoint(a, one[a], b, one[b], allow_shared_speakers or drawn)
-        sets |= one
+            _check_disjoint(a, fold_sets[a], b, fold_sets[b], allow_shared_speakers or drawn)
+        sets |= fold_sets
     for path, part in sets.items():
         kaldi.write_dir(path, part)
         print(f"{data_dir} -> {path}: {len(part['utt2spk'])} utterances, {len(set(part['utt2spk'].values()))} speakers")

@@ -1,8 +1,8 @@
 """Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
 
-Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. What has
-another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; into arks,
-everything is.
+Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. Audio with
+another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; with an ark
+format all audio is.
 """
 
 import io
@@ -43,7 +43,7 @@ class Recording:
 
 @dataclass
 class Formatted:
-    """What became of recordings: entry and samples per utterance, and the reasons of those that cannot be used."""
+    """Utterances after formatting: entries of wav.scp, numbers of samples, and an error for each unusable one."""
 
     wav_scp: kaldi.Table
     num_samples: kaldi.Table
@@ -76,26 +76,26 @@ def format_data(
         )
     with kaldi.replace_data_dir(out_dir) as new:
         (new / kaldi.AUDIO).mkdir()
-        work = partial(
+        format_chunk = partial(
             _format_chunk, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO, audio_format=audio_format
         )
-        done = Formatted({}, {}, [])
-        for part in _map(work, _recordings(data), nj):
-            done.update(part)
-        if done.errors:
+        result = Formatted({}, {}, [])
+        for part in _map(format_chunk, _recordings(data), nj):
+            result.update(part)
+        if result.errors:
             raise UserError(
-                f"{data_dir}: {len(done.errors)} of {len(data['utt2spk'])} utterances cannot be used; restore their "
-                f"audio or leave them out in local/data.sh: {first_few(done.errors, separator=' | ')}"
+                f"{data_dir}: {len(result.errors)} of {len(data['utt2spk'])} utterances cannot be used; restore their "
+                f"audio or leave them out in local/data.sh: {first_few(result.errors, separator=' | ')}"
             )
         tables = {name: table for name, table in data.items() if name != "segments"}
-        tables |= {"wav.scp": done.wav_scp, "utt2num_samples": done.num_samples}
+        tables |= {"wav.scp": result.wav_scp, "utt2num_samples": result.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
-    kept = sum(entry == data["wav.scp"].get(utt_id) for utt_id, entry in done.wav_scp.items())
-    hours = sum(map(int, done.num_samples.values())) / SAMPLE_RATE / 3600
+    unchanged = sum(entry == data["wav.scp"].get(utt_id) for utt_id, entry in result.wav_scp.items())
+    hours = sum(map(int, result.num_samples.values())) / SAMPLE_RATE / 3600
     print(
-        f"{data_dir} -> {out_dir}: {len(done.wav_scp)} utterances, {hours:.2f} hours; "
-        f"{kept} kept as they are, {len(done.wav_scp) - kept} written to {out_dir / kaldi.AUDIO}"
+        f"{data_dir} -> {out_dir}: {len(result.wav_scp)} utterances, {hours:.2f} hours; "
+        f"{unchanged} kept as they are, {len(result.wav_scp) - unchanged} written to {out_dir / kaldi.AUDIO}"
     )
 
 
@@ -109,30 +109,30 @@ def _recordings(data: kaldi.DataDir) -> list[Recording]:
     return [Recording(data["wav.scp"][recording], part) for recording, part in segments.items()]
 
 
-def _map(work: Callable, recordings: list[Recording], nj: int) -> Iterable[Formatted]:
+def _map(format_chunk: Callable, recordings: list[Recording], nj: int) -> Iterable[Formatted]:
     if nj == 1:
-        yield work(0, recordings)
+        yield format_chunk(0, recordings)
         return
     size = math.ceil(len(recordings) / (8 * nj))
     chunks = [recordings[start : start + size] for start in range(0, len(recordings), size)]
     with ProcessPoolExecutor(nj) as pool:
-        yield from pool.map(work, range(len(chunks)), chunks)
+        yield from pool.map(format_chunk, range(len(chunks)), chunks)
 
 
 def _format_chunk(
     number: int, recordings: list[Recording], wav_dir: Path, final_dir: Path, audio_format: str
 ) -> Formatted:
-    """Recordings one after the other; what is written goes to wav_dir, which will be final_dir."""
-    done = Formatted({}, {}, [])
+    """Format recordings in turn; audio is written to wav_dir, which will be renamed to final_dir."""
+    result = Formatted({}, {}, [])
     with AudioWriter(wav_dir, final_dir, audio_format, f"audio.{number + 1}") as writer:
         for recording in recordings:
-            done.update(_format_recording(recording, writer))
-    return done
+            result.update(_format_recording(recording, writer))
+    return result
 
 
 def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
-    """Keep the entry, or write its utterances."""
-    done = Formatted({}, {}, [])
+    """Keep the entry of a 16 kHz mono file, or write its utterances."""
+    result = Formatted({}, {}, [])
     try:
         if not writer.ark and not recording.entry.endswith("|") and None in recording.segments.values():
             info = audio_info(recording.entry, recording.name)
@@ -147,15 +147,15 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
                         raise UserError(
                             f"{utt_id}: {recording.entry}: too short for one sample at {SAMPLE_RATE} Hz; leave it out"
                         )
-                    done.wav_scp[utt_id] = writer.write(utt_id, samples)
+                    result.wav_scp[utt_id] = writer.write(utt_id, samples)
                 except UserError as error:
-                    done.errors.append(str(error))
+                    result.errors.append(str(error))
                 else:
-                    done.num_samples[utt_id] = str(len(samples))
+                    result.num_samples[utt_id] = str(len(samples))
     except UserError as error:  # the recording itself: none of its utterances can be used
-        done.errors.append(str(error))
-        done.errors += [f"{utt_id}: in the same recording" for utt_id in list(recording.segments)[1:]]
-    return done
+        result.errors.append(str(error))
+        result.errors += [f"{utt_id}: in the same recording" for utt_id in list(recording.segments)[1:]]
+    return result
 
 
 def _open(recording: Recording) -> AbstractContextManager[soundfile.SoundFile]:

@@ -21,20 +21,20 @@ Columns = dict[str, PackedStrings]  # file name -> values in the order of the id
 
 AUDIO = "wav"  # a dump directory's folder of the audio that format_data wrote
 TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
-# Ids become file names, words of a line and words on a terminal. Of all that does not print, what joins the letters of
-# a script may be part of an id; a byte order mark may not: at the start of a file, it vanishes.
+# Ids become file names, words of a line and words on a terminal. Zero-width joiners do not print but belong to some
+# scripts, and are allowed; a byte order mark is not: at the start of a file, it vanishes.
 _NEVER = r"\s/\0-\x1f\x7f-\x9f\ufeff"
 ID = re.compile(rf"[^.{_NEVER}-][^{_NEVER}]*")
 ID_RULE = "an id holds no white space, no control character and no '/', and does not start with '.' or '-'"
 
 
 def make_id(name: str) -> str:
-    """The name with `_` for all that an id may not hold; different names may give the same id."""
+    """The name with `_` for each character that an id may not hold; different names may give the same id."""
     return re.sub(rf"^[.-]|[{_NEVER}]", "_", name)
 
 
 def read_table(path: Path) -> Table:
-    """Read one table, in the order of its lines; UserError for a missing file, a duplicate id, what is not UTF-8."""
+    """Read one table, in the order of its lines; UserError for a missing file, a duplicate id, bytes outside UTF-8."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -127,7 +127,7 @@ def validate(path: Path, data: DataDir, tasks: Sequence[str] = ()) -> None:
 def read_columns(path: Path, names: Collection[str], tasks: Sequence[str] = ()) -> tuple[PackedStrings, Columns]:
     """The ids in C order, and the values of the tables `names`, as far as they exist, in the order of the ids.
 
-    For directories without segments. All tables are validated as `validate` does it, but one is held at a time: those
+    For directories without segments. All tables are validated as in `validate`, but one at a time is in memory: those
     of a million utterances together take 2 GB.
     """
     present = sorted(_table_names(path), key="wav.scp".__ne__)  # it comes first: the others are checked against it
@@ -158,7 +158,7 @@ def _sorted_ids(path: Path, table: Table) -> list[str]:
 
 
 def _validate_table(file: Path, table: Table, source: Path, utt_ids: list[str] | None) -> None:
-    """utt_ids: those of `source`, which the table must list as well; None where it has ids of its own."""
+    """utt_ids: the ids of `source`, which the table must list as well; None for a table of other ids."""
     if file.name in ("wav.scp", "utt2spk"):
         _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
     if file == source or utt_ids is None or list(table) != utt_ids:
@@ -205,22 +205,22 @@ def combine(parts: Sequence[DataDir], names: Sequence[object] = ()) -> DataDir:
     `names` are the parts' names for the messages. Parts may share recordings, but not utterances.
     """
     names = names or [f"part {number}" for number in range(1, len(parts) + 1)]
-    whole: DataDir = {}
+    combined: DataDir = {}
     for part, name in zip(parts, names, strict=True):
         odd = sorted(part.keys() ^ parts[0].keys())
         if odd:
             raise UserError(f"{name}: cannot be combined with {names[0]}: only one of them has {', '.join(odd)}")
         for file, table in part.items():
-            merged = whole.setdefault(file, {})
-            double = sorted(table.keys() & merged.keys())
+            merged = combined.setdefault(file, {})
+            duplicates = sorted(table.keys() & merged.keys())
             if file == "wav.scp" and "segments" in part:
-                double = [key for key in double if table[key] != merged[key]]
-            if double:
+                duplicates = [key for key in duplicates if table[key] != merged[key]]
+            if duplicates:
                 raise UserError(
-                    f"{name}: {file}: duplicate id {first_few(map(repr, double))}: an earlier part has it as well"
+                    f"{name}: {file}: duplicate id {first_few(map(repr, duplicates))}: an earlier part has it as well"
                 )
             merged.update(table)
-    return whole
+    return combined
 
 
 def shared_speakers(a: DataDir, b: DataDir) -> set[str]:

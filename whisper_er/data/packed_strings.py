@@ -1,4 +1,4 @@
-"""Many strings in two arrays."""
+"""Many strings in two arrays, which forked processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate

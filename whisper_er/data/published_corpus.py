@@ -25,9 +25,9 @@ def find_audio(directories: Iterable[Path]) -> dict[str, Path]:
     return files
 
 
-def check_published(found: set[str], published: set[str], where: Path, source: str) -> None:
-    """UserError, with the first few ids, unless the utterances found are exactly the published ones."""
-    missing, extra = published - found, found - published
+def check_published(utt_ids: set[str], published: set[str], where: Path, source: str) -> None:
+    """UserError, with the first few ids, unless `utt_ids` are exactly the published ones."""
+    missing, extra = published - utt_ids, utt_ids - published
     if missing or extra:
         differences = [
             f"{len(ids)} {kind} ({first_few(sorted(ids))})"
@@ -35,7 +35,7 @@ def check_published(found: set[str], published: set[str], where: Path, source: s
             if ids
         ]
         raise UserError(
-            f"{where}: {len(published & found)} of the {len(published)} published utterances, "
+            f"{where}: {len(published & utt_ids)} of the {len(published)} published utterances, "
             f"{', '.join(differences)}; unpack the corpus again ({source}), "
             "or take what is there with --check_counts false"
         )

@@ -19,10 +19,10 @@ from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recor
 from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task, main_task
 
-MOST_VALUES = 8 * 192_000  # a second, all channels: what a small file that is compressed can unfold to is bounded
-MOST_LABELS = 8  # of a task that are shown
+MOST_VALUES = 8 * 192_000  # samples a second, all channels: bounds what a small compressed file can unfold to
+MOST_LABELS = 8  # labels of a task that are shown
 KEPT = 600  # seconds that an upload is kept, so that it can be heard and recognised again
-SHOWN = 20  # seconds of an error
+SHOWN = 20  # seconds that an error is shown
 WAITING = 16  # visitors in the queue; the model serves one at a time
 
 NOTE = (
@@ -48,7 +48,7 @@ CSS = """
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a recording: the size of its file, and how long it is."""
+    """Largest size and length of a recording."""
 
     megabytes: int  # of 2^20 bytes, as gradio counts them
     seconds: float
@@ -59,7 +59,7 @@ class Limits:
 
 
 def find_gradio() -> Any:
-    """The module, which then reports nothing to anyone; UserError where it is not installed."""
+    """Import gradio, with its analytics off; UserError where it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
@@ -69,7 +69,7 @@ def find_gradio() -> Any:
 
 
 def build_page(recognizer: Recognizer, limits: Limits) -> Any:
-    """gradio's Blocks."""
+    """The demo's page, as gradio's Blocks."""
     gr = find_gradio()
     tasks = by_interest(recognizer.tokenizer.tasks)
     drawn = drawn_task(tasks)
@@ -110,7 +110,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
             ]
 
         def start_again(path: str | None) -> list:
-            """No answer stands beside another recording, and what is still being sent cannot be recognised."""
+            """Hide the answer for the recording before; the button works once an upload is complete."""
             return [gr.Button(interactive=path is not None), "", gr.Column(visible=False)]
 
         outputs = [summary, result, *answers, timeline, utterances]
@@ -121,7 +121,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
 
 
 def uploads_only(gr: Any, move: Callable) -> Callable:
-    """Of gradio's way to take a value in: it would fetch what lies at an address that a visitor names."""
+    """gradio's `move`, refusing an address that a visitor names: gradio would fetch what lies there."""
 
     async def move_upload(path: str | Path | None) -> str | None:
         if path is not None and "://" in str(path):
@@ -138,11 +138,12 @@ def drawn_task(tasks: Sequence[Task]) -> str:
 
 
 def by_interest(tasks: Sequence[Task]) -> list[Task]:
-    """The transcript, the task that is drawn, the others."""
+    """Tasks in the order of the page: the transcript, the task that is drawn, the others."""
     return sorted(tasks, key=lambda task: (task.kind != "text", task.name != drawn_task(tasks)))
 
 
 def answer_component(gr: Any, task: Task) -> Any:
+    """The component that shows the answer of a task."""
     if task.kind == "text":
         return gr.Textbox(label="transcript", interactive=False)
     if task.kind == "scale":
@@ -151,14 +152,14 @@ def answer_component(gr: Any, task: Task) -> Any:
 
 
 def answer(recognition: Recognition, task: Task) -> Any:
-    """The value of its component."""
+    """The value of the task's component."""
     if task.kind == "text":
         return recognition.text
     return round(recognition.scales[task.name], 2) if task.kind == "scale" else recognition.probabilities[task.name]
 
 
 def recognize(recognizer: Recognizer, path: str | None, limits: Limits) -> Recognition:
-    """An upload; UserError, which names the file but not where it lies, for what cannot be recognised."""
+    """Recognise an upload; UserError, with the file's name but not its path, where that is impossible."""
     if path is None:
         raise UserError("no recording: choose a file, or record one")
     name = Path(path).name
@@ -173,7 +174,7 @@ def recognize(recognizer: Recognizer, path: str | None, limits: Limits) -> Recog
 
 
 def check(path: str, name: str, limits: Limits) -> None:
-    """By its header, which costs nothing; what it claims and the file does not hold shows when it is read."""
+    """UserError beyond the limits, by the header alone; a header that claims too much shows when the file is read."""
     if not Path(path).is_file():
         raise UserError(f"{name}: deleted after {KEPT // 60} minutes: choose it again")
     if (size := Path(path).stat().st_size) > limits.bytes:

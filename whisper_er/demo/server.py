@@ -19,16 +19,16 @@ from whisper_er.base.errors import UserError
 from whisper_er.demo.page import CSS, KEPT, Limits, build_page, find_gradio
 from whisper_er.recognize.recognizer import Recognizer
 
-# The browser loads from this server alone; gradio's page has scripts and styles in itself, and sounds and workers
-# that it makes.
+# The browser loads from this server alone; gradio's page has inline scripts and styles, and makes sounds and workers
+# of its own.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 DIRECTORY = "GRADIO_TEMP_DIR"
 SWEEP = 60  # seconds between two looks for uploads that are too old
-LAST_SECONDS = 1  # that what is still being sent may take after Ctrl-C; a page that is open holds a connection
+LAST_SECONDS = 1  # for answers to finish after Ctrl-C; an open page holds a connection
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port, or a free one for 0. UserError where it cannot be had."""
+    """Listen on the port, or a free one for 0. UserError where that fails."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -42,14 +42,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine reaches the address."""
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
 
 
 def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> None:
-    """Until Ctrl-C, which comes back as KeyboardInterrupt, or TERM. Inside of uploads()."""
+    """Serve until TERM or Ctrl-C, which is raised as KeyboardInterrupt. To be called inside of uploads()."""
     gr = find_gradio()
     import uvicorn
     from fastapi import FastAPI
@@ -70,7 +70,7 @@ def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> No
 
 
 def theme(gr: Any) -> Any:
-    """The system's fonts, and colours that white text can be read on."""
+    """gradio's theme with the system's fonts, and colours that white text can be read on."""
     plain = gr.themes.Default(primary_hue="blue", font="system-ui", font_mono="monospace")
     shades = {
         f"button_primary_background_fill{state}{dark}": f"*primary_{shade}"
@@ -82,23 +82,23 @@ def theme(gr: Any) -> Any:
 
 @contextmanager
 def uploads() -> Iterator[None]:
-    """Gradio keeps them in a directory of our own, which goes at the end. Entered before gradio is imported.
+    """Keep gradio's uploads in a temporary directory, deleted at the end. To be entered before gradio is imported.
 
     TERM and a terminal that is closed end the server as Ctrl-C does: what is open is closed, uploads are deleted.
     """
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
 
-    def sweep_again_and_again() -> None:
+    def sweep_periodically() -> None:
         while not ended.wait(SWEEP):
             with suppress(OSError):  # the next look may find it mended
                 sweep(Path(directory))
 
     with TemporaryDirectory(prefix="whisper_er-demo-") as directory:
         os.environ[DIRECTORY] = directory
-        sweeper = threading.Thread(target=sweep_again_and_again)
+        sweeper = threading.Thread(target=sweep_periodically)
         sweeper.start()
         try:
             yield
@@ -109,13 +109,13 @@ def uploads() -> Iterator[None]:
 
 
 def sweep(directory: Path) -> None:
-    """Delete what is older than KEPT; gradio's own delete_cache leaves uploads that were broken off."""
+    """Delete files older than KEPT seconds; gradio's own delete_cache leaves uploads that were broken off."""
     for path in directory.rglob("*"):
-        with suppress(OSError):  # gradio moves what has arrived
+        with suppress(OSError):  # gradio moves a complete upload
             if path.is_file() and time.time() - path.stat().st_mtime > KEPT:
                 path.unlink()
 
 
 def is_defect(record: logging.LogRecord) -> bool:
-    """A visitor who leaves in the middle of an upload is none."""
+    """False for a visitor who leaves in the middle of an upload."""
     return not (record.exc_info and type(record.exc_info[1]).__name__ == "ClientDisconnect")

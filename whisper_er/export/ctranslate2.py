@@ -1,4 +1,4 @@
-"""An exported model -> a directory that CTranslate2 opens, and our Recognizer."""
+"""Convert an exported model into a directory that CTranslate2 and our Recognizer open."""
 
 import shutil
 from pathlib import Path
@@ -15,15 +15,15 @@ from whisper_er.recognize.ctranslate2_engine import import_ctranslate2, prompt_o
 from whisper_er.recognize.pretrained import open_model, write_about
 from whisper_er.text.tokenizer import START, Tokenizer
 
-# What <|startoftranscript|> is called where CTranslate2 is not to find it; no label holds a space.
+# Name of <|startoftranscript|> where CTranslate2 must not find it; no label holds a space.
 HIDDEN_START = "<|start of target|>"
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
 def convert(source: Path, directory: Path, quantization: str) -> None:
-    """Fill an empty directory. source: an exported model, or an experiment."""
+    """Convert into an empty directory. source: an exported model, or an experiment; UserError for other models."""
     library = import_ctranslate2()
-    opened = open_model(source)  # for this alone: quantising writes over the weights that it is given
+    opened = open_model(source)  # for this alone: quantising overwrites the weights
     if opened.config.model.kind != "seq2seq" or opened.model.family != "whisper":
         raise UserError(
             f"{source}: CTranslate2 models are made of Whisper-ER ones (model.kind=seq2seq) as trained or "
@@ -44,7 +44,7 @@ def convert(source: Path, directory: Path, quantization: str) -> None:
 def specification(model: WhisperER, tokenizer: Tokenizer) -> Any:
     """CTranslate2's description of the model, with its vocabulary.
 
-    Where the prefix has no <|notimestamps|>, the start token hides and <|endoftext|> reads as it: see prompt_of.
+    Without <|notimestamps|> in the prefix, the start token is hidden and <|endoftext|> gets its input row: prompt_of.
     """
     from ctranslate2.converters.transformers import WhisperLoader
 
@@ -56,7 +56,7 @@ def specification(model: WhisperER, tokenizer: Tokenizer) -> Any:
     vocabulary = SimpleNamespace(get_vocab=lambda: dict(names))
     spec = WhisperLoader()(whisper, vocabulary)
     if prompt_of(tokenizer) != tokenizer.prefix:
-        read = whisper.model.decoder.embed_tokens.weight.clone()  # no longer the rows that are said
-        read[tokenizer.end] = read[start]
-        spec.decoder.embeddings.weight = read
+        input_rows = whisper.model.decoder.embed_tokens.weight.clone()  # no longer shared with the output layer
+        input_rows[tokenizer.end] = input_rows[start]
+        spec.decoder.embeddings.weight = input_rows
     return spec

@@ -1,4 +1,4 @@
-"""README.md of a CTranslate2 model: how to open it, what its check found, how fast it was."""
+"""README.md of a CTranslate2 model: how to open it, the result of its check, its speed."""
 
 from whisper_er.base.errors import first_few
 from whisper_er.export.ctranslate2_check import CHECK, Check
@@ -10,6 +10,7 @@ CARD = "MODEL_CARD.md"  # README.md of the model that was converted
 
 
 def read_me(tokenizer: Tokenizer, pad: str, check: Check) -> str:
+    """The text of README.md. pad: pad rule of the model's input."""
     return (
         "\n\n".join(
             [
@@ -36,7 +37,7 @@ def read_me(tokenizer: Tokenizer, pad: str, check: Check) -> str:
 
 
 def differences(tokenizer: Tokenizer, pad: str) -> list[str]:
-    """From our own search."""
+    """How its decoding differs from our own search, a line each."""
     return [
         "Posteriors are those given the best hypothesis (`posterior: best`), not over the beam.",
         "CTranslate2 knows no grammar: of a malformed hypothesis the beginning is kept, and the labels that it lacks "

@@ -1,4 +1,4 @@
-"""Is a converted model the same? Both decode a set in turn: what differs is counted, and each is timed."""
+"""Compare a converted model with its original: both decode a set, differences are counted, each is timed."""
 
 import json
 import time
@@ -22,7 +22,7 @@ SCALE_TOLERANCE = 0.01  # of a scale's range
 
 @dataclass
 class Check:
-    """different: task -> ids of the utterances for which the two say something else; utterances_per_second: of each;
+    """different: task -> ids of the utterances that the two predict differently; utterances_per_second: of each;
     completed: hypotheses of CTranslate2 that lacked a label at its place; quantization: of the stored weights,
     compute_type: of the products; decoding: how both were decoded.
     """
@@ -38,7 +38,7 @@ class Check:
     utterances_per_second: dict[str, float] = field(default_factory=dict)
 
     def different_answers(self, tasks: Sequence[Task]) -> list[str]:
-        """Ids of utterances with another label for some category or scale; of a model of text alone, another text."""
+        """Ids of utterances with another label for a category or scale; if all tasks are text, with another text."""
         required = [task for task in tasks if task.kind != "text"] or tasks
         return sorted({utt_id for task in required for utt_id in self.different[task.name]})
 
@@ -65,7 +65,7 @@ class Check:
 def compare(
     ours: Recognizer, theirs: Recognizer, batches: Iterable[Batch], config: DecodeConfig, quantization: str
 ) -> Check:
-    """Decode every batch with one and then the other, which is CTranslate2's. The first batch warms both up before."""
+    """Decode every batch with `ours`, then with `theirs`, CTranslate2's; the first batch also warms both up."""
     config = replace(config, posterior="best")  # CTranslate2 has no other
     converted: CTranslate2Whisper = theirs.model
     tasks = ours.tokenizer.tasks
@@ -76,32 +76,33 @@ def compare(
         threads=torch.get_num_threads(),
         different={task.name: [] for task in tasks},
     )
-    taken = {"whisper_er": 0.0, "CTranslate2": 0.0}
+    decoding_seconds = {"whisper_er": 0.0, "CTranslate2": 0.0}
     for number, batch in enumerate(batches):
         if number == 0:
             decode(ours, batch, config), decode(theirs, batch, config)
             converted.completed = 0
-        mine, seconds = decode(ours, batch, config)
-        taken["whisper_er"] += seconds
+        original, seconds = decode(ours, batch, config)
+        decoding_seconds["whisper_er"] += seconds
         other, seconds = decode(theirs, batch, config)
-        taken["CTranslate2"] += seconds
+        decoding_seconds["CTranslate2"] += seconds
         for task in tasks:
-            check.different[task.name] += [one.utt_id for one, two in zip(mine, other) if not same(task, one, two)]
+            check.different[task.name] += [one.utt_id for one, two in zip(original, other) if not same(task, one, two)]
         check.num_utterances += len(batch)
         check.audio_seconds += int(batch.samples_B.sum()) / 16000
     check.completed = converted.completed
-    check.utterances_per_second = {name: check.num_utterances / seconds for name, seconds in taken.items()}
+    check.utterances_per_second = {name: check.num_utterances / seconds for name, seconds in decoding_seconds.items()}
     return check
 
 
 def decode(recognizer: Recognizer, batch: Batch, config: DecodeConfig) -> tuple[list[Prediction], float]:
-    """Predictions, and the seconds that they took, features included."""
+    """Predictions, and the seconds to make them, features included."""
     start = time.perf_counter()
     (predictions,) = recognizer.predict([batch], config)
     return predictions, time.perf_counter() - start
 
 
 def same(task: Task, one: Prediction, two: Prediction) -> bool:
+    """Equal values; of a scale, equal to within SCALE_TOLERANCE."""
     first, second = one.values[task.name], two.values[task.name]
     if task.kind != "scale":
         return first == second

@@ -1,7 +1,7 @@
 """The extended vocabulary as a tokenizer that transformers loads by itself, with the ids of the model.
 
-Whisper's own tokenizer is extended. For a SentencePiece model one is made of its pieces: both merge, of all neighbours,
-the pair whose union stands first in the list of pieces.
+Whisper's tokenizer is extended. For a SentencePiece model one is made of its pieces: both merge, of all neighbours, the
+pair whose union stands first in the list of pieces.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def special(token: str) -> AddedToken:
 
 
 def whisper_copy(text: WhisperTokens) -> WhisperTokenizer:
-    """A model may have more embedding rows than its tokenizer has entries: those get names."""
+    """A copy with names for the embedding rows for which the tokenizer has no entry."""
     hf = WhisperTokenizer(
         tokenizer_object=tokenizers.Tokenizer.from_str(text.tokenizer.backend_tokenizer.to_str()),
         **text.tokenizer.init_kwargs,
@@ -88,7 +88,7 @@ def normalizer_spec(model: bytes) -> dict[int, Any]:
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:
     """Number and value of each field of a protobuf message: bytes, or an int where it is one.
 
-    google.protobuf, which is no dependency of ours, would read as well what SentencePiece has read here before.
+    google.protobuf would do the same but is no dependency. SentencePiece has parsed these bytes before: they are valid.
     """
     position = 0
 

@@ -8,7 +8,7 @@ from whisper_er.text.tokenizer import Tokenizer
 
 
 def to_transformers(model: WhisperER, num_beams: int = 1) -> WhisperForConditionalGeneration:
-    """The same parameters under transformers' names, for saving and reading: our decoder's layers stay our own."""
+    """The same parameters under transformers' names, for saving and reading; its decoder layers stay DecoderLayers."""
     with torch.device("meta"):
         whisper = WhisperForConditionalGeneration(model.backbone_config)
     whisper.model.encoder, whisper.model.decoder = model.audio_encoder.encoder, model.decoder
@@ -19,7 +19,7 @@ def to_transformers(model: WhisperER, num_beams: int = 1) -> WhisperForCondition
 
 
 def generation_config(tokenizer: Tokenizer, max_length: int, num_beams: int) -> GenerationConfig:
-    """What makes plain `generate` say our targets whole.
+    """The generation config with which plain `generate` returns whole targets.
 
     Whisper's generate cuts its output at timestamps, and takes every id above no_timestamps_token_id for one, so also
     the tasks' tokens: without that entry it knows no timestamps. Without lang_to_id, language and task it takes the

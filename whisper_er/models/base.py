@@ -1,4 +1,4 @@
-"""The interface of a model: all that the trainer knows (Model), and the recognizer (Predictor)."""
+"""The interfaces of a model: what the trainer uses (Model), and what the recognizer uses (Predictor)."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -41,7 +41,7 @@ class Predictor(Protocol):
 
     @property
     def family(self) -> str:
-        """Whose layers it is made of: whisper, wav2vec2, CTranslate2 ..."""
+        """The model family: whisper, wav2vec2, CTranslate2 ..."""
         ...
 
     def to(self, device: torch.device) -> Any:
@@ -53,16 +53,16 @@ class Predictor(Protocol):
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """For counting them."""
+        """Names and parameters, from which they are counted."""
         ...
 
     def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
-        """Predictions in batch order."""
+        """Predictions in batch order; UserError for settings that the model does not support."""
         ...
 
 
 class Model(torch.nn.Module):
-    """Batch in; loss or predictions out. Who wants both encodes once and hands the result to both. A Predictor.
+    """A Predictor that can be trained: batch in; loss or predictions out. For both, encode once and pass `encoded`.
 
     audio_encoder: waveforms and lengths -> Encoded.
     backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
@@ -81,21 +81,22 @@ class Model(torch.nn.Module):
         return self.audio_encoder(batch.wave_BS, batch.samples_B)
 
     def units(self) -> Iterator[torch.nn.Module]:
-        """The modules that are called one after the other, inner ones first: FSDP has one whole at a time."""
+        """Modules that are called in turn, inner ones first: FSDP gathers the weights of one at a time."""
         yield from self.audio_encoder.encoder.layers
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
+        """The loss of a batch on the model's device."""
         raise NotImplementedError
 
     def pack(self) -> None:
         pack_linears(self)
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> Any:
-        """What `read` makes predictions of, still on the device: tensors of a kind that each model chooses."""
+        """Tensors from which `read` makes predictions, still on the device; each model chooses their form."""
         raise NotImplementedError
 
     def read(self, utt_ids: list[str], answers: Any, config: DecodeConfig) -> list[Prediction]:
-        """Wait for the device. utt_ids: of the batch that was answered."""
+        """Predictions from answers; waits for the device. utt_ids: of the batch."""
         raise NotImplementedError
 
     @torch.no_grad()

@@ -30,8 +30,8 @@ from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.text.tokenizer import Tokenizer
 
 BACKBONE = "backbone_config.json"  # of an experiment: transformers' configuration of the model inside
-LARGEST = 1_000_000  # of what counts something in it: a thousand times what a model has
-MOST = {"layers": 1000, "num_mel_bins": 1000}  # of what is made, or computed, even without weights
+LARGEST = 1_000_000  # largest integer in it: a thousand times those of real models
+MOST = {"layers": 1000, "num_mel_bins": 1000}  # largest where objects or tables are made even without weights
 
 
 def build_model(config: TrainConfig, tokenizer: Tokenizer, label_counts: LabelCounts | None = None) -> Model:
@@ -50,7 +50,7 @@ def build_model(config: TrainConfig, tokenizer: Tokenizer, label_counts: LabelCo
 
 
 def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer) -> Model:
-    """The same model around a saved transformers configuration, to be filled from a checkpoint."""
+    """The model of a saved transformers configuration, without weights, to be filled from a checkpoint."""
     kind = CONFIG_MAPPING[backbone_config["model_type"]]
     with torch.device("meta"):  # nothing is drawn that would be overwritten
         backbone = AutoModel.from_config(kind.from_dict(backbone_config))
@@ -60,8 +60,8 @@ def empty_model(config: TrainConfig, backbone_config: dict, tokenizer: Tokenizer
 def read_empty_model(
     config: TrainConfig, path: Path, tokenizer: Tokenizer, types: Sequence[str] = (), remedy: str = "run stage 3 again"
 ) -> Model:
-    """The model of a saved transformers configuration, an experiment's backbone_config.json or another of ours;
-    UserError where it is none, or not of one of the `types` (all that we have)."""
+    """The model, without weights, of a configuration on disk: an experiment's backbone_config.json or an export's.
+    UserError unless it is the configuration of one of the `types` (default: all that are supported)."""
     shape = {"model_type": tuple(types) or ("whisper", *SSL_TYPES)}
     values = read_plain(parse_json, path, shape, "the configuration of a model", remedy)
     try:
@@ -74,9 +74,9 @@ def read_empty_model(
 
 
 def known_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that say how the model is made, checked against the type of transformers' default. The others, among them
-    where code or an attention kernel would be fetched from, are left out."""
-    defaults, known = CONFIG_MAPPING[values["model_type"]]().to_dict() | {"do_normalize": True}, {}
+    """The values that define the architecture, checked against the types of transformers' defaults. The others, among
+    them addresses of code or attention kernels to fetch, are left out."""
+    defaults, checked = CONFIG_MAPPING[values["model_type"]]().to_dict() | {"do_normalize": True}, {}
     for key, value in values.items():
         kind = type(defaults.get(key))
         if kind not in (bool, int, float, str, list):
@@ -86,13 +86,14 @@ def known_values(values: dict[str, Any]) -> dict[str, Any]:
         fits = value is None or is_a(value, kind)
         if not fits or any(type(number) is int and not -1 <= number <= most for number in numbers):
             raise ValueError(f"'{key}' is {value!r}"[:100])
-        known[key] = value
-    return known
+        checked[key] = value
+    return checked
 
 
 def assemble(
     config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer, label_counts: LabelCounts | None = None
 ) -> Model:
+    """The model around a backbone; UserError for options that do not fit its kind."""
     if config.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
@@ -115,7 +116,7 @@ def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioE
 
 
 def check_ssl(config: ModelConfig) -> None:
-    """What belongs to Whisper says nothing about another encoder."""
+    """UserError for options of Whisper that another encoder cannot follow."""
     if config.kind != "encoder_classifier":
         raise UserError(f"model.encoder_model with model.kind={config.kind}: it has no decoder; set encoder_classifier")
     if config.whisper_model or config.whisper_sizes:
@@ -140,8 +141,8 @@ def load_ssl(config: ModelConfig) -> PreTrainedModel:
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("masked_spec_embed"))
     if missing:
         raise UserError(f"encoder_model '{config.encoder_model}' lacks {len(missing)} tensors: {first_few(missing)}")
-    reader = load_pretrained(Wav2Vec2FeatureExtractor, config.encoder_model)
-    model.config.do_normalize = reader.do_normalize
+    extractor = load_pretrained(Wav2Vec2FeatureExtractor, config.encoder_model)
+    model.config.do_normalize = extractor.do_normalize
     return model
 
 

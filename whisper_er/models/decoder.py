@@ -29,7 +29,7 @@ class Cross:
 
 @dataclass
 class Past:
-    """Keys and values of the tokens said so far, (R, H, L, C) per layer."""
+    """Cache: keys and values of the tokens decoded so far, (R, H, L, C) per layer."""
 
     layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class Past:
 
 
 def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor | None) -> Cross:
-    """Project the encoder's states for every layer."""
+    """Project the encoder's states for every layer. mask_BT: bool, True inside; None where nothing is padded."""
     layers = []
     for layer in decoder.layers:
         attention = layer.encoder_attn
@@ -54,23 +54,23 @@ def decode(
 ) -> tuple[torch.Tensor, Past]:
     """Hidden states (R, L, D) after the last layer norm, and the cache with the new tokens appended.
 
-    decoder: one that has been through use_own_layers. R is a multiple of B; the rows of an utterance stand together.
-    After the first call with a cache L must be 1.
+    decoder: with the layers of use_own_layers. input_RL: int64; R is a multiple of B, and the rows of an utterance
+    stand together. Where `past` has tokens L must be 1.
     """
     past = past or Past()
-    said = past.layers[0][0].shape[2] if past.layers else 0
-    assert not said or input_RL.shape[1] == 1
-    positions = decoder.embed_positions.weight[said : said + input_RL.shape[1]]
+    past_length = past.layers[0][0].shape[2] if past.layers else 0
+    assert not past_length or input_RL.shape[1] == 1
+    positions = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]]
     hidden = F.dropout(decoder.embed_tokens(input_RL) + positions, decoder.dropout, decoder.training)
-    now = []
+    caches = []
     for index, layer in enumerate(decoder.layers):
-        hidden, cache = layer(hidden, past.layers[index] if said else None, cross.layers[index], cross.mask_B11T)
-        now.append(cache)
-    return decoder.layer_norm(hidden), Past(now)
+        hidden, cache = layer(hidden, past.layers[index] if past_length else None, cross.layers[index], cross.mask_B11T)
+        caches.append(cache)
+    return decoder.layer_norm(hidden), Past(caches)
 
 
 class DecoderLayer(WhisperDecoderLayer):
-    """The weights of transformers' layer, which also computes it again for the gradient where that is asked for."""
+    """transformers' layer with another forward pass; its activation checkpointing still applies."""
 
     def forward(
         self,
@@ -114,7 +114,7 @@ def attend(
     mask: torch.Tensor | None = None,
     causal: bool = False,
 ) -> torch.Tensor:
-    """Multi-head attention of `hidden` (B, L, D) on ready keys and values (B, H, T, C)."""
+    """Multi-head attention (B, L, D) of `hidden` (B, L, D) on projected keys and values (B, H, T, C)."""
     query = split_heads(attention, attention.q_proj(hidden))
     dropout = attention.dropout if attention.training else 0.0
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)

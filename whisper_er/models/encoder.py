@@ -12,7 +12,7 @@ from whisper_er.models.features import HOP, LogMel, PadRule, inside, spec_augmen
 
 
 class AudioEncoder(torch.nn.Module):
-    """Waveform -> log-mel -> transformers' Whisper encoder layers, without the 30 s that those insist on."""
+    """Waveform -> log-mel -> transformers' Whisper encoder layers, without their fixed length of 30 s."""
 
     def __init__(self, encoder: WhisperEncoder, pad: PadRule, specaug: SpecAugmentConfig) -> None:
         super().__init__()
@@ -28,23 +28,23 @@ class AudioEncoder(torch.nn.Module):
             mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
         return encode(self.encoder, mel_BFN, frames_B)
 
-    def own_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
-        """The frames that hold an utterance itself, not the silence of the pad rule."""
+    def real_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
+        """int64 (B,): see the function of this name."""
         return real_frames(samples_B)
 
 
 def real_frames(samples_B: torch.Tensor) -> torch.Tensor:
-    """Encoder frames that hold an utterance's own audio, without the pad rule's silence."""
+    """int64 (B,): encoder frames that hold an utterance's audio, without the silence of the pad rule."""
     return (samples_B + 2 * HOP - 1) // (2 * HOP)
 
 
 def encode(
     encoder: WhisperEncoder, mel_BFN: torch.Tensor, frames_B: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run the encoder on features that are 0 after each utterance's end, which is what a convolution's own padding is.
+    """Run the encoder on features that are 0 after each utterance's end, as a convolution pads them.
 
-    frames_B: int64, on the CPU, even, at most twice the encoder's positions. Returns states_BTD and mask_BT (bool, or
-    None where nothing is padded).
+    mel_BFN: float32; frames_B: int64, on the CPU, even, at most twice the encoder's positions. Returns states_BTD and
+    mask_BT (bool, True inside; None where nothing is padded).
     """
     # No mask in between: frames_B is even, so that conv2's last window within an utterance ends on its last frame.
     hidden_BDN = F.gelu(encoder.conv1(mel_BFN))

@@ -43,9 +43,9 @@ class EncoderClassifier(Model):
         )
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
-        """One (B, C) per task."""
+        """float32 (B, C) of each task."""
         states_BTD, read_BT = encoded or self.encode(batch)
-        real_BT = inside(self.audio_encoder.own_frames(batch.samples_B), states_BTD.shape[1], states_BTD.device)
+        real_BT = inside(self.audio_encoder.real_frames(batch.samples_B), states_BTD.shape[1], states_BTD.device)
         if read_BT is None:
             read_BT = torch.ones_like(real_BT)
         pooled_BO = self.pooling(states_BTD, real_BT, read_BT)

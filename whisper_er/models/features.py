@@ -20,7 +20,7 @@ MAX_FRAMES = MAX_SAMPLES // HOP
 
 @dataclass(frozen=True)
 class PadRule:
-    """How much silence follows an utterance: a function of the utterance alone, whatever its batch.
+    """The silence appended to an utterance: a function of the utterance alone, whatever its batch.
 
     extra: samples appended; least: length in samples to which shorter utterances are filled.
     """
@@ -42,7 +42,7 @@ class PadRule:
         return PadRule(extra=samples) if match[1] == "+" else PadRule(least=samples)
 
     def frames(self, samples_B: torch.Tensor) -> torch.Tensor:
-        """Mel frames per utterance: even, so that the encoder's stride of 2 divides them, at most MAX_FRAMES."""
+        """int64 (B,), mel frames: even, so that the encoder's stride of 2 divides them, and at most MAX_FRAMES."""
         padded_B = (samples_B + self.extra).clamp(min=max(self.least, 1), max=MAX_SAMPLES)
         return (padded_B + 2 * HOP - 1) // (2 * HOP) * 2
 
@@ -72,16 +72,16 @@ class LogMel(torch.nn.Module):
         frames_B = self.pad.frames(samples_B)
         longest = int(frames_B.max())
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
-        computed = min(longest + 2, MAX_FRAMES)
-        wave_BS = F.pad(wave_BS, (0, max(0, computed * HOP - wave_BS.shape[1])))
+        num_computed = min(longest + 2, MAX_FRAMES)
+        wave_BS = F.pad(wave_BS, (0, max(0, num_computed * HOP - wave_BS.shape[1])))
         left = wave_BS[:, 1 : N_FFT // 2 + 1].flip(1)  # Whisper reflects at the start; at 30 s its end reflects too
         right = torch.zeros_like(left)
-        if computed == MAX_FRAMES:
+        if num_computed == MAX_FRAMES:
             right = wave_BS[:, MAX_SAMPLES - N_FFT // 2 - 1 : MAX_SAMPLES - 1].flip(1)
-        wave_BS = torch.cat([left, wave_BS[:, : computed * HOP], right], dim=1)
+        wave_BS = torch.cat([left, wave_BS[:, : num_computed * HOP], right], dim=1)
         with torch.autocast(wave_BS.device.type, enabled=False):
             spectrum = torch.stft(wave_BS, N_FFT, HOP, window=self.window, center=False, return_complex=True)
-            power_BPN = spectrum[..., :computed].abs() ** 2
+            power_BPN = spectrum[..., :num_computed].abs() ** 2
             mel_BFN = (self.filters.T @ power_BPN).clamp(min=1e-10).log10()
         mel_BFN = torch.maximum(mel_BFN, mel_BFN.amax(dim=(1, 2), keepdim=True) - 8.0)
         mel_BFN = (mel_BFN[..., :longest] + 4.0) / 4.0
@@ -94,7 +94,7 @@ def inside(length_B: torch.Tensor, longest: int, device: torch.device) -> torch.
 
 
 def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugmentConfig) -> torch.Tensor:
-    """A copy of the features with random bands set to the utterance's mean (0 is not silence in Whisper's scale)."""
+    """mel_BFN with random bands set to the utterance's mean (0 is not silence in Whisper's scale); frames_B: int64."""
     if not (config.time_masks or config.freq_masks):
         return mel_BFN
     num_bins, longest = mel_BFN.shape[1:]
@@ -109,7 +109,7 @@ def spec_augment(mel_BFN: torch.Tensor, frames_B: torch.Tensor, config: SpecAugm
 
 
 def random_bands(length_B: torch.Tensor, widest_B: torch.Tensor, size: int, count: int) -> torch.Tensor:
-    """Boolean (B, size): `count` bands per row, width uniform in [0, widest], start uniform within the length."""
+    """bool (B, size): `count` bands per row, width uniform in [0, widest], start uniform within the length."""
     shape = (len(length_B), count)
     width = torch.rand(shape, device=length_B.device) * (widest_B[:, None] + 1)
     start = torch.rand(shape, device=length_B.device) * (length_B[:, None] - width).clamp(min=0)

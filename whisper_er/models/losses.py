@@ -18,23 +18,23 @@ LabelCounts = Mapping[str, Sequence[int]]  # category task -> how often each of 
 
 
 def cross_entropy(logp_NC: torch.Tensor, config: LossConfig) -> torch.Tensor:
-    """(N, C), nats: what it would be if each label were the right one."""
+    """(N, C), nats: the loss if each label were the target."""
     return -logp_NC
 
 
 def focal(logp_NC: torch.Tensor, config: LossConfig) -> torch.Tensor:
-    """The cross-entropy times (1 - p) ** gamma, so that what is right counts little (Lin et al., 2017, eq. 4)."""
+    """(N, C), nats: cross-entropy times (1 - p) ** gamma: easy examples count little (Lin et al., 2017, eq. 4)."""
     far_NC = (1 - logp_NC.exp()).clamp(min=1e-7)  # at 0 a gamma below 1 has no gradient
     return far_NC**config.focal_gamma * -logp_NC
 
 
 def inverse(count_C: torch.Tensor, config: LossConfig) -> torch.Tensor:
-    """Inverse to the label's share of the training labels; its mean over these is 1."""
+    """(C,): inverse to the label's share of the training labels; its mean over these is 1."""
     return count_C.sum() / (len(count_C) * count_C)
 
 
 def effective(count_C: torch.Tensor, config: LossConfig) -> torch.Tensor:
-    """Inverse to the effective number of samples, (1 - beta ** n) / (1 - beta), with the sum C (Cui et al., 2019)."""
+    """(C,), with sum C: inverse to the effective number of samples, (1 - beta ** n) / (1 - beta) (Cui et al., 2019)."""
     weight_C = (1 - config.effective_beta) / (1 - config.effective_beta**count_C)
     return weight_C * len(count_C) / weight_C.sum()
 
@@ -51,9 +51,9 @@ CLASS_WEIGHTS: dict[str, Callable[[torch.Tensor, LossConfig], torch.Tensor]] = {
 
 
 class CategoryLoss(torch.nn.Module):
-    """The loss of the category tasks, as a configuration asks for it; of a model without counts there are no weights.
+    """The configured loss of the category tasks; without label counts every label weighs 1.
 
-    plain: it is the cross-entropy, which both methods then compute without it.
+    plain: True for unweighted cross-entropy, which both methods then compute without this module.
     """
 
     def __init__(self, config: LossConfig, tasks: Sequence[Task], label_counts: LabelCounts | None = None) -> None:
@@ -72,8 +72,8 @@ class CategoryLoss(torch.nn.Module):
         logp_NC: log probabilities of the task's labels; label_N: int64 in [0, C).
         """
         loss_NC = CATEGORY_LOSSES[self.config.category](logp_NC.float(), self.config) * getattr(self, f"weight_{k}")
-        right_N, smoothing = loss_NC.gather(1, label_N[:, None])[:, 0], self.config.label_smoothing
-        return (1 - smoothing) * right_N + smoothing * loss_NC.mean(1)
+        target_loss_N, smoothing = loss_NC.gather(1, label_N[:, None])[:, 0], self.config.label_smoothing
+        return (1 - smoothing) * target_loss_N + smoothing * loss_NC.mean(1)
 
 
 def classifier_loss(
@@ -140,7 +140,7 @@ def with_category_losses(
     category_loss: CategoryLoss,
     label_ids: Mapping[int, Sequence[int]],
 ) -> torch.Tensor:
-    """nll_N with the category loss in its place where the target is a label. label_ids: category task -> token ids.
+    """(N,), nats: nll_N, but the category loss where the target is a label. label_ids: category task -> token ids.
 
     Probabilities are those over the whole vocabulary; smoothing divides its share among the task's own labels. Nothing
     is read from the device: every task's loss is computed at all positions.
@@ -148,7 +148,8 @@ def with_category_losses(
     logp_NV, loss_N = logits_NV.float().log_softmax(-1), nll_N
     for k, ids in label_ids.items():
         label_N = target_N - ids[0]
-        here_N = (task_N == k) & (label_N >= 0) & (label_N < len(ids))  # <|endoftext|> belongs to the last task as well
-        own_N = category_loss(k, logp_NV[:, ids[0] : ids[-1] + 1], label_N.clamp(0, len(ids) - 1))
-        loss_N = torch.where(here_N, own_N, loss_N)
+        # <|endoftext|> belongs to the last task as well, and is no label.
+        is_label_N = (task_N == k) & (label_N >= 0) & (label_N < len(ids))
+        label_loss_N = category_loss(k, logp_NV[:, ids[0] : ids[-1] + 1], label_N.clamp(0, len(ids) - 1))
+        loss_N = torch.where(is_label_N, label_loss_N, loss_N)
     return loss_N

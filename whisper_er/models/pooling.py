@@ -1,6 +1,6 @@
 """Poolings of the conventional method: an utterance's encoder states -> one vector (paper, eq. 2).
 
-A pooling is a module that is made with the width D of the states and says the width of what it gives. To add one: a
+A pooling is a module that is made with the width D of the states and has the width O of its result. To add one: a
 class and a line of POOLINGS; its name is a value of `model.pool`.
 Axes: B utterances, T encoder frames, D width, O width of the result.
 """
@@ -14,7 +14,7 @@ VARIANCE_FLOOR = 1e-6  # the square root has no gradient at 0
 
 
 class Pooling(torch.nn.Module):
-    """output_width: O."""
+    """Encoder states -> one vector per utterance. output_width: O."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Pooling(torch.nn.Module):
         """float32 (B, O).
 
         real_BT: bool, frames that hold the utterance's audio; read_BT: bool, these and the silence that `pad` appended.
-        What is in neither is the padding of the batch, and must not change the result.
+        Frames in neither are the padding of the batch, and must not change the result.
         """
         raise NotImplementedError
 

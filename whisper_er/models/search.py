@@ -1,7 +1,7 @@
 """Batched beam search under the target grammar, with the posterior of every category.
 
-A search is a function as `beam_search` is; to add one, write it and a line of SEARCHES: its name is a value of `search`
-in the configuration of decoding.
+A search is a function with the signature of `beam_search`. To add one: the function and a line of SEARCHES; its name is
+a value of `search` in the configuration of decoding.
 
 Axes: B utterances still searched, U utterances in all, K beams, V vocabulary, L tokens, C labels of a category.
 """
@@ -19,12 +19,12 @@ Search = Callable[[torch.Tensor, Step, Grammar, torch.Tensor, DecodeConfig], "Be
 
 
 @dataclass
-class Found:
-    """Result of the search for one utterance.
+class Hypothesis:
+    """The best hypothesis of one utterance, on the CPU.
 
     ids: tokens of the best hypothesis, <|endoftext|> included.
     score: log probability / length ** length_penalty.
-    marginal, best: task position -> log posterior (C,) on the CPU, over the beam and given the best hypothesis.
+    marginal, best: task position -> log posterior (C,), over the beam and given the best hypothesis.
     """
 
     ids: list[int]
@@ -46,13 +46,13 @@ class BestHypotheses:
     marginal_UC: dict[int, torch.Tensor]
     best_UC: dict[int, torch.Tensor]
 
-    def read(self, end: int) -> list[Found]:
-        """Wait for the device. end: the id of <|endoftext|>."""
+    def read(self, end: int) -> list[Hypothesis]:
+        """Copy them to the CPU, waiting for the device. end: the id of <|endoftext|>."""
         marginal_UC, best_UC = (
             {k: table.cpu() for k, table in tables.items()} for tables in (self.marginal_UC, self.best_UC)
         )
         return [
-            Found(
+            Hypothesis(
                 ids=ids[: ids.index(end) + 1],
                 score=score,
                 marginal={k: table[utt] for k, table in marginal_UC.items()},
@@ -72,9 +72,9 @@ def beam_search(
 ) -> BestHypotheses:
     """The most probable well-formed sequence per utterance: score = log p / length ** length_penalty.
 
-    first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: says the tokens after the hypotheses that
-    stood at these rows of the previous call, rows counted over (utterance, beam) flattened; utterances whose search has
-    ended are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included; on the CPU.
+    first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: appends the tokens to the hypotheses at
+    these rows of the previous call, int64, counted over (utterance, beam) flattened; utterances whose search has ended
+    are left out. max_tokens_U: most tokens of a sequence, <|endoftext|> included; on the CPU.
     An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
     far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
@@ -93,7 +93,7 @@ SEARCHES: dict[str, Search] = {"beam": beam_search}
 
 
 def positions(mask_B: torch.Tensor) -> torch.Tensor:
-    """int64, where a mask is True: the one thing that a step of the search waits for the device to tell."""
+    """int64, where a mask is True: the one value that a step of the search waits for the device to give."""
     return mask_B.nonzero()[:, 0]
 
 
@@ -106,7 +106,7 @@ class Beam:
         num, longest = len(max_tokens_U), int(max_tokens_U.max())
         self.size, self.length_penalty, self.grammar = size, length_penalty, grammar
         self.max_tokens_U = max_tokens_U.to(device)
-        self.length = 0  # tokens said by every running hypothesis
+        self.length = 0  # tokens of every running hypothesis
         self.utts_B = torch.arange(num, device=device)
         self.score_BK = torch.zeros(num, 1, device=device)
         self.state_BK = torch.zeros(num, 1, dtype=torch.long, device=device)
@@ -114,20 +114,20 @@ class Beam:
         self.done_score_UK = torch.full((num, size), -torch.inf, device=device)
         self.done_ids_UKL = torch.zeros(num, size, longest, dtype=torch.long, device=device)
         # Per category: its posterior given each hypothesis, running and finished, and over all prefixes visited.
-        self.given_BKC, self.done_given_UKC, self.marginal_UC = {}, {}, {}
+        self.label_logp_BKC, self.done_logp_UKC, self.marginal_UC = {}, {}, {}
         for k, ids in enumerate(grammar.task_ids):
             if ids:
-                self.given_BKC[k] = torch.full((num, 1, len(ids)), -torch.inf, device=device)
-                self.done_given_UKC[k] = torch.full((num, size, len(ids)), -torch.inf, device=device)
+                self.label_logp_BKC[k] = torch.full((num, 1, len(ids)), -torch.inf, device=device)
+                self.done_logp_UKC[k] = torch.full((num, size, len(ids)), -torch.inf, device=device)
                 self.marginal_UC[k] = torch.full((num, len(ids)), -torch.inf, device=device)
 
     def extend(self, logits_BKV: torch.Tensor) -> torch.Tensor:
-        """Say one more token. Returns rows_BK: the row of the previous step that each hypothesis comes from."""
+        """Extend each hypothesis by a token. Returns rows_BK, int64: its row in the previous step."""
         num, beams, vocabulary = logits_BKV.shape
         logp_BKV = logits_BKV.float().log_softmax(-1)
-        given_BKC = self.posteriors(logp_BKV)
-        left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
-        allowed_NV = self.grammar.mask(self.state_BK.flatten(), left_BK.flatten(), first=self.length == 0)
+        label_logp_BKC = self.posteriors(logp_BKV)
+        tokens_left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
+        allowed_NV = self.grammar.mask(self.state_BK.flatten(), tokens_left_BK.flatten(), first=self.length == 0)
         total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed_NV.view_as(logp_BKV), -torch.inf)
 
         # 2 x beams candidates, so that `size` are left when some of them finish.
@@ -137,36 +137,36 @@ class Beam:
         state_B2 = self.grammar.next_QV[self.state_BK[utt_B1, parent_B2], token_B2]
         ids_B2L = self.ids_BKL[utt_B1, parent_B2]
         ids_B2L[..., self.length] = token_B2
-        given_B2C = {k: given[utt_B1, parent_B2] for k, given in given_BKC.items()}
+        label_logp_B2C = {k: logp[utt_B1, parent_B2] for k, logp in label_logp_BKC.items()}
         self.length += 1
 
         finished_B2 = state_B2 == self.grammar.finished
-        self.finish(score_B2, finished_B2, ids_B2L, given_B2C)
+        self.finish(score_B2, finished_B2, ids_B2L, label_logp_B2C)
         self.score_BK, best_BK = score_B2.masked_fill(finished_B2, -torch.inf).topk(min(self.size, score_B2.shape[1]))
         self.state_BK, self.ids_BKL = state_B2[utt_B1, best_BK], ids_B2L[utt_B1, best_BK]
-        self.given_BKC = {k: given[utt_B1, best_BK] for k, given in given_B2C.items()}
+        self.label_logp_BKC = {k: logp[utt_B1, best_BK] for k, logp in label_logp_B2C.items()}
         return parent_B2[utt_B1, best_BK] + utt_B1 * beams
 
     def posteriors(self, logp_BKV: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Posterior of each category at the place where a hypothesis may say it; collects the marginal.
+        """Log posterior of each category, (B, K, C), where it may come next in a hypothesis; collects the marginal.
 
         marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `best`. At the category's
-        own place p(c | prefix) is the softmax over its tokens; where text may still go on it is the model's own
-        probability, so that it also weighs how likely the text ends here.
+        slot p(c | prefix) is the softmax over its tokens; where text may still go on it is the probability over the
+        whole vocabulary, so that it also weighs how likely the text ends here.
         """
         category_BK = self.grammar.category_Q[self.state_BK]
-        given = dict(self.given_BKC)
-        for k in given:
-            here_BK1 = (category_BK == k)[..., None]
+        posteriors = dict(self.label_logp_BKC)
+        for k in posteriors:
+            is_next_BK1 = (category_BK == k)[..., None]
             logp_BKC = logp_BKV[..., self.grammar.task_ids[k][0] : self.grammar.task_ids[k][-1] + 1]
-            own_BKC = logp_BKC.log_softmax(-1)
-            given[k] = torch.where(here_BK1, own_BKC, given[k])
-            joint_BKC = self.score_BK[..., None] + torch.where((self.state_BK == k)[..., None], own_BKC, logp_BKC)
-            visited_BC = joint_BKC.masked_fill(~here_BK1, -torch.inf).logsumexp(1)
+            slot_logp_BKC = logp_BKC.log_softmax(-1)
+            posteriors[k] = torch.where(is_next_BK1, slot_logp_BKC, posteriors[k])
+            joint_BKC = self.score_BK[..., None] + torch.where((self.state_BK == k)[..., None], slot_logp_BKC, logp_BKC)
+            visited_BC = joint_BKC.masked_fill(~is_next_BK1, -torch.inf).logsumexp(1)
             self.marginal_UC[k][self.utts_B] = torch.logaddexp(self.marginal_UC[k][self.utts_B], visited_BC)
-        return given
+        return posteriors
 
-    def finish(self, score_B2, finished_B2, ids_B2L, given_B2C) -> None:
+    def finish(self, score_B2, finished_B2, ids_B2L, label_logp_B2C) -> None:
         """Merge the sequences that ended among the best `size` candidates into the finished ones."""
         among_best_2 = torch.arange(score_B2.shape[1], device=score_B2.device) < self.size
         normalised_B2 = (score_B2 / self.length**self.length_penalty).masked_fill(
@@ -176,20 +176,20 @@ class Beam:
         pool = torch.cat([self.done_score_UK[self.utts_B], normalised_B2], dim=1)
         self.done_score_UK[self.utts_B], best = pool.topk(self.size)
         self.done_ids_UKL[self.utts_B] = torch.cat([self.done_ids_UKL[self.utts_B], ids_B2L], dim=1)[rows, best]
-        for k, given in given_B2C.items():
-            self.done_given_UKC[k][self.utts_B] = torch.cat([self.done_given_UKC[k][self.utts_B], given], 1)[rows, best]
+        for k, logp in label_logp_B2C.items():
+            self.done_logp_UKC[k][self.utts_B] = torch.cat([self.done_logp_UKC[k][self.utts_B], logp], 1)[rows, best]
 
     def done(self) -> torch.Tensor:
-        """Bool (B,): nothing that still runs can enter the finished ones."""
+        """bool (B,): no running hypothesis can still enter the finished ones."""
         best_running_B = self.score_BK[:, 0] / self.length**self.length_penalty
         worst_B = self.done_score_UK[self.utts_B, -1]
         return (best_running_B <= worst_B) | (self.score_BK[:, 0] == -torch.inf)
 
     def keep(self, running: torch.Tensor) -> torch.Tensor:
-        """Drop the utterances that are not at these positions; returns the last token of what remains, tokens_BK."""
+        """Keep the utterances at these positions; returns the last token of each hypothesis, tokens_BK."""
         self.utts_B, self.score_BK, self.state_BK = self.utts_B[running], self.score_BK[running], self.state_BK[running]
         self.ids_BKL = self.ids_BKL[running]
-        self.given_BKC = {k: given[running] for k, given in self.given_BKC.items()}
+        self.label_logp_BKC = {k: logp[running] for k, logp in self.label_logp_BKC.items()}
         return self.ids_BKL[..., self.length - 1]
 
     def best(self) -> BestHypotheses:
@@ -197,5 +197,5 @@ class Beam:
             self.done_ids_UKL[:, 0],
             self.done_score_UK[:, 0],
             {k: table_UC.log_softmax(-1) for k, table_UC in self.marginal_UC.items()},
-            {k: table_UKC[:, 0] for k, table_UKC in self.done_given_UKC.items()},
+            {k: table_UKC[:, 0] for k, table_UKC in self.done_logp_UKC.items()},
         )

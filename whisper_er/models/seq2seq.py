@@ -18,7 +18,7 @@ from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.features import PadRule
 from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.models.search import SEARCHES, BestHypotheses, Found
+from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
 from whisper_er.text.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ from whisper_er.text.tokenizer import Tokenizer
 class WhisperER(Model):
     """Whisper with an extended vocabulary. The output layer is the token embedding, as in Whisper.
 
-    It takes the Whisper over: transformers' own forward pass no longer works on it.
+    It changes the layers of `whisper`: transformers' own forward pass no longer works on it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class WhisperER(Model):
         self.packed_output: PackedLinear | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., D) -> (..., V)."""
+        """Hidden states (..., D) -> logits (..., V)."""
         if self.packed_output is not None:
             return self.packed_output(hidden)
         return F.linear(hidden, self.decoder.embed_tokens.weight)
@@ -83,7 +83,7 @@ class WhisperER(Model):
     def category_losses(
         self, batch: Batch, logits_NV: torch.Tensor, learned_N: torch.Tensor, nll_N: torch.Tensor
     ) -> torch.Tensor:
-        target_N, task_N = (of_all.flatten()[learned_N] for of_all in (batch.target_BL, batch.task_BL))
+        target_N, task_N = (tensor.flatten()[learned_N] for tensor in (batch.target_BL, batch.task_BL))
         pairs = enumerate(zip(self.tokenizer.tasks, self.tokenizer.task_ids))
         label_ids = {k: ids for k, (task, ids) in pairs if task.kind == "category"}
         return with_category_losses(logits_NV, target_N, task_N, nll_N, self.category_loss, label_ids)
@@ -99,9 +99,9 @@ class WhisperER(Model):
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
             nonlocal cross, past, rows_per_utterance
-            kept_B = rows_BK[:, 0] // rows_per_utterance
-            if len(kept_B) < cross.layers[0][0].shape[0]:
-                cross = cross.select(kept_B)
+            running_B = rows_BK[:, 0] // rows_per_utterance
+            if len(running_B) < cross.layers[0][0].shape[0]:
+                cross = cross.select(running_B)
             past, rows_per_utterance = past.select(rows_BK.flatten()), rows_BK.shape[1]
             hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
             return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
@@ -116,8 +116,8 @@ class WhisperER(Model):
 
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
         return [
-            to_prediction(self.tokenizer, utt_id, found, config.posterior)
-            for utt_id, found in zip(utt_ids, answers.read(self.tokenizer.end))
+            to_prediction(self.tokenizer, utt_id, hypothesis, config.posterior)
+            for utt_id, hypothesis in zip(utt_ids, answers.read(self.tokenizer.end))
         ]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
@@ -126,25 +126,25 @@ class WhisperER(Model):
         return Grammar(self.tokenizer, self.tokenizer.text.suppressed)
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
-        """Most tokens of each target; on the CPU, as samples_B is."""
+        """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
         return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
 
 
 def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: float, positions: int) -> torch.Tensor:
-    """Most tokens of each target: text in proportion to the utterance's own frames, within the positions."""
+    """int64 (B,), most tokens of each target: text in proportion to the real frames, within the positions."""
     return (grammar.shortest + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
 
 
-def to_prediction(tokenizer: Tokenizer, utt_id: str, found: Found, posterior: str) -> Prediction:
-    """What the ids of a well-formed target say."""
-    log_posteriors = found.marginal if posterior == "marginal" else found.best
+def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, posterior: str) -> Prediction:
+    """The prediction of a well-formed hypothesis. posterior: "marginal" or "best"."""
+    log_posteriors = hypothesis.marginal if posterior == "marginal" else hypothesis.best
     values, posteriors = {}, {}
     for k, task in enumerate(tokenizer.tasks):
         if task.kind == "text":
-            values[task.name] = tokenizer.decode_text(found.ids)
+            values[task.name] = tokenizer.decode_text(hypothesis.ids)
             continue
-        said = [index for index in found.ids if index in tokenizer.task_ids[k]]
+        label_ids = [index for index in hypothesis.ids if index in tokenizer.task_ids[k]]
         probabilities = log_posteriors[k].exp().tolist()
-        values[task.name] = task.value(probabilities, tokenizer.task_ids[k].index(said[0]))
+        values[task.name] = task.value(probabilities, tokenizer.task_ids[k].index(label_ids[0]))
         posteriors[task.name] = probabilities
-    return Prediction(utt_id, values, posteriors, found.score)
+    return Prediction(utt_id, values, posteriors, hypothesis.score)

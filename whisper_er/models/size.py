@@ -60,7 +60,7 @@ def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
 
 
 def published_sizes(whisper_model: str) -> dict[str, Any] | None:
-    """What transformers' WhisperConfig calls these sizes; None for another model."""
+    """The sizes of a published model, as transformers' WhisperConfig names them; None for another model."""
     if whisper_model not in PUBLISHED:
         return None
     width, encoder_layers, decoder_layers, heads, vocab_size, num_mel_bins = PUBLISHED[whisper_model]
@@ -78,7 +78,7 @@ def published_sizes(whisper_model: str) -> dict[str, Any] | None:
 
 
 def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -> Model:
-    """The model of a configuration with nothing in it. backbone_config: as transformers' config.json has it."""
+    """The model of a configuration, without weights. backbone_config: as transformers' config.json has it."""
     vocabulary = Vocabulary(backbone_config.get("vocab_size", 0))
     tokenizer = Tokenizer(vocabulary, tasks, "whisper", "en")
     extended = backbone_config | ({"vocab_size": tokenizer.size} if config.model.kind == "seq2seq" else {})

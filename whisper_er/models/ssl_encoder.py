@@ -36,15 +36,15 @@ class SslEncoder(torch.nn.Module):
         mask_BT = torch.arange(hidden_BTD.shape[1], device=wave_BS.device) < frames_B[:, None]
         return self.encoder(hidden_BTD, attention_mask=mask_BT).last_hidden_state, mask_BT
 
-    def own_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
-        """What the convolutions make of an utterance; one that is shorter than one frame is filled up with zeros."""
+    def real_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
+        """int64 (B,): encoder frames of each utterance; one shorter than a frame is filled up with zeros."""
         frames_B = samples_B.clamp(min=self.frames_to_samples(1))
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride):
             frames_B = (frames_B - kernel) // stride + 1
         return frames_B
 
     def frames_to_samples(self, frames: int) -> int:
-        """Samples that so many frames look at."""
+        """Samples that this number of encoder frames covers."""
         for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride)):
             frames = (frames - 1) * stride + kernel
         return frames

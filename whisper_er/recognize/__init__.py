@@ -1,1 +1,1 @@
-"""A trained model, opened: recordings in, results out."""
+"""Recognition with a trained model: recordings in, results out."""

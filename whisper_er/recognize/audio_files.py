@@ -9,37 +9,37 @@ import soundfile
 
 from whisper_er.base.errors import UserError, first_few
 
-# What files end in: libsndfile's names of its formats, and where these differ. What ends in .raw has no header.
+# Endings of audio files: libsndfile's names of its formats, and others in use. A .raw file has no header.
 SUFFIXES = ({f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}) | {
     ".8svx", ".aif", ".aifc", ".mat", ".oga", ".opus", ".sf", ".snd", ".sph"}  # fmt: skip
-Found = list[tuple[Path, Path]]  # an audio file, and the name of what is written for it
+AudioFiles = list[tuple[Path, Path]]  # (audio file, name of the output file)
 
 
-def find_audio_files(words: Iterable[str]) -> Found:
-    """Of a word that is a directory all audio below it; - stands for a list on standard input, one a line.
+def find_audio_files(words: Iterable[str]) -> AudioFiles:
+    """Audio files that the words name: a file; a directory, for all audio below it; -, for a list on standard input.
 
-    What else a directory holds is counted on standard error. UserError where there is nothing.
+    Other files of a directory are counted on standard error. UserError for a directory or a list without audio.
     """
-    files: Found = []
+    files: AudioFiles = []
     for word in words:
         if word == "-":
-            listed = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-            if not any(listed):
+            names = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+            if not any(names):
                 raise UserError("-: standard input names no recording")
-            files += [file for name in listed if name for file in find(name)]
+            files += [file for name in names if name for file in find(name)]
         else:
             files += find(word)
     return files
 
 
-def find(name: str) -> Found:
+def find(name: str) -> AudioFiles:
     if not os.path.isdir(name):  # not Path's, which raises for a name that is too long
         return [(Path(name), Path(Path(name).name))]
-    every = [path for path in sorted(Path(name).rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    audio = [path for path in every if path.suffix.lower() in SUFFIXES]
+    paths = [path for path in sorted(Path(name).rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    audio = [path for path in paths if path.suffix.lower() in SUFFIXES]
     if not audio:
         raise UserError(f"{name}: no audio in this directory; known endings: {' '.join(sorted(SUFFIXES))}")
-    if others := sorted(set(every) - set(audio)):
+    if others := sorted(set(paths) - set(audio)):
         print(
             f"{name}: {len(others)} files that do not end as audio does are left out: {first_few(map(str, others))}",
             file=sys.stderr,
@@ -47,7 +47,7 @@ def find(name: str) -> Found:
     return [(path, path.relative_to(name)) for path in audio]
 
 
-def check_distinct(files: Found, out_dir: Path) -> None:
+def check_distinct(files: AudioFiles, out_dir: Path) -> None:
     """UserError where two recordings would be written to one file, or something beside a recording."""
     written: dict[Path, Path] = {}
     for path, name in files:

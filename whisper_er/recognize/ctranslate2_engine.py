@@ -1,8 +1,8 @@
 """A Whisper-ER that CTranslate2 runs: our features and grammar around its encoder, decoder and beam search.
 
 CTranslate2 takes no mask, so only utterances with the same number of frames go through it together. Its search knows
-no grammar: of a hypothesis that is not well-formed the beginning is kept, and the labels that it lacks are the model's
-best after that. Posteriors are given the best hypothesis; there are none over its beam.
+no grammar: of a malformed hypothesis the well-formed prefix is kept, and missing labels are the model's most probable
+ones after it. Posteriors are given the best hypothesis; there are none over its beam.
 Axes: B utterances, F mel bins, N mel frames, L tokens, V vocabulary, C labels of a category.
 """
 
@@ -18,7 +18,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.features import LogMel, PadRule
-from whisper_er.models.search import Found
+from whisper_er.models.search import Hypothesis
 from whisper_er.models.seq2seq import longest_targets, to_prediction
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import Grammar
@@ -39,11 +39,11 @@ def import_ctranslate2() -> ModuleType:
 
 
 def prompt_of(tokenizer: Tokenizer) -> list[int]:
-    """What is given to CTranslate2 for the prefix.
+    """The prompt (token ids) that stands for the prefix in CTranslate2.
 
     It applies Whisper's rules on timestamps unless a prompt ends with <|notimestamps|>; where the vocabulary has none,
-    it takes <|endoftext|> for it, and for <|startoftranscript|> as well. So a prefix without <|notimestamps|> is asked
-    for as <|endoftext|>, whose row of the input embedding, never read by our targets, converting has made the start's.
+    it takes <|endoftext|> for it, and for <|startoftranscript|> as well. So a prefix without <|notimestamps|> becomes
+    <|endoftext|>: converting has set its row of the input embedding, which no target reads, to that of the start.
     """
     if tokenizer.prefix[-1] == tokenizer.text.find(TIMESTAMPS_OFF):
         return list(tokenizer.prefix)
@@ -52,7 +52,7 @@ def prompt_of(tokenizer: Tokenizer) -> list[int]:
 
 
 class CTranslate2Whisper:
-    """A Predictor. completed: hypotheses so far whose labels were not all at their places."""
+    """A Predictor. completed: number of hypotheses so far that lacked a label at its place."""
 
     family = "CTranslate2"
 
@@ -64,7 +64,7 @@ class CTranslate2Whisper:
         self.logmel = LogMel(self.engine.n_mels, pad)
 
     def load(self, device: torch.device) -> Any:
-        """CTranslate2's model on this device; UserError where the directory holds none that it reads."""
+        """CTranslate2's model on the device; UserError where it cannot read the directory."""
         library = import_ctranslate2()
         if not (self.directory / "model.bin").is_file():
             raise UserError(f"{self.directory / 'model.bin'}: no such file; convert the model again")
@@ -87,10 +87,10 @@ class CTranslate2Whisper:
         return self
 
     def pack(self) -> None:
-        """Converting has laid its weights out."""
+        """Nothing to do: converting has laid the weights out."""
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """None: they are CTranslate2's own."""
+        """None: CTranslate2 keeps them."""
         return iter(())
 
     @torch.no_grad()
@@ -110,7 +110,7 @@ class CTranslate2Whisper:
         positions = self.max_target - len(self.prompt)
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)
         predictions: dict[int, Prediction] = {}
-        alike_B2 = torch.stack([frames_B, longest_B], dim=1)  # those that may go together
+        alike_B2 = torch.stack([frames_B, longest_B], dim=1)  # utterances with equal rows go together
         for frames, longest in alike_B2.unique(dim=0).tolist():
             rows = (alike_B2 == torch.tensor([frames, longest])).all(1).nonzero()[:, 0].tolist()
             mel = mel_BFN[rows, :, :frames].float().cpu().contiguous().numpy()
@@ -118,35 +118,35 @@ class CTranslate2Whisper:
                 predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], hypothesis, "best")
         return [predictions[row] for row in range(len(batch))]
 
-    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Found]:
-        """The best hypotheses of utterances with the same number of frames, each with all its labels."""
-        states = import_ctranslate2().StorageView.from_array(mel_BFN)
+    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Hypothesis]:
+        """The best hypothesis of each utterance, with all labels. mel_BFN: float32, without padding."""
+        encoded = import_ctranslate2().StorageView.from_array(mel_BFN)
         # It takes states for features where they have as many frames as features have bins (1.6 s for 80).
         if mel_BFN.shape[2] // 2 != mel_BFN.shape[1]:
-            states = self.engine.encode(states)
+            encoded = self.engine.encode(encoded)
         results = self.engine.generate(
-            states, [self.prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
+            encoded, [self.prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
             patience=PATIENCE,
             max_length=self.max_length(longest), return_scores=True, suppress_blank=False, suppress_tokens=[],
         )  # fmt: skip
-        hypotheses = [result.sequences_ids[0] for result in results]
-        kept, states_left = zip(*(self.well_formed(ids, longest) for ids in hypotheses))
-        said, best = self.label(states, kept, states_left)
-        found = []
-        for result, ids, own, begun, posterior in zip(results, hypotheses, said, kept, best):
-            self.completed += len(own) > len(begun)
-            # Text that stood behind the first fault is not lost, as far as there is room for it.
-            rest = [index for index in ids[len(begun) :] if index < self.tokenizer.text.num_text]
-            rest = rest[: max(0, longest - len(own) - 1)]
-            found.append(Found([*own, *rest, self.tokenizer.end], result.scores[0], posterior, posterior))
-        return found
+        sequences = [result.sequences_ids[0] for result in results]
+        prefixes, states = zip(*(self.well_formed(ids, longest) for ids in sequences))
+        labelled, log_posteriors = self.label(encoded, prefixes, states)
+        hypotheses = []
+        for result, ids, prefix, tokens, posterior in zip(results, sequences, prefixes, labelled, log_posteriors):
+            self.completed += len(tokens) > len(prefix)
+            # Text after the first fault is kept, as far as there is room for it.
+            text = [index for index in ids[len(prefix) :] if index < self.tokenizer.text.num_text]
+            text = text[: max(0, longest - len(tokens) - 1)]
+            hypotheses.append(Hypothesis([*tokens, *text, self.tokenizer.end], result.scores[0], posterior, posterior))
+        return hypotheses
 
     def max_length(self, tokens: int) -> int:
-        """For so many tokens: CTranslate2 takes half, or what the prompt but for its last token leaves."""
+        """For this number of tokens: CTranslate2 takes half of it, or what the prompt but its last token leaves."""
         return max(2 * tokens, tokens + len(self.prompt) - 1)
 
     def well_formed(self, ids: Sequence[int], longest: int) -> tuple[list[int], int]:
-        """The longest beginning that the grammar allows and can finish in time, and the state it leads to."""
+        """The longest prefix that the grammar allows and can finish within `longest` tokens, and the state after it."""
         state = torch.zeros(1, dtype=torch.long)
         for position, index in enumerate(ids):
             if not self.grammar.mask(state, torch.tensor([longest - position]))[0, index]:
@@ -155,42 +155,43 @@ class CTranslate2Whisper:
         return list(ids), int(state)
 
     def label(
-        self, encoded: Any, begun: Sequence[Sequence[int]], states: Sequence[int]
+        self, encoded: Any, prefixes: Sequence[Sequence[int]], states: Sequence[int]
     ) -> tuple[list[list[int]], list[dict[int, torch.Tensor]]]:
-        """Say the categories that are left, best first; the log posterior (C,) of each task's category where it stands.
+        """Append the most probable of each missing category's labels; returns the ids, and the posteriors along them.
 
-        begun: ids of each utterance, up to `states`. Every round reads off the model what it gives after all of them.
+        prefixes: ids of each utterance, which lead to `states` of the grammar. A round per label runs the model on all.
         """
-        said, states = [list(ids) for ids in begun], list(states)
+        sequences, states = [list(ids) for ids in prefixes], list(states)
         while True:
-            logits = self.logits_along(encoded, said)
-            due = [int(self.grammar.category_Q[state]) for state in states]
-            if all(k < 0 for k in due):
-                return said, [self.posteriors(ids, own) for ids, own in zip(said, logits)]
-            for row, k in enumerate(due):
+            logits = self.logits_along(encoded, sequences)
+            next_tasks = [int(self.grammar.category_Q[state]) for state in states]
+            if all(k < 0 for k in next_tasks):
+                return sequences, [self.posteriors(ids, steps) for ids, steps in zip(sequences, logits)]
+            for row, k in enumerate(next_tasks):
                 if k >= 0:
                     ids_C = self.tokenizer.task_ids[k]
-                    token = ids_C[int(np.argmax(logits[row][len(said[row])][ids_C]))]
+                    token = ids_C[int(np.argmax(logits[row][len(sequences[row])][ids_C]))]
                     states[row] = int(self.grammar.next_QV[states[row], token])
-                    # A text that should follow is not asked for again: what comes next are the labels behind it.
-                    said[row].append(token)
+                    # A text that should follow is left out: the next label is appended at once.
+                    sequences[row].append(token)
 
-    def logits_along(self, encoded: Any, said: Sequence[Sequence[int]]) -> list[list[np.ndarray]]:
+    def logits_along(self, encoded: Any, sequences: Sequence[Sequence[int]]) -> list[list[np.ndarray]]:
         """Per utterance the logits (V,) before each of its tokens and after the last.
 
-        Beam search returns none, greedy search does, and it takes what follows the prompt as already said.
+        Only greedy search returns logits; it takes ids after the prompt as already decoded.
         """
         results = self.engine.generate(
-            encoded, [[*self.prompt, *ids] for ids in said], beam_size=1,
-            max_length=self.max_length(max(map(len, said)) + 1), return_logits_vocab=True, suppress_blank=False,
+            encoded, [[*self.prompt, *ids] for ids in sequences], beam_size=1,
+            max_length=self.max_length(max(map(len, sequences)) + 1), return_logits_vocab=True, suppress_blank=False,
             suppress_tokens=[],
         )  # fmt: skip
         return [[np.array(step).reshape(-1) for step in result.logits[0]] for result in results]
 
-    def posteriors(self, said: Sequence[int], logits: Sequence[np.ndarray]) -> dict[int, torch.Tensor]:
+    def posteriors(self, sequence: Sequence[int], logits: Sequence[np.ndarray]) -> dict[int, torch.Tensor]:
+        """Task position -> log posterior (C,) where its label stands. logits: (V,) before each token."""
         posteriors = {}
         for k, ids in enumerate(self.tokenizer.task_ids):
             if ids:
-                position = next(position for position, index in enumerate(said) if index in ids)
+                position = next(position for position, index in enumerate(sequence) if index in ids)
                 posteriors[k] = torch.from_numpy(logits[position][ids].astype(np.float32)).log_softmax(-1)
         return posteriors

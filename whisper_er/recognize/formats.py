@@ -25,19 +25,19 @@ def as_text(recognition: Recognition) -> str:
     return "".join(printable(line.rstrip()) + "\n" for line in lines)
 
 
-def answers(found: Recognition | Segment) -> str:
-    """emotion=happy (92 %) valence=3.1"""
-    said = [
-        f"{task}={found.labels[task]} ({100 * probabilities[found.labels[task]]:.0f} %)"
-        if task in found.labels
-        else f"{task}={found.scales[task]:.2f}"
-        for task, probabilities in found.probabilities.items()
+def answers(result: Recognition | Segment) -> str:
+    """Labels and scales in a line: emotion=happy (92 %) valence=3.10"""
+    words = [
+        f"{task}={result.labels[task]} ({100 * probabilities[result.labels[task]]:.0f} %)"
+        if task in result.labels
+        else f"{task}={result.scales[task]:.2f}"
+        for task, probabilities in result.probabilities.items()
     ]
-    return " ".join(said)
+    return " ".join(words)
 
 
 def as_json(recognition: Recognition) -> str:
-    """A line: what Recognition.to_dict holds."""
+    """Recognition.to_dict as one line of JSON."""
     return json.dumps(recognition.to_dict(), ensure_ascii=False) + "\n"
 
 
@@ -50,7 +50,7 @@ def csv_header(tasks: Sequence[Task]) -> str:
 
 
 def as_csv(recognition: Recognition) -> str:
-    """A row for each utterance, in the columns of csv_header; of silence one with the file alone."""
+    """A row for each utterance, in the columns of csv_header; silence gives one with the file alone."""
     rows = [] if recognition.segments else [[recognition.name, "", "", ""]]
     for s in recognition.segments:
         row = [recognition.name, f"{s.start:.3f}", f"{s.end:.3f}", s.text]
@@ -70,8 +70,8 @@ def as_srt(recognition: Recognition) -> str:
     """A subtitle for each utterance: its answers, and below them its text."""
     blocks = []
     for number, s in enumerate(recognition.segments, start=1):
-        said = " ".join(value for value in (*s.labels.values(), *(f"{t} {v:.1f}" for t, v in s.scales.items())))
-        blocks.append(f"{number}\n{srt_time(s.start)} --> {srt_time(s.end)}\n[{said}] {s.text}".rstrip() + "\n")
+        labels = " ".join(value for value in (*s.labels.values(), *(f"{t} {v:.1f}" for t, v in s.scales.items())))
+        blocks.append(f"{number}\n{srt_time(s.start)} --> {srt_time(s.end)}\n[{labels}] {s.text}".rstrip() + "\n")
     return "\n".join(blocks)
 
 

@@ -1,19 +1,19 @@
-"""Where a recording pauses: frame levels -> utterances.
+"""Split a recording at its pauses: levels of its frames -> utterances.
 
-Energy alone: it finds silence, not speech, so that music or steady noise is taken for an utterance. N frames of HOP.
+Energy alone: it finds silence, not speech, so that music or steady noise is taken for an utterance. Axis: N frames.
 """
 
 import numpy as np
 
 FRAMES_PER_SECOND = 100
 FLOOR = 1e-6  # amplitude of the quietest level, -120 dB
-SILENT = -60.0  # dB below full scale: where nothing is louder, nobody speaks
+SILENT = -60.0  # dB relative to full scale: where nothing is louder, nobody speaks
 DIGITAL = -100.0  # dB: below it nothing was recorded; such stretches say nothing about the noise
 SHARE = 0.4  # of the way from the noise floor to the loudest frames, above which it is speech
-RANGE = 6.0  # dB between them at least; else there are no pauses to be told
-DEPTH = 40.0  # dB below the loudest frames, beyond which it is no speech, however quiet the noise
+RANGE = 6.0  # dB, least distance between them; below it no pauses can be told
+DEPTH = 40.0  # dB below the loudest frames; what is quieter is no speech, however quiet the noise
 PAUSE = 0.5  # seconds of silence that end an utterance; closures and breaths within one are shorter
-CLICK = 0.1  # seconds; what is loud for less is no speech
+CLICK = 0.1  # seconds; shorter loud stretches are no speech
 # Seconds of silence kept on either side: consonants begin below the threshold. egs/mini_emo's model, which is trained
 # on files without any, finds 93 % of their emotions, and when they stand in a row and are split, 85 % (0.2 s: 78 %).
 MARGIN = 0.1
@@ -33,14 +33,16 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
     Split at pauses; what is longer than `longest` without one is cut where it is quietest. Empty where all is silent.
     """
     speech_N = is_speech(level_N)
-    spans = [span for span in join(runs(speech_N), seconds(PAUSE)) if speech_N[slice(*span)].sum() >= seconds(CLICK)]
+    spans = join(runs(speech_N), to_frames(PAUSE))
+    spans = [span for span in spans if speech_N[slice(*span)].sum() >= to_frames(CLICK)]
     smooth_N = np.convolve(level_N, np.full(20, 1 / 20), mode="same")
-    return [part for span in widen(spans, seconds(MARGIN), len(level_N)) for part in cut_long(span, smooth_N, longest)]
+    spans = widen(spans, to_frames(MARGIN), len(level_N))
+    return [part for span in spans for part in cut_long(span, smooth_N, longest)]
 
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:
     """bool (N,), by a threshold between the noise floor and the loudest frames."""
-    top = np.sort(level_N)[-min(seconds(CLICK), len(level_N))]  # as many frames are louder as a click may have
+    top = np.sort(level_N)[-min(to_frames(CLICK), len(level_N))]  # louder frames are no more than a click has
     if top < SILENT:
         return np.zeros(len(level_N), dtype=bool)
     floor = np.percentile(level_N[level_N > DIGITAL], 3)
@@ -55,7 +57,7 @@ def runs(inside_N: np.ndarray) -> list[tuple[int, int]]:
 
 
 def join(spans: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
-    """Those less than `gap` apart as one."""
+    """Spans, of which those less than `gap` frames apart are joined."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start - joined[-1][1] < gap:
@@ -65,7 +67,7 @@ def join(spans: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
 
 
 def widen(spans: list[tuple[int, int]], margin: int, length: int) -> list[tuple[int, int]]:
-    """Each with a margin on both sides, at most half of the gap to its neighbour."""
+    """Each span with `margin` frames more on both sides, at most half of the gap to its neighbour."""
     ends = [0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), length]
     before = [min(margin, (start - end) // 2 if i else start) for i, (start, end) in enumerate(zip(starts, ends))]
@@ -74,8 +76,8 @@ def widen(spans: list[tuple[int, int]], margin: int, length: int) -> list[tuple[
 
 
 def cut_long(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
-    """Cut until no part is longer than `longest`, nor the last one shorter than a quarter of it: each time in the
-    second half of what may be kept."""
+    """Cut a span into parts of at most `longest` frames, the last of at least a quarter: each cut is at the quietest
+    frame in the second half of the longest part allowed."""
     start, end = span
     parts = []
     while end - start > longest:
@@ -86,6 +88,6 @@ def cut_long(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[t
     return [*parts, (start, end)]
 
 
-def seconds(length: float) -> int:
-    """As frames."""
+def to_frames(length: float) -> int:
+    """Number of frames in a length in seconds."""
     return round(length * FRAMES_PER_SECOND)

@@ -19,14 +19,14 @@ from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.weights import load_weights
 
-EXPORTED = "whisper_er.json"  # what transformers' and CTranslate2's own files do not say; marks a directory of ours
+EXPORTED = "whisper_er.json"  # settings that transformers' and CTranslate2's own files lack; marks what stage 7 wrote
 FORMAT = 1
 SHAPE = {"format": int, "engine": ("transformers", "ctranslate2"), "pad": str, "long_audio": ("error", "truncate"),
          "max_target": int}  # fmt: skip
 INDEX = "model.safetensors.index.json"  # beside shards
 EXPORT_AGAIN = "run stage 7 again"
 NAMES = {"model.encoder.": "audio_encoder.encoder.", "model.decoder.": "decoder."}  # transformers' -> ours
-TIED = "proj_out.weight"  # the token embedding once more
+TIED = "proj_out.weight"  # the token embedding under another name
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class Pretrained:
 def open_model(directory: Path, weights: str = "ave.safetensors") -> Pretrained:
     """Read a directory; neither the hub nor the model that training started from is needed.
 
-    weights: file of an experiment. UserError for anything else than the three kinds, and for what does not fit.
+    weights: file of an experiment. UserError for a directory of no known kind, and for files that do not fit.
     """
     directory = Path(directory)
     if (directory / EXPORTED).is_file():
         return open_export(directory)
     if (directory / "config.yaml").is_file():
         return open_experiment(directory, weights)
-    raise UserError(f"{directory}: {what_it_is(directory)}")
+    raise UserError(f"{directory}: {why_not_a_model(directory)}")
 
 
-def what_it_is(directory: Path) -> str:
-    """Why it cannot be opened, and what can."""
+def why_not_a_model(directory: Path) -> str:
+    """Why the directory cannot be opened, and what can."""
     if not directory.is_dir():
         return "no such directory; give an experiment (exp/<tag>/fold<k>) or a model that stage 7 exported"
     inside = sorted(path.parent.name for path in directory.glob("*/config.yaml")) or [
@@ -134,7 +134,7 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def read_transformers(files: list[Path]) -> dict[str, torch.Tensor]:
-    """Tensors under our names, as float32: a model may be stored in half of it."""
+    """Tensors under our names, as float32: a model may be stored in 16 bits."""
     tensors = {}
     for path in files:
         for name, tensor in load_weights(path).items():
@@ -151,7 +151,7 @@ def our_name(name: str) -> str:
 
 
 def fill(model: Model, tensors: dict[str, torch.Tensor], source: Path, configured_by: str) -> None:
-    """Give the model its weights, for prediction. UserError where they are not its own."""
+    """Give the model its weights, for prediction. UserError where names or shapes differ."""
     model.eval()
     try:
         model.load_state_dict(tensors, assign=True)
@@ -161,7 +161,7 @@ def fill(model: Model, tensors: dict[str, torch.Tensor], source: Path, configure
 
 
 def write_about(directory: Path, opened: Pretrained, engine: str) -> None:
-    """The file EXPORTED of an exported model."""
+    """Write the file EXPORTED of an exported model."""
     about = {
         "format": FORMAT,
         "engine": engine,

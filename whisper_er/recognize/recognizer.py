@@ -1,4 +1,4 @@
-"""Audio in, result out: what validation, decoding and everything after them call."""
+"""The Recognizer: audio in, result out. Decoding, the command line and the demo call it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -23,7 +23,7 @@ from whisper_er.task import Prediction
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
-WINDOW = 4  # batches that are cut, by length, from utterances that follow each other
+WINDOW = 4  # batches: so many utterances are read ahead and sorted by length
 
 
 class Recognizer:
@@ -55,7 +55,7 @@ class Recognizer:
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most. UserError for whatever of these cannot be had.
+        batch_size: utterances decoded together, at most. UserError for any of these that cannot be used.
         """
         values = {"dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0}
         decoding = configuration.build(DecodeConfig, values, "from_pretrained")
@@ -92,7 +92,7 @@ class Recognizer:
             Hz, floats in [-1, 1] or integers, (samples,) or (samples, channels).
         split: "auto": a recording over 30 s is split at its pauses, a shorter one is one utterance, as a file is in a
             data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
-        UserError: what is not audio, an array without its rate, over 30 s and "never".
+        UserError: no audio, an array without its rate, more than 30 s with "never".
         """
         recordings = audio if isinstance(audio, list | tuple) else [audio]
         results = list(self.stream(open_recording(one, sampling_rate, split, longest) for one in recordings))
@@ -101,15 +101,15 @@ class Recognizer:
     def stream(
         self,
         recordings: Iterable[Recording],
-        heard: Callable[[float], object] = lambda seconds: None,
-        failed: Callable[[UserError], object] | None = None,
+        on_progress: Callable[[float], object] = lambda seconds: None,
+        on_error: Callable[[UserError], object] | None = None,
     ) -> Iterator[Recognition]:
-        """The same one after the other; each as soon as its last utterance is recognised.
+        """Recognise recordings in turn; yields each result as soon as its last utterance is recognised.
 
-        heard: called with the seconds that are done with since its last call; all recordings' together in the end.
-        failed: called with what is wrong with a recording whose utterances cannot be read, which is left out then.
+        on_progress: called with the seconds done since its last call, which add up to those of all recordings.
+        on_error: called with the error of a recording that cannot be read, which is then left out; None: it is raised.
         """
-        gathering: list[tuple[Recording, list[Segment]]] = []  # those that have begun, in order
+        gathering: list[tuple[Recording, list[Segment]]] = []  # recordings that have begun, in order
 
         def utterances() -> Iterator[tuple[list[Segment], float, float, np.ndarray]]:
             for recording in recordings:
@@ -119,37 +119,37 @@ class Recognizer:
                     for utterance in recording.utterances():
                         yield segments, *utterance
                 except UserError as error:
-                    if failed is None:
+                    if on_error is None:
                         raise
                     gathering.pop()
-                    failed(error)
+                    on_error(error)
 
         waiting = utterances()
         while window := list(islice(waiting, WINDOW * self.decoding.batch_size)):
-            found = self.recognize([wave for *_, wave in window])
-            for (segments, start, end, _), prediction in zip(window, found):
-                heard(end - last_end(segments))
+            predictions = self.recognize([wave for *_, wave in window])
+            for (segments, start, end, _), prediction in zip(window, predictions):
+                on_progress(end - last_end(segments))
                 segments.append(self.segment(start, end, prediction))
-            yield from self.complete(gathering, heard)
-        yield from self.complete(gathering, heard)
+            yield from self.complete(gathering, on_progress)
+        yield from self.complete(gathering, on_progress)
 
     def complete(
-        self, gathering: list[tuple[Recording, list[Segment]]], heard: Callable[[float], object]
+        self, gathering: list[tuple[Recording, list[Segment]]], on_progress: Callable[[float], object]
     ) -> Iterator[Recognition]:
-        """Take those from the front that are waiting for no utterance any more."""
+        """Take recordings from the front whose utterances are all recognised."""
         while gathering and len(gathering[0][1]) == len(gathering[0][0].spans):
             recording, segments = gathering.pop(0)
-            heard(recording.seconds - last_end(segments))
+            on_progress(recording.seconds - last_end(segments))
             yield combine(recording.name, recording.seconds, segments, self.tokenizer.tasks)
 
     def recognize(self, waves: Sequence[np.ndarray]) -> list[Prediction]:
-        """Utterances of at most 30 s, float32 (samples,) each, 16 kHz mono, in batches of similar length."""
+        """Predictions for utterances, float32 (samples,) each, 16 kHz mono, at most 30 s; batched by length."""
         plan = by_length(np.array([len(wave) for wave in waves]), self.decoding.batch_size)
         batches = (unlabelled([waves[i] for i in indices], self.tokenizer, self.model.max_target) for indices in plan)
-        found: dict[int, Prediction] = {}
+        by_index: dict[int, Prediction] = {}
         for indices, predictions in zip(plan, self.predict(batches, self.decoding)):
-            found.update(zip(indices, predictions))
-        return [found[index] for index in range(len(waves))]
+            by_index.update(zip(indices, predictions))
+        return [by_index[index] for index in range(len(waves))]
 
     def predict(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""
@@ -161,6 +161,7 @@ class Recognizer:
             yield predictions
 
     def segment(self, start: float, end: float, prediction: Prediction) -> Segment:
+        """The prediction of an utterance from start to end, in seconds."""
         text, labels, scales, probabilities = "", {}, {}, {}
         for task in self.tokenizer.tasks:
             value = prediction.values[task.name]

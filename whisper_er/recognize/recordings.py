@@ -14,14 +14,14 @@ from whisper_er.recognize import pauses
 
 LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter
 BLOCK = 60  # seconds that are in memory at a time while pauses are looked for
-LOUDEST = 10.0  # of float samples, which lie in [-1, 1] but for what was amplified; integers as floats are far above
+LOUDEST = 10.0  # largest float sample: in [-1, 1] unless amplified; integers as floats are far above
 
 Split = Literal["auto", "always", "never"]
 Span = tuple[int, int]  # start and end, in samples at a sound's own rate
 
 
 class Sound(Protocol):
-    """What a recording is read from. rate in Hz; num_samples counts each channel once."""
+    """The samples of a recording. rate in Hz; num_samples counts each channel once."""
 
     @property
     def rate(self) -> int: ...
@@ -30,7 +30,7 @@ class Sound(Protocol):
     def num_samples(self) -> int: ...
 
     def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
-        """float32 (samples,), mono, at `rate`, of each; UserError for what cannot be read."""
+        """float32 (samples,), mono, at `rate`, of each span; UserError where it cannot be read."""
         ...
 
 
@@ -44,7 +44,7 @@ class SoundFile:
 
     @staticmethod
     def open(path: Path) -> "SoundFile | Samples":
-        """Only the header is read, but of a file that cannot seek all samples."""
+        """Read the header only; of a file that cannot seek, all samples."""
         with open_audio(str(path), path.name) as sound:
             if not sound.seekable():
                 return Samples(read_samples(sound, str(path), path.name).mean(axis=1), sound.samplerate)
@@ -58,14 +58,14 @@ class SoundFile:
 
 @dataclass(frozen=True)
 class Samples:
-    """What is in memory: float32 (samples,)."""
+    """A recording in memory: float32 (samples,), mono."""
 
     samples: np.ndarray
     rate: int
 
     @staticmethod
     def check(samples: np.ndarray, rate: int | None) -> "Samples":
-        """From floats in [-1, 1] or integers, (samples,) or (samples, channels). UserError for anything else."""
+        """Of floats in [-1, 1] or integers, (samples,) or (samples, channels), the mean channel; else UserError."""
         if not isinstance(rate, int | np.integer) or not MIN_RATE <= rate <= MAX_RATE:
             raise UserError(
                 f"sampling_rate={rate!r}: samples need theirs in Hz, whole; allowed are {MIN_RATE} to {MAX_RATE}"
@@ -91,7 +91,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Recording:
-    """spans: its utterances, in order."""
+    """A recording and the spans of its utterances, in order."""
 
     name: str
     sound: Sound
@@ -102,7 +102,7 @@ class Recording:
         return self.sound.num_samples / self.sound.rate
 
     def utterances(self) -> Iterator[tuple[float, float, np.ndarray]]:
-        """Start and end in seconds, and float32 (samples,) at SAMPLE_RATE, read when they are asked for."""
+        """Start and end in seconds, and float32 (samples,) at SAMPLE_RATE, of each utterance; read one by one."""
         for (start, end), samples in zip(self.spans, self.sound.read(self.spans)):
             wave = resample(samples, self.sound.rate)
             if not len(wave):
@@ -115,8 +115,8 @@ def open_recording(
 ) -> Recording:
     """Find the utterances of a file, or of samples at `sampling_rate` Hz.
 
-    split: "never": the recording is one utterance, of at most 30 s; "always": at its pauses, into utterances of at most
-    `longest` seconds; "auto": so only if it is longer than 30 s. UserError: not audio, too long for "never".
+    split: "never": the recording is one utterance, of at most 30 s; "always": split at its pauses, into utterances of
+    at most `longest` seconds; "auto": split if longer than 30 s. UserError: no audio, too long for "never".
     """
     sound: Sound
     if isinstance(audio, str | Path):
@@ -125,19 +125,19 @@ def open_recording(
         name, sound = str(audio), SoundFile.open(Path(audio))
     else:
         name, sound = "audio", Samples.check(np.asarray(audio), sampling_rate)
-    whole = sound.num_samples <= MAX_SECONDS * sound.rate
-    if split == "never" and not whole:
+    fits_model = sound.num_samples <= MAX_SECONDS * sound.rate
+    if split == "never" and not fits_model:
         length = sound.num_samples / sound.rate
         raise UserError(f"{name}: {length:.1f} s; one utterance has at most {MAX_SECONDS} s: let it be split")
-    if split == "never" or split == "auto" and whole:
-        # Read at once: what is wrong with it shows here.
+    if split == "never" or split == "auto" and fits_model:
+        # Read at once, so that errors show here.
         spans = [(0, sound.num_samples)]
         return Recording(name, Samples(next(sound.read(spans)), sound.rate), spans)
     return Recording(name, sound, find_utterances(sound, longest))
 
 
 def find_utterances(sound: Sound, longest: float) -> list[Span]:
-    """Those of all its utterances; the recording is read once, a block at a time."""
+    """Spans of at most `longest` seconds at the pauses; the recording is read once, a block at a time."""
     check_longest(longest)
     frame = sound.rate // pauses.FRAMES_PER_SECOND  # of a rate such as 11025 Hz a little less than 10 ms
     block = BLOCK * sound.rate // frame * frame

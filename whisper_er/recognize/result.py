@@ -1,4 +1,4 @@
-"""What a recognizer found in a recording: its utterances, and the recording as a whole."""
+"""Results of a recognizer: of each utterance of a recording, and of the recording as a whole."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Recognition:
-    """A recording: `segments` in order, and what they say together, each weighed by its length.
+    """A recording: `segments` in order, and their combined result, each weighed by its length.
 
     name:     the file as it was given; "audio" for samples.
     duration: seconds, silence included.
@@ -60,7 +60,7 @@ class Recognition:
 
 
 def combine(name: str, duration: float, segments: Iterable[Segment], tasks: Iterable[Task]) -> Recognition:
-    """The recording of these segments."""
+    """The Recognition of a recording with these segments. duration: seconds."""
     segments = tuple(segments)
     if len(segments) == 1:
         (own,) = segments
@@ -85,7 +85,7 @@ def combine(name: str, duration: float, segments: Iterable[Segment], tasks: Iter
 def clock(seconds: float, digits: int = 0) -> str:
     """1:02:03 or 2:03, with `digits` decimals."""
     units = round(seconds * 10**digits)
-    whole, rest = divmod(units, 10**digits)
-    hours, minutes, left = whole // 3600, whole // 60 % 60, whole % 60
-    decimals = f".{rest:0{digits}d}" if digits else ""
-    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{left:02d}{decimals}"
+    whole, fraction = divmod(units, 10**digits)
+    hours, minutes, rest_seconds = whole // 3600, whole // 60 % 60, whole % 60
+    decimals = f".{fraction:0{digits}d}" if digits else ""
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest_seconds:02d}{decimals}"

@@ -1,4 +1,4 @@
-"""What a well-formed target is: each task in order, then <|endoftext|>; as tables that the beam search looks up.
+"""The grammar of targets, each task in order and then <|endoftext|>, as tables that the beam search looks up.
 
 A state is a position in the list of slots, one slot per task and one for <|endoftext|>. A category's slot takes exactly
 one of its tokens. A text's slot takes any number of text tokens; the first token of the next slot ends it.
@@ -12,12 +12,12 @@ from whisper_er.text.tokenizer import NOTHING_SUPPRESSED, Suppressed, Tokenizer
 class Grammar:
     """Axes: Q states (the last one is "finished"), V vocabulary.
 
-    allowed_QV: bool, tokens that may be said in a state.
+    allowed_QV: bool, tokens that are allowed in a state.
     next_QV:    int64, the state after a token.
     is_text_V:  bool, tokens of text.
-    closing_Q:  int64, tokens needed to finish from a state when no more text is said.
-    shortest:   tokens of the shortest target; a number of Python's, so that to use it reads nothing from a device.
-    category_Q: int64, the task whose category is said next if the text, should there be one, ends here; -1: none.
+    closing_Q:  int64, tokens needed to finish from a state without further text.
+    shortest:   tokens of the shortest target; a Python int, so that its use reads nothing from a device.
+    category_Q: int64, the task whose category comes next if a state's text ends here; -1: none.
     never_V, not_first_V: bool, tokens that are suppressed everywhere, and as the first token.
     """
 
@@ -40,7 +40,7 @@ class Grammar:
         self.closing_Q[num_tasks] = 1
         for k in reversed(range(num_tasks)):
             if self.tasks[k].kind == "text":
-                # Whatever may follow the text may be said at once; what follows then is the following slot's business.
+                # The next slot's first token may come at once; it leads to the same state as from that slot.
                 self.allowed_QV[k] = self.is_text_V | self.allowed_QV[k + 1]
                 self.next_QV[k] = torch.where(self.is_text_V, k, self.next_QV[k + 1])
                 self.closing_Q[k] = self.closing_Q[k + 1]
@@ -59,7 +59,7 @@ class Grammar:
         return self
 
     def mask(self, state_N: torch.Tensor, tokens_left_N: torch.Tensor, first: bool = False) -> torch.Tensor:
-        """Bool (N, V): tokens that may be said with `tokens_left_N` to go, so that every sequence can still finish."""
+        """bool (N, V): tokens allowed in each state, so that the sequence can still finish in tokens_left_N."""
         room_N = tokens_left_N - 1 >= self.closing_Q[state_N]
         suppressed_V = self.never_V | self.not_first_V if first else self.never_V
         return self.allowed_QV[state_N] & (room_N[:, None] | ~self.is_text_V) & ~suppressed_V

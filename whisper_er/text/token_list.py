@@ -35,6 +35,7 @@ class TokenList:
 
 
 def read_token_list(directory: Path) -> TokenList:
+    """UserError for a file that is missing or not a token list."""
     path = Path(directory) / LIST_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; stage 2 writes it")
@@ -53,7 +54,7 @@ def read_token_list(directory: Path) -> TokenList:
 
 
 def plain(value: object) -> object:
-    """Tuples as lists, which YAML writes without a tag."""
+    """The value with lists for tuples: YAML writes them without a tag."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -25,7 +25,7 @@ START, END = "<|startoftranscript|>", "<|endoftext|>"
 
 
 class Suppressed(NamedTuple):
-    """Tokens that Whisper is kept from saying before it is fine-tuned: signs that are no speech; an empty beginning."""
+    """Token ids that Whisper's generation config forbids: always (symbols that are not speech), and as first token."""
 
     always: tuple[int, ...]
     first: tuple[int, ...]
@@ -77,7 +77,7 @@ class WhisperTokens:
         self.prefix = [self.vocabulary[name] for name in names]
 
     def encode(self, text: str) -> list[int]:
-        # Whisper wrote a space before every first word in its training.
+        # In Whisper's training every first word had a space before it.
         ids = self.tokenizer.encode(f" {text}", add_special_tokens=False)
         if any(index >= self.num_text for index in ids):
             raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
@@ -159,10 +159,10 @@ class Tokenizer:
         self.task_ids: list[list[int]] = []
         for task in self.tasks:
             for token in task.tokens:
-                taken = f"task '{owner[token]}'" if token in owner else "the base vocabulary"
+                holder = f"task '{owner[token]}'" if token in owner else "the base vocabulary"
                 if token in owner or text.find(token) is not None:
                     raise UserError(
-                        f"task '{task.name}': its token {token} is already a token of {taken}; rename the label"
+                        f"task '{task.name}': its token {token} is already a token of {holder}; rename the label"
                     )
                 owner[token] = task.name
             first = text.size + sum(len(ids) for ids in self.task_ids)
@@ -172,8 +172,8 @@ class Tokenizer:
     def encode(self, values: dict[str, str], draw: int = 0) -> tuple[list[int], list[int]]:
         """Target of an utterance: token ids and, for each, the position of its task, or UNLEARNED.
 
-        values: task name -> label or text; "" is "no label". A category without a label keeps its place, so that what
-        follows is learned where decoding will say it: the decoder reads its `draw`-th label there and learns nothing.
+        values: task name -> label or text; "" is "no label". A category without a label keeps its place, so that
+        later tokens are learned at their places in decoding: the decoder reads the `draw`-th label and learns nothing.
         <|endoftext|> belongs to the last task (paper, eq. 6) and is left out with it.
         """
         ids: list[int] = []
@@ -181,15 +181,15 @@ class Tokenizer:
         for k, task in enumerate(self.tasks):
             value, owner = values[task.name], k
             if task.kind == "text":
-                new = self.text.encode(value) if value else []
+                tokens = self.text.encode(value) if value else []
             elif value:
-                new = [self.task_ids[k][task.index(value)]]
+                tokens = [self.task_ids[k][task.index(value)]]
             else:
-                new, owner = [self.task_ids[k][draw % len(task.labels)]], UNLEARNED
+                tokens, owner = [self.task_ids[k][draw % len(task.labels)]], UNLEARNED
             if value and k == len(self.tasks) - 1:
-                new = [*new, self.end]
-            ids += new
-            owners += [owner] * len(new)
+                tokens = [*tokens, self.end]
+            ids += tokens
+            owners += [owner] * len(tokens)
         while owners and owners[-1] == UNLEARNED:
             ids.pop(), owners.pop()
         return ids, owners
@@ -206,27 +206,27 @@ class Tokenizer:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """Read what Tokenizer.save wrote."""
-    listed = read_token_list(directory)
-    if listed.token_type == "bpe":
+    """Read the files of Tokenizer.save; UserError where they are broken or do not fit each other."""
+    token_list = read_token_list(directory)
+    if token_list.token_type == "bpe":
         text: TextTokens = read_sentencepiece(Path(directory) / "bpe.model")
-    elif listed.token_type == "none":
+    elif token_list.token_type == "none":
         text = NoText()
     else:
         hf = read_whisper_tokenizer(Path(directory) / "tokenizer")
         path = Path(directory) / SUPPRESSED_FILE
         shape = {"always": [int], "first": [int]}
         lists = read_plain(parse_json, path, shape, "the suppressed tokens", "run stage 2 again")
-        if not all(0 <= index < listed.base_size for kind in shape for index in lists[kind]):
+        if not all(0 <= index < token_list.base_size for kind in shape for index in lists[kind]):
             raise UserError(f"{path}: suppresses a token that the vocabulary does not have; run stage 2 again")
         suppressed = Suppressed(*(tuple(lists[kind]) for kind in shape))
-        text = WhisperTokens(hf, listed.base_size, listed.language, listed.multilingual, suppressed)
-    if text.size != listed.base_size:
+        text = WhisperTokens(hf, token_list.base_size, token_list.language, token_list.multilingual, suppressed)
+    if text.size != token_list.base_size:
         raise UserError(
-            f"{directory}: {LIST_FILE} extends {listed.base_size} tokens, but the vocabulary beside it has "
+            f"{directory}: {LIST_FILE} extends {token_list.base_size} tokens, but the vocabulary beside it has "
             f"{text.size}; run stage 2 again"
         )
-    return Tokenizer(text, listed.tasks, listed.token_type, listed.language)
+    return Tokenizer(text, token_list.tasks, token_list.token_type, token_list.language)
 
 
 def read_sentencepiece(path: Path) -> SentencePieceTokens:
@@ -239,7 +239,7 @@ def read_sentencepiece(path: Path) -> SentencePieceTokens:
 def read_whisper_tokenizer(path: Path) -> WhisperTokenizer:
     try:
         return WhisperTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:  # the library of tokenizers raises no other; nothing of ours is called
+    except Exception as error:  # all that tokenizers raises; none of our code runs here
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: cannot be read as Whisper's tokenizer ({reason}); run stage 2 again") from None
 
@@ -262,7 +262,7 @@ def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
 
 
 def train_sentencepiece(texts: Sequence[str], size: int) -> SentencePieceTokens:
-    """Train a BPE model of `size` pieces on transcripts. Written to memory, it names no directory of this machine."""
+    """Train a BPE model of `size` pieces on transcripts, in memory, so that it names no directory of this machine."""
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

@@ -1,1 +1,1 @@
-"""The training loop, and what it keeps: checkpoints, states, logs, the experiment directory."""
+"""The training loop, and what it writes: checkpoints, states, logs, the experiment directory."""

@@ -20,10 +20,10 @@ FOLDER = "bad_steps"  # in the experiment directory
 
 @dataclass
 class Step:
-    """What is known of a step before its device has come to it.
+    """A step whose values the device may not have computed yet.
 
-    losses_M: of this process's micro-batches; verdict_3: summed over the processes, how many have a gradient that is
-    not finite, how many a loss, how many were asked to stop.
+    losses_M: of this process's micro-batches; verdict_3: float32, the numbers of processes with a gradient that is not
+    finite, with a loss that is not, and that were asked to stop.
     """
 
     number: int
@@ -33,19 +33,19 @@ class Step:
 
 
 def count_bad(gradient_norm: torch.Tensor, losses_M: torch.Tensor, stop: bool) -> torch.Tensor:
-    """The verdict_3 of a step."""
+    """The verdict_3 of a step, summed over the processes; nothing waits for the device."""
     bad = [~gradient_norm.isfinite(), ~losses_M.isfinite().all()]
     verdict_3 = torch.stack([*bad, torch.full_like(bad[0], stop)]).float()
     return distributed.all_sum(verdict_3)
 
 
 def is_bad(verdict_3: torch.Tensor) -> torch.Tensor:
-    """float32, 1 or 0, on the device."""
+    """float32 scalar on the device: 1 for a bad step, else 0."""
     return (verdict_3[:2].sum() > 0).float()
 
 
 class Judge:
-    """Reads the verdicts. skipped: steps that changed nothing; in_a_row: the last ones among them."""
+    """Reads the verdicts. skipped: number of bad steps; in_a_row: how many of the last steps were bad."""
 
     def __init__(self, exp_dir: Path, skipped: int = 0, in_a_row: int = 0) -> None:
         self.exp_dir, self.skipped, self.in_a_row = exp_dir, skipped, in_a_row
@@ -53,12 +53,12 @@ class Judge:
         self.stop = False  # some process was asked to
 
     def add(self, step: Step) -> None:
-        """Judge the step before this one."""
+        """Judge the step before, and queue this one."""
         self.finish()
         self.waiting.append(step)
 
     def finish(self) -> None:
-        """Judge what has not been: all processes alike. UserError for too many bad steps in a row."""
+        """Judge the queued step, on all processes alike. UserError for too many bad steps in a row."""
         while self.waiting:
             step = self.waiting.pop()
             gradients, losses, stops = step.verdict_3.tolist()
@@ -70,19 +70,19 @@ class Judge:
             self.tell(step, "loss" if losses else "gradient")
 
     def tell(self, step: Step, what: str) -> None:
-        """Save the batches that it came from, or all where only the gradient tells, and say whose they are."""
+        """Save the batches with a bad loss, or all if only the gradient is bad, and name their utterances."""
         finite = step.losses_M.isfinite().tolist()
-        guilty = [batch for batch, fine in zip(step.batches, finite) if what == "gradient" or not fine]
+        bad_batches = [batch for batch, fine in zip(step.batches, finite) if what == "gradient" or not fine]
         folder = self.exp_dir / FOLDER
-        for number, batch in enumerate(guilty):
+        for number, batch in enumerate(bad_batches):
             folder.mkdir(exist_ok=True)
             name = f"step{step.number:06d}.process{distributed.rank()}.{number}.safetensors"
             save_weights(batch.tensors(), folder / name, {"utt_ids": json.dumps(batch.utt_ids)})
-        utt_ids = sum(distributed.gather([utt_id for batch in guilty for utt_id in batch.utt_ids]), [])
-        said = f"step {step.number}: the {what} is not finite on {first_few(utt_ids)}; saved in {folder}"
+        utt_ids = sum(distributed.gather([utt_id for batch in bad_batches for utt_id in batch.utt_ids]), [])
+        message = f"step {step.number}: the {what} is not finite on {first_few(utt_ids)}; saved in {folder}"
         if self.in_a_row >= IN_A_ROW:
             raise UserError(
-                f"{said}; {self.in_a_row} steps in a row: lower optim.lr or set optim.grad_clip, and look "
+                f"{message}; {self.in_a_row} steps in a row: lower optim.lr or set optim.grad_clip, and look "
                 "at these utterances"
             )
-        print(f"{said}; the step is skipped ({self.skipped} so far)", flush=True)
+        print(f"{message}; the step is skipped ({self.skipped} so far)", flush=True)

@@ -12,7 +12,7 @@ from whisper_er.train.training_state import previous, read_state
 
 
 def checkpoint(exp_dir: Path, entry: dict[str, Any]) -> Path:
-    """The file of an entry {step, accuracy, loss}."""
+    """Path of the checkpoint of an entry {step, accuracy, loss}."""
     return exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
 
 
@@ -26,17 +26,17 @@ def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: (-entry["accuracy"], entry["loss"]))
 
 
-def list_best(exp_dir: Path, listed: dict[str, Any]) -> None:
-    """Write what averaging reads, and remove the checkpoints that no state lists.
+def list_best(exp_dir: Path, record: dict[str, Any]) -> None:
+    """Write best.json, which averaging reads, and remove the checkpoints that no state lists.
 
-    The state before the newest may yet be gone back to, and so keeps its own; a run that has ended needs it no more.
+    Training may resume from the state before the newest, so its checkpoints stay; a run that has ended removes both.
     """
-    kept = {checkpoint(exp_dir, entry) for entry in listed["best"]}
-    before = previous(exp_dir / STATE)
-    if listed["finished"]:
-        before.unlink(missing_ok=True)
-    with suppress(UserError):  # there is none, or it is broken: nobody can go back to it
-        kept |= {checkpoint(exp_dir, entry) for entry in read_state(before).values["progress"]["best"]}
-    for stray in checkpoints(exp_dir) - kept:
+    needed = {checkpoint(exp_dir, entry) for entry in record["best"]}
+    previous_state = previous(exp_dir / STATE)
+    if record["finished"]:
+        previous_state.unlink(missing_ok=True)
+    with suppress(UserError):  # it is missing or broken: no run can resume from it
+        needed |= {checkpoint(exp_dir, entry) for entry in read_state(previous_state).values["progress"]["best"]}
+    for stray in checkpoints(exp_dir) - needed:
         stray.unlink()
-    write_text(exp_dir / BEST, json.dumps(listed, indent=1) + "\n")
+    write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The experiment directory: what it was made from, and the refusal to mix two experiments in one."""
+"""The experiment directory: the description of its training, and the check that no other is mixed into it."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shor
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 
-# These may differ: the model does not depend on them.
+# Keys that may differ: the model does not depend on them.
 HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing", "parallel")
 STATE = "state.safetensors"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
@@ -31,11 +31,11 @@ BEST_SHAPE = {
     "best": [{"step": int, "accuracy": (float, -math.inf, None), "loss": (float, None)}],
 }  # fmt: skip
 NEW_TAG = "give another ser_tag, or remove the directory"
-UNTRAINED = "untrained"  # what selected the model where max_steps is 0
+UNTRAINED = "untrained"  # the metric in best.json where max_steps is 0
 
 
 def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
-    """What an experiment is made from: its configuration, and digests of its inputs.
+    """Description of an experiment: its configuration, and digests of its inputs.
 
     inputs: train_set, valid_set and token_list, directories.
     """
@@ -49,16 +49,16 @@ def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
     """UserError that lists every difference from what the directory was started with, once something was trained.
 
-    A key that its config.yaml lacks came later, and had its default, which changes nothing.
+    A key that its config.yaml lacks is newer than it, and is taken to have had its default.
     """
     if not (exp_dir / STATE).is_file():
         return
-    before = {
+    recorded = {
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
-    config = with_defaults(before["config"], configuration.to_plain(TrainConfig()))
-    changes = differences(config, description["config"]) + differences(before["data"], description["data"])
+    config = with_defaults(recorded["config"], configuration.to_plain(TrainConfig()))
+    changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
 
@@ -74,7 +74,7 @@ def with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str,
 
 
 def write_description(exp_dir: Path, description: dict[str, Any], token_list: Path) -> None:
-    """config.yaml, data.yaml, environment.json and a copy of the token list."""
+    """Write config.yaml, data.yaml, environment.json and a copy of the token list."""
     exp_dir.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(exp_dir / "token_list", ignore_errors=True)
     shutil.copytree(token_list, exp_dir / "token_list")
@@ -84,7 +84,7 @@ def write_description(exp_dir: Path, description: dict[str, Any], token_list: Pa
 
 
 def ended(exp_dir: Path) -> str:
-    """Why training ended, as its list of the best checkpoints has it; "" while it has not."""
+    """Why training ended, from best.json; "" while it has not."""
     if not ((exp_dir / BEST).is_file() and (exp_dir / STATE).is_file()):
         return ""
     return read_best(exp_dir)["finished"]
@@ -101,7 +101,7 @@ def check_unseen(exp_dir: Path, data_dir: Path) -> None:
 
 
 def protocol(exp_dir: Path, test_dir: Path) -> str:
-    """What was trained on, what selected the model and what tested it, and which speakers these sets share."""
+    """One line: the training, validation and test sets, the selecting metric, and the speakers that the sets share."""
     data, spoken_by = read_data(exp_dir), list(kaldi.read_table(test_dir / "utt2spk").values())
     train, valid, test = (
         set(names) for names in (data["train_set"]["speakers"], data["valid_set"]["speakers"], spoken_by)
@@ -121,13 +121,13 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:
-    one = {"num_utterances": int, "speakers": [str]}
-    shape = {"train_set": one, "valid_set": one}
+    dataset = {"num_utterances": int, "speakers": [str]}
+    shape = {"train_set": dataset, "valid_set": dataset}
     return read_plain(parse_yaml, exp_dir / "data.yaml", shape, "the sets of a training", NEW_TAG)
 
 
 def read_environment(exp_dir: Path) -> dict[str, Any]:
-    """What the training ran in, and its command."""
+    """environment.json: the command of the training, versions, devices."""
     return read_plain(parse_json, exp_dir / "environment.json", {str: (str, [str])}, "what training ran in", NEW_TAG)
 
 
@@ -146,34 +146,34 @@ def speakers(data_dir: Path) -> list[str]:
     return sorted(set(kaldi.read_table(data_dir / "utt2spk").values()))
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") -> list[str]:
-    """`key: old -> new` for every leaf that differs, but for the harmless ones."""
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """`key: old -> new` for every leaf that differs, without the HARMLESS ones."""
     changes = []
     for key in sorted(before.keys() | after.keys(), key=str):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            changes += differences(old, new, f"{above}{key}.")
+            changes += differences(old, new, f"{prefix}{key}.")
         elif old != new and key not in HARMLESS:
-            changes.append(f"{above}{key}: {shorten(old)} -> {shorten(new)}")
+            changes.append(f"{prefix}{key}: {shorten(old)} -> {shorten(new)}")
     return changes
 
 
 def digest(directory: Path) -> str:
     """sha256 over the names and contents of a directory's own files (tables, not the audio below it)."""
-    total = hashlib.sha256()
+    sha256 = hashlib.sha256()
     paths = []
-    for above, folders, names in os.walk(directory):
+    for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if name != kaldi.AUDIO and not name.startswith(".")]
-        paths += [Path(above, name) for name in names if not name.startswith(".")]
+        paths += [Path(folder, name) for name in names if not name.startswith(".")]
     for path in sorted(paths):
-        total.update(f"{path.relative_to(directory)}\0".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+        sha256.update(f"{path.relative_to(directory)}\0".encode())
+        sha256.update(hashlib.sha256(path.read_bytes()).digest())
+    return sha256.hexdigest()
 
 
 def environment() -> dict[str, str | list[str]]:
     """What the result may depend on besides the configuration."""
-    import torch  # what reads an experiment needs none of it, and would wait seconds
+    import torch  # here: it takes seconds, and reading an experiment needs none of it
 
     return {
         "command": sys.argv,

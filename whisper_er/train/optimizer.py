@@ -1,4 +1,4 @@
-"""AdamW over what is trained, with a learning rate per part and, if asked for, a first moment in bfloat16."""
+"""AdamW over the trained parameters, with a learning rate per part and, if asked for, a first moment in bfloat16."""
 
 import torch
 from torch.optim.adamw import adamw
@@ -10,7 +10,7 @@ from whisper_er.config import OptimConfig
 class SmallAdamW(torch.optim.AdamW):
     """AdamW that keeps its first moment in bfloat16: 14 instead of 16 bytes a parameter, with weight and gradient.
 
-    The arithmetic is that of fused AdamW; only what is kept is rounded. The second moment stays float32: at beta2 =
+    The arithmetic is that of fused AdamW; only the moment is rounded. The second moment stays float32: at beta2 =
     0.999 a step adds a thousandth of it, which is less than half of bfloat16's last place (2^-8), so it would stand
     still. A tenth, what a step changes in the first moment, is not lost.
     """
@@ -26,19 +26,19 @@ class SmallAdamW(torch.optim.AdamW):
                     state["step"] = torch.zeros((), device=parameter.device)
                     state["exp_avg"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
                     state["exp_avg_sq"] = torch.zeros_like(parameter)
-                first = state["exp_avg"].float()
+                first_moment = state["exp_avg"].float()
                 adamw(
-                    [parameter], [parameter.grad], [first], [state["exp_avg_sq"]], [], [state["step"]],
+                    [parameter], [parameter.grad], [first_moment], [state["exp_avg_sq"]], [], [state["step"]],
                     fused=True, found_inf=getattr(self, "found_inf", None), amsgrad=False, maximize=False,
                     beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"], eps=group["eps"],
                     weight_decay=group["weight_decay"],
                 )  # fmt: skip
                 # Anew in every step: load_state_dict gives moments the parameter's dtype.
-                state["exp_avg"] = first.bfloat16()
+                state["exp_avg"] = first_moment.bfloat16()
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """One group per entry of lr_factors that a parameter's name contains, and the rest."""
+    """AdamW with a group per entry of lr_factors, of the parameters whose names contain it, and one for the rest."""
     groups: dict[str, list[torch.nn.Parameter]] = {"": [], **{key: [] for key in config.lr_factors}}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

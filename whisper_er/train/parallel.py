@@ -16,16 +16,16 @@ from whisper_er.base.errors import UserError
 from whisper_er.models.base import Model
 
 
-def spread(model: Model, how: Literal["ddp", "fsdp"]) -> torch.nn.Module:
-    """What training calls instead of the model; gradients come out as the mean over the processes. UserError for FSDP
-    with a model that it cannot train.
+def spread(model: Model, kind: Literal["ddp", "fsdp"]) -> torch.nn.Module:
+    """The module that training calls instead of the model; gradients are means over the processes. UserError for a
+    model that FSDP cannot train.
 
-    fsdp changes the model's own parameters into shares, so the optimizer is to be made after it.
+    fsdp replaces the model's parameters by shares of them, so make the optimizer afterwards.
     """
     if distributed.world_size() == 1:
         return model
     drops_layers = getattr(model.backbone_config, "layerdrop", 0) > 0  # of wav2vec 2.0: each process leaves out others
-    if how == "ddp":
+    if kind == "ddp":
         with warnings.catch_warnings():  # torch 2.13 has another name for broadcast_buffers, unknown to older ones
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
@@ -54,8 +54,8 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def gather_whole(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors whole, on the CPU of the main process; nothing on the others, which have to call it as well."""
-    gathered_ones = ((name, whole(tensor)) for name, tensor in tensors.items())
-    return {name: tensor.detach().cpu() for name, tensor in gathered_ones if distributed.is_main()}
+    pairs = ((name, whole(tensor)) for name, tensor in tensors.items())
+    return {name: tensor.detach().cpu() for name, tensor in pairs if distributed.is_main()}
 
 
 def share_like(whole_tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def share_like(whole_tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def gathered(model: Model) -> Iterator[None]:
-    """Every process holds all weights: for validation, in which each goes through a number of steps of its own."""
+    """All weights on every process, for validation, in which the processes make different numbers of steps."""
     units = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for unit in units:
         unit.unshard()

@@ -22,7 +22,7 @@ class Schedule:
         self.optimizer, self.config, self.max_steps = optimizer, config, max_steps
 
     def before_step(self, step: int) -> None:
-        """step: how many were made before it."""
+        """Set the learning rate of a step. step: number of steps before it."""
         if step < self.config.warmup_steps:
             self.set_lr((step + 1) / self.config.warmup_steps)
 
@@ -31,20 +31,20 @@ class Schedule:
             group["lr"] = group["full_lr"] * share
 
     def after_validation(self, accuracy: float) -> None:
-        """accuracy: of the task that selects models; -inf where it is not defined."""
+        """Adapt to a validation. accuracy: of the task that selects models; -inf where it is not defined."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the step does not tell, as plain values."""
+        """State besides the step, as plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore a state of state_dict."""
 
 
 class Plateau(Schedule):
     """torch's ReduceLROnPlateau on the validations: times plateau_factor when plateau_patience of them did not improve.
 
-    What it does during the warm-up is overwritten by it.
+    During the warm-up its rates are overwritten.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: OptimConfig, max_steps: int) -> None:
@@ -83,6 +83,7 @@ class ByStep(Schedule):
 
 
 def constant(step: int, warmup_steps: int, max_steps: int) -> float:
+    """The full rate."""
     return 1.0
 
 

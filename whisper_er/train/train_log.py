@@ -1,4 +1,4 @@
-"""What a training run reports: plain lines, metrics.jsonl and TensorBoard."""
+"""The log of a training: lines on standard output, metrics.jsonl, TensorBoard."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from whisper_er.models.base import Output
 
 
 class TrainLog:
-    """Open at the step that training stands at: what was recorded after it is repeated, and so removed first.
+    """Opened at a step of training; records after it are removed, since training repeats these steps.
 
     The main process writes it; in the others nothing happens.
     """
@@ -36,20 +36,20 @@ class TrainLog:
     def say(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
-    def record(self, step: int, kind: str, values: dict[str, float], **beside: float) -> None:
-        """One line of metrics.jsonl, and a curve <kind>/<name> in TensorBoard for each value and what is `beside`."""
+    def record(self, step: int, kind: str, values: dict[str, float], **extra: float) -> None:
+        """One line of metrics.jsonl, and a curve <kind>/<name> in TensorBoard for each value and `extra`."""
         if not distributed.is_main():
             return
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, kind: values, **beside}) + "\n")
-        values = values | beside
+            file.write(json.dumps({"step": step, kind: values, **extra}) + "\n")
+        values = values | extra
         if self.writer:
             for name, value in values.items():
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
             self.writer.flush()
 
     def validation(self, step: int, loss: float, accuracy: dict[str, float], better: bool) -> None:
-        """A line and a record. accuracy: by task; better: than at every validation before."""
+        """A line and a record. accuracy: by task; better: best so far."""
         text = " ".join(f"{name} {value:.4f}" for name, value in accuracy.items())
         self.say(f"step {step} validation: loss {loss:.4f} accuracy: {text}{' (best so far)' * better}")
         self.record(step, "valid", {"loss": loss, **{f"accuracy_{name}": value for name, value in accuracy.items()}})
@@ -60,7 +60,7 @@ class TrainLog:
 
 
 class Sums:
-    """What is logged, since the last log line or validation; until it is asked for nothing waits for the device.
+    """Sums since the last log line or validation, on the device; nothing waits for it until they are read.
 
     numbers: float64, of this process: utterances (in the main process all), loss, and per task nats and tokens; None
     before the first step.
@@ -73,7 +73,7 @@ class Sums:
         self.numbers: torch.Tensor | None = None
 
     def add(self, outputs: Sequence[Output], size: int, skipped: torch.Tensor) -> None:
-        """A step. size: utterances, of all processes; skipped: 1 if it counts for nothing, else 0, on the device."""
+        """Add a step. size: utterances, of all processes; skipped: 1 to leave it out, else 0, on the device."""
         self.utterances += size
         step = sum(torch.cat([output.loss.detach()[None], output.nll_K, output.count_K]).double() for output in outputs)
         step = torch.cat([torch.full_like(step[:1], size if distributed.is_main() else 0), step])
@@ -81,7 +81,7 @@ class Sums:
         self.numbers = step if self.numbers is None else self.numbers + step
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
-        """loss: nats per utterance; loss_<task>: nats per token of the task. Every process has to ask."""
+        """loss: nats per utterance; loss_<task>: nats per token of the task. Every process has to call it."""
         utterances, loss, *rest = self.total()
         nll_K, count_K = rest[: len(names)], rest[len(names) :]
         per_task = {f"loss_{name}": nll / max(count, 1) for name, nll, count in zip(names, nll_K, count_K)}
@@ -91,7 +91,7 @@ class Sums:
         return distributed.all_sum(self.numbers.clone()).tolist()
 
     def state(self) -> dict[str, Any]:
-        """For `restored`, as plain values."""
+        """The sums as plain values, for `restored`."""
         numbers = None if self.numbers is None else self.total()
         return {
             "first_step": self.first_step,
@@ -103,7 +103,7 @@ class Sums:
 
     @staticmethod
     def restored(state: dict[str, Any], device: torch.device) -> "Sums":
-        """As they were when training stopped; the main process has what they all had."""
+        """The sums of a saved state; the main process gets those of all processes."""
         sums = Sums(state["first_step"])
         sums.start -= state["seconds"]
         sums.waited, sums.utterances = state["waited"], state["utterances"]

@@ -41,7 +41,7 @@ RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
 
 @dataclass
 class Progress:
-    """Where training stands. best: kept checkpoints as {step, accuracy, loss}, the best first."""
+    """Where training stands. best: the n best checkpoints as {step, accuracy, loss}, the best first."""
 
     step: int = 0
     best: list[dict] = field(default_factory=list)
@@ -51,16 +51,16 @@ class Progress:
 
 
 class Trainer:
-    """Everything that a step changes, and where it is kept: exp_dir/state.safetensors, checkpoints/, metrics.jsonl."""
+    """Trains a model; all that a step changes is saved in exp_dir: state.safetensors, checkpoints/, metrics.jsonl."""
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, config: TrainConfig, exp_dir: Path, device: torch.device
     ) -> None:
         self.model, self.tokenizer, self.config, self.exp_dir, self.device = model, tokenizer, config, exp_dir, device
         self.task_names = [task.name for task in tokenizer.tasks]
-        self.selecting = config.valid_task or main_task(tokenizer.tasks).name
-        if self.selecting not in self.task_names:
-            raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
+        self.valid_task = config.valid_task or main_task(tokenizer.tasks).name
+        if self.valid_task not in self.task_names:
+            raise UserError(f"valid_task: '{self.valid_task}' is not a task; allowed: {' '.join(self.task_names)}")
         if distributed.world_size() > config.batch_size:
             raise UserError(
                 f"batch_size: {config.batch_size} utterances cannot be shared by "
@@ -73,7 +73,7 @@ class Trainer:
         self.progress, self.judge, self.sums = Progress(), Judge(exp_dir), Sums(0)
 
     def run(self, train: Utterances, valid: Utterances) -> str:
-        """Train until max_steps (0: not at all) or no improvement; returns why it ended. Stopped if asked to stop."""
+        """Train until max_steps (0: not at all) or no improvement; returns why it ended. Raises Stopped on a signal."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
         log = TrainLog(self.exp_dir, self.progress.step)
@@ -113,7 +113,7 @@ class Trainer:
         )
 
     def stop(self, signals: StopSignals) -> NoReturn:
-        """Save, between two validations, and end. All processes come here together, also if one alone was asked."""
+        """Save the state and raise Stopped, on all processes together, even if only one was asked to stop."""
         self.save_state()
         raise Stopped(max(distributed.gather(signals.number)), self.progress.step)
 
@@ -121,22 +121,22 @@ class Trainer:
         """This process's batches of each step and the number of utterances in the step, until training has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped,
-        on any number of processes: they share the utterances of every forward pass. One that gets none has the first
-        batch without anything to learn from it, since all of them have to take part.
+        on any number of processes: they share the utterances of every forward pass. A process without any
+        runs the first one silenced, since all of them have to take part.
         """
-        small, positions = self.config.batch_size, self.model.max_target
+        batch_size, max_target = self.config.batch_size, self.model.max_target
         rank, processes = distributed.rank(), distributed.world_size()
-        per_epoch = math.ceil(len(train) / (small * self.config.accum_grad))
+        per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
-            plan = bucketed(train.num_samples_N, small * self.config.accum_grad, self.seed(epoch))[done:]
-            parts = [[step[i : i + small] for i in range(0, len(step), small)] for step in plan]
-            mine = [[part[rank::processes] for part in step] for step in parts]
-            flat = [own or part[:1] for step, own_parts in zip(parts, mine) for part, own in zip(step, own_parts)]
+            plan = bucketed(train.num_samples_N, batch_size * self.config.accum_grad, self.seed(epoch))[done:]
+            passes = [[step[i : i + batch_size] for i in range(0, len(step), batch_size)] for step in plan]
+            shares = [[indices[rank::processes] for indices in step] for step in passes]
+            to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
             workers = reading_processes(self.config.num_workers, self.device)
-            batches = load(train, flat, self.tokenizer, positions, workers, self.device, self.augmentation(epoch))
-            for own_parts, indices in zip(mine, plan):
-                yield [next(batches) if own else next(batches).silenced() for own in own_parts], len(indices)
+            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, self.augmentation(epoch))
+            for step, indices in zip(shares, plan):
+                yield [next(batches) if share else next(batches).silenced() for share in step], len(indices)
 
     def step(self, micro_batches: list[Batch], size: int, sums: Sums, stop: bool = False) -> Step:
         """One optimizer update; the loss is the mean over the `size` utterances of all micro-batches and processes.
@@ -144,16 +144,16 @@ class Trainer:
         Nothing here may read a value from the device: a GPU still works on this step while the next one is prepared.
         Where loss or gradient is not finite, the weights and the optimizer stay as they are.
         """
-        # Dropout and SpecAugment, without a state to save; each process draws its own.
+        # For dropout and SpecAugment, without a generator's state to save; each process draws its own.
         torch.manual_seed(self.seed(self.progress.step) + distributed.rank() * RANK_STRIDE)
         self.schedule.before_step(self.progress.step)
         outputs = []
         for number, batch in enumerate(micro_batches, start=1):
-            last = number == len(micro_batches)
-            with nullcontext() if last else without_exchange(self.parallel):
+            is_last = number == len(micro_batches)
+            with nullcontext() if is_last else without_exchange(self.parallel):
                 with autocast(self.device, self.config.dtype):
                     outputs.append(self.parallel(batch.to(self.device)))
-                # The mean over the processes is what comes out of backward, the sum what is wanted.
+                # backward gives the mean over the processes; the step needs the sum.
                 (outputs[-1].loss * distributed.world_size() / size).backward()
         norm = self.clip_gradients()
         losses_M = torch.stack([output.loss.detach() for output in outputs])
@@ -179,22 +179,22 @@ class Trainer:
         return self.config.seed * 1_000_003 + number
 
     def report(self, log: TrainLog) -> None:
-        """The means since the last report, the learning rate, and how fast it goes."""
-        sums, step, last = self.sums, self.progress.step, self.config.max_steps
+        """Log the means since the max_steps report, the learning rate, and the speed."""
+        sums, step, max_steps = self.sums, self.progress.step, self.config.max_steps
         values = sums.means(self.task_names)
         seconds, lr = time.monotonic() - sums.start, self.optimizer.param_groups[0]["lr"]
-        left = (last - step) * seconds / (step - sums.first_step)  # without validations
+        seconds_left = (max_steps - step) * seconds / (step - sums.first_step)  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
         rate, waiting = sums.utterances / seconds, sums.waited / seconds
         log.say(
-            f"step {step}/{last} {text} lr {lr:.3g} {rate:.1f} utt/s, {waiting:.1%} of the time waiting for data, "
-            f"about {left / 60:.1f} min left"
+            f"step {step}/{max_steps} {text} lr {lr:.3g} {rate:.1f} utt/s, {waiting:.1%} of the time waiting for data, "
+            f"about {seconds_left / 60:.1f} min left"
         )
         log.record(step, "train", values, lr=lr, utterances_per_second=rate, waiting_for_data=waiting)
 
     def after_validation(self, result: Validation, log: TrainLog) -> None:
         """Rank the checkpoint, tell the schedule, end or go on, log, save."""
-        progress, accuracy = self.progress, result.accuracy[self.selecting]
+        progress, accuracy = self.progress, result.accuracy[self.valid_task]
         accuracy = accuracy if math.isfinite(accuracy) else -math.inf
         better = not progress.best or accuracy > progress.best[0]["accuracy"]
         progress.since_better = 0 if better else progress.since_better + 1
@@ -224,7 +224,7 @@ class Trainer:
             save_weights(weights, checkpoints.checkpoint(self.exp_dir, entry))
 
     def save_state(self) -> None:
-        """All that a step changes, then what averaging reads. A run that is killed in between does the rest later."""
+        """Write the state, then best.json; a run that is killed in between writes best.json when it resumes."""
         tensors, groups = collect(self.model, self.optimizer)
         values = {
             "optimizer": groups,
@@ -238,7 +238,7 @@ class Trainer:
             self.list_best()
 
     def list_best(self) -> None:
-        metric = f"valid_{self.selecting}_accuracy" if self.config.max_steps else UNTRAINED
+        metric = f"valid_{self.valid_task}_accuracy" if self.config.max_steps else UNTRAINED
         checkpoints.list_best(
             self.exp_dir,
             {
@@ -250,7 +250,7 @@ class Trainer:
         )
 
     def resume(self) -> str:
-        """Go on from the saved state if there is one; returns what to say. Checkpoints after it are removed."""
+        """Go on from the saved state if there is one; returns a line for the log. Later checkpoints are removed."""
         path = self.exp_dir / STATE
         if distributed.is_main():
             clear_half_written(self.exp_dir)
@@ -267,8 +267,8 @@ class Trainer:
                 os.replace(self.exp_dir / name, path)
             self.list_best()
         ended = f", {self.progress.finished}" if self.progress.finished else ""
-        said = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
-        return f"warning: {warning}; {said}" if warning else said
+        message = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
+        return f"warning: {warning}; {message}" if warning else message
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
@@ -279,7 +279,7 @@ class Trainer:
 
 
 def timed(items: Iterator[T]) -> Iterator[tuple[T, float]]:
-    """Each item with the seconds that it took to come."""
+    """Each item with the seconds spent waiting for it."""
     start = time.monotonic()
     for item in items:
         yield item, time.monotonic() - start

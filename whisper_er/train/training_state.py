@@ -1,4 +1,4 @@
-"""The training state on disk: tensors and plain values in one safetensors file with a digest, and the one before."""
+"""The training state on disk: tensors, plain values and their digest in a safetensors file, and the state before."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from whisper_er.train.weights import open_weights, save_weights
 
 @dataclass
 class TrainingState:
-    """What was saved. values: plain; names: of the tensors; tensor: reads one, so that few are held at a time."""
+    """A saved state. values: plain; names: of the tensors; tensor(name): reads one, so that few are in memory."""
 
     values: dict[str, Any]
     names: list[str]
@@ -27,7 +27,7 @@ class TrainingState:
 
 
 def save_state(path: Path, tensors: Mapping[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Write the state, tensors on the CPU; what `path` held before stays as `previous(path)`. One is always whole."""
+    """Write the state, tensors on the CPU; the one before becomes `previous(path)`: one of the two is always whole."""
     text = json.dumps(values)
     digest = digest_of(text, tensors, tensors.__getitem__)
 
@@ -46,11 +46,12 @@ def save_state(path: Path, tensors: Mapping[str, torch.Tensor], values: dict[str
 
 
 def previous(path: Path) -> Path:
+    """Path of the state before the newest."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def usable_state(path: Path) -> tuple[Path, str]:
-    """The state to go on from, and what to say about it: the newest, or the one before where the newest is broken."""
+    """Path of the newest state, or of the one before if it is broken, and a warning or "". UserError if both are."""
     reasons = []
     for candidate in filter(Path.is_file, (path, previous(path))):
         try:
@@ -63,14 +64,14 @@ def usable_state(path: Path) -> tuple[Path, str]:
 
 
 def check_state(path: Path) -> None:
-    """UserError where the content is not what was written."""
+    """UserError where the content does not match its digest."""
     state, metadata = read_state(path), open_weights(path).metadata()
     if digest_of(metadata["values"], state.names, state.tensor) != metadata.get("sha256"):
         raise UserError(f"{path}: its content does not match its digest")
 
 
 def read_state(path: Path) -> TrainingState:
-    """Open a state; its digest is not looked at."""
+    """Open a state without checking its digest."""
     file = open_weights(path)
     try:
         values = parse_json((file.metadata() or {})["values"])
@@ -83,16 +84,16 @@ def read_state(path: Path) -> TrainingState:
 
 def digest_of(text: str, names: Iterable[str], tensor: Callable[[str], torch.Tensor]) -> str:
     """sha256 over the plain values and every tensor with its name, type and shape."""
-    total = hashlib.sha256(text.encode())
+    sha256 = hashlib.sha256(text.encode())
     for name in sorted(names):
         value = tensor(name)
-        total.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy())
-    return total.hexdigest()
+        sha256.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        sha256.update(value.reshape(-1).view(torch.uint8).numpy())
+    return sha256.hexdigest()
 
 
 def collect(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
-    """The tensors of both, whole, in the main process (others have to call it too), and the optimizer's groups."""
+    """The tensors of both, whole, on the main process (all have to call it), and the optimizer's groups."""
     state = optimizer.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, moments in state["state"].items():
@@ -102,7 +103,7 @@ def collect(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[d
 
 @torch.no_grad()
 def put_back(state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Tensor by tensor: of several processes each keeps its share of what was saved whole, by whatever layout."""
+    """Load a state tensor by tensor; each process takes its share, whatever the layout of those that saved it."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(share_like(state.tensor(f"model.{name}"), tensor))
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]

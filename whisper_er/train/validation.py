@@ -34,12 +34,12 @@ def validate(
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
-    """Decode greedily under the grammar, so that validation sees what the test sees, and take the loss beside it.
+    """The loss, and the accuracy of greedy decoding under the grammar, which the test uses as well.
 
-    Every process takes its part of the batches, and returns the result over all of them; None if `stop` says so to one.
+    Every process takes its part of the batches and returns the result over all; None if `stop()` is True on any.
     """
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
-    losses, found, stopped = [], {}, False
+    losses, hypotheses, stopped = [], {}, False
     model.eval()
     processes = reading_processes(config.num_workers, device)
     with gathered(model):
@@ -56,15 +56,15 @@ def validate(
                         "are out of bounds; lower optim.lr or set optim.grad_clip"
                     )
                 predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
-                found |= {item.utt_id: item.values for item in predictions}
+                hypotheses |= {prediction.utt_id: prediction.values for prediction in predictions}
     model.train()
     loss = float(torch.stack(losses).double().sum()) if losses else 0.0
-    parts = distributed.gather({"loss": loss, "found": found, "stopped": stopped})
+    parts = distributed.gather({"loss": loss, "hypotheses": hypotheses, "stopped": stopped})
     if any(part["stopped"] for part in parts):
         return None
-    found = {utt_id: values for part in parts for utt_id, values in part["found"].items()}
+    hypotheses = {utt_id: values for part in parts for utt_id, values in part["hypotheses"].items()}
     scores = {
-        task.name: accuracy(task, [(utt.values[task.name], found[utt.utt_id][task.name]) for utt in utterances])
+        task.name: accuracy(task, [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances])
         for task in tokenizer.tasks
     }
     return Validation(sum(part["loss"] for part in parts) / len(utterances), scores)

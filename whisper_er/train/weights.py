@@ -23,9 +23,9 @@ def save_weights(
 ) -> None:
     """Write tensors beside the file, flush them to disk, rename. UserError where they cannot be written."""
     temporary = path.with_name(path.name + ".tmp")
-    held = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
+    cpu_weights = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
     try:
-        save_file(held, temporary, metadata)
+        save_file(cpu_weights, temporary, metadata)
         before_replacing()
         replace(temporary, path)
     except (OSError, SafetensorError) as error:
@@ -35,6 +35,7 @@ def save_weights(
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a file; UserError where it is no safetensors that torch can read."""
     file = open_weights(path)
     try:
         return {name: file.get_tensor(name) for name in file.keys()}
@@ -53,13 +54,13 @@ def open_weights(path: Path) -> safe_open:
 def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     """The mean of the checkpoints, summed in float64 and returned in their own dtype.
 
-    A few rows of one tensor are held at a time besides the result, whatever the number and size of the checkpoints.
+    Only a few rows of one tensor are in memory besides the result, whatever the number and size of the checkpoints.
     """
     shapes = shapes_of(paths[0])
     for path in paths:
         if shapes_of(path) != shapes:
             raise UserError(f"{path}: has other tensors than {paths[0]}; they cannot be averaged: run stage 3 again")
-    # All of the result before anything is read: what is read in between would leave holes, a third of whisper-base.
+    # The whole result is allocated before reading: rows read in between would leave holes, a third of whisper-base.
     result = {name: torch.empty(shape, dtype=read_rows(paths[0], name, slice(0, 1)).dtype)
               for name, shape in shapes.items()}  # fmt: skip
     for name, tensor in result.items():
@@ -81,7 +82,7 @@ def fill_with_mean(tensor: torch.Tensor, paths: Sequence[Path], name: str) -> No
 
 
 def read_rows(path: Path, name: str, rows: slice) -> torch.Tensor:
-    """Some rows of a tensor; all of one that has none. An open file would keep in memory what was read from it."""
+    """Some rows of a tensor; all of a scalar. An open file would keep in memory the rows read from it."""
     with open_weights(path) as file:
         tensor = file.get_slice(name)
         return tensor[rows] if tensor.get_shape() else file.get_tensor(name)

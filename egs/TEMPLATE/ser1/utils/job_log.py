@@ -1,4 +1,4 @@
-"""A job, and its log: the notes around what its command says, the same wherever it runs."""
+"""A job and its log: the notes before and after the command's output, the same on every backend."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Job:
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
 
     def tail(self) -> str:
-        """The end of what the command said in its last run, without our own notes. Its last `error: ` line is in it:
-        torchrun puts a page of its own behind that."""
+        """The last lines of the command's last run, without our notes, and its last `error: ` line, which torchrun
+        follows with a page of its own."""
         text = self.log.read_bytes()[self.log_start :].decode(errors="replace") if self.log.is_file() else ""
         lines = []
         for line in text.splitlines():

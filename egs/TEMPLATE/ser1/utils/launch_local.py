@@ -55,7 +55,7 @@ class Process:
 
 
 def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tuple[Job, str]]:
-    """The jobs that failed. After a failure no other is started; those that run may finish."""
+    """Run the jobs; returns those that failed. After a failure no other is started; those that run may finish."""
     env = dict(os.environ)
     env |= {"OMP_NUM_THREADS": str(args.num_threads)} if args.num_threads else {}
     env |= {} if args.gpu else {"CUDA_VISIBLE_DEVICES": ""}
@@ -80,6 +80,7 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
 
 
 def end(running: list[Process], stop: StopRequest) -> None:
+    """TERM, and KILL after GRACE_SECONDS or at once if the user insists."""
     for process in running:
         process.send(signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

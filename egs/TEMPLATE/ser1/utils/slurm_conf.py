@@ -1,4 +1,4 @@
-"""conf/slurm.conf: how a site wants its jobs asked for. The file itself says how it is written."""
+"""conf/slurm.conf: how a site's jobs are requested. The file itself describes its format."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class SlurmConf:
             raise SystemExit(f"error: {path}: no line 'command sbatch ...'")
 
     def read(self, words: list[str]) -> None:
+        """Take in a line; ValueError where it is malformed."""
         if not words:
             return
         kind, *words = words
@@ -52,12 +53,12 @@ class SlurmConf:
         else:
             raise ValueError(f"{kind}: a line is 'command WORDS', 'option NAME=VALUE WORDS' or 'default NAME=VALUE'")
 
-    def words(self, asked: dict[str, str]) -> list[str]:
-        """What is asked for, as words of a call of sbatch; an exact value goes before *."""
+    def words(self, requests: dict[str, str]) -> list[str]:
+        """The call of sbatch for these requests; a line with the exact value is preferred to one with *."""
         words = list(self.command)
-        for name, value in asked.items():
-            found = self.options.get((name, value), self.options.get((name, "*")))
-            if found is None:
+        for name, value in requests.items():
+            option = self.options.get((name, value), self.options.get((name, "*")))
+            if option is None:
                 raise SystemExit(f"error: {self.path}: no line 'option {name}={value} ...' or 'option {name}=* ...'")
-            words += [word.replace("$0", value) for word in found]
+            words += [word.replace("$0", value) for word in option]
         return words

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a Slurm job of ours runs, on its first node: slurm_job.py WORK_DIR
+"""The program that a Slurm job runs, on its first node: slurm_job.py WORK_DIR
 
 Runs the command that WORK_DIR/jobs.json has for this task and leaves its exit code in WORK_DIR/<task>.exit. Before the
 time limit (signal USR1, conf/slurm.conf) a command that can resume is stopped, and the job is queued again. Slurm ends
@@ -25,7 +25,7 @@ MAX_RESTARTS = 100
 def main(work_dir: Path) -> int:
     task, restarts = os.environ.get("SLURM_ARRAY_TASK_ID", "job"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     exit_file = work_dir / f"{task}.exit"
-    # Preempted at the very end, and queued again all the same.
+    # The job had ended, but was preempted and queued again all the same.
     if not work_dir.exists() or (exit_file.exists() and exit_file.read_text() == "0"):
         return 0
     exit_file.unlink(missing_ok=True)
@@ -36,14 +36,14 @@ def main(work_dir: Path) -> int:
     say(end_note(code))
     if warned and code != 0 and queue_again(restarts):
         return 1
-    with contextlib.suppress(FileNotFoundError):  # nobody waits for it any more
+    with contextlib.suppress(FileNotFoundError):  # the launcher has ended and removed work_dir
         exit_file.with_suffix(".new").write_text(str(code))
         exit_file.with_suffix(".new").replace(exit_file)
     return code if code >= 0 else 128 - code
 
 
 def run_command(argv: list[str], gpu: int, num_nodes: int, resume: bool) -> tuple[int, bool]:
-    """Its exit code, and whether the time limit stopped it."""
+    """Run a command: its exit code, and whether the time limit stopped it."""
     # The login node's number means nothing here; Slurm sets the first if cores were asked for.
     cores = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ["SLURM_CPUS_ON_NODE"]
     env = os.environ | {"OMP_NUM_THREADS": cores}
@@ -74,7 +74,7 @@ def run_command(argv: list[str], gpu: int, num_nodes: int, resume: bool) -> tupl
     except OSError as error:
         say(f"error: cannot run {argv[0]}: {error.strerror}\n")
         return 127, False
-    if warned:  # while it was started
+    if warned:  # while the process was started
         stop()
     return process.wait(), warned
 
@@ -115,13 +115,13 @@ def queue_again(restarts: int) -> bool:
 
 
 def job_name() -> str:
-    """With the task's number: the SLURM_JOB_ID of an array's last task is that of the whole array."""
+    """The job's number with the task's: the SLURM_JOB_ID of an array's last task is that of the whole array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def say(text: str) -> None:
-    """Into the log, which Slurm has opened as our output."""
+    """Write into the log, which Slurm has opened as our output."""
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""What Slurm says of a job."""
+"""The states of a Slurm job, and whether it has failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOST_SECONDS = 10  # a network file system may show an exit file that much later
 
 
 def call(argv: list[str], **more) -> subprocess.CompletedProcess:
-    """In a session of its own: Ctrl-C is for us, and must not leave us without a new job's number."""
+    """Run a command in its own session: Ctrl-C is for us, and must not lose a new job's number."""
     return subprocess.run(
         argv,
         check=False,
@@ -36,15 +36,15 @@ def call(argv: list[str], **more) -> subprocess.CompletedProcess:
 
 def states(job_id: str) -> dict[str, tuple[str, str]]:
     """(state, reason) by task, "12_3" or "12" for a job without an array. Raises OSError if Slurm does not answer."""
-    done = call(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job_id}", "--format=%i|%T|%r"])
-    if done.returncode != 0 and "Invalid job id" not in done.stderr:  # which it says of those it has forgotten
-        raise OSError(done.stderr.strip() or f"squeue: exit code {done.returncode}")
-    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    squeue = call(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job_id}", "--format=%i|%T|%r"])
+    if squeue.returncode != 0 and "Invalid job id" not in squeue.stderr:  # said of jobs that Slurm has forgotten
+        raise OSError(squeue.stderr.strip() or f"squeue: exit code {squeue.returncode}")
+    rows = [line.split("|", 2) for line in squeue.stdout.splitlines()]
     return {task: (state, reason) for task, state, reason in rows}
 
 
 def judge(code: int | None, state: str, reason: str, waited: float) -> str | None:
-    """What became of a task: why it failed, "" if it ended well, None while that is open.
+    """The result of a task: why it failed, "" if it ended well, None while that is open.
 
     code: what its exit file says. One that is not 0 counts once Slurm's state is final: a job that is preempted, or on
         a node that dies, may fail with TERM and is queued again.

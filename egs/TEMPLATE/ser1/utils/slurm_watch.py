@@ -30,7 +30,7 @@ class Watch:
         self.silent = False  # Slurm does not answer
 
     def wait(self) -> list[tuple[Job, str]]:
-        """For all; those that failed. After a failure the pending ones are cancelled, those that run may finish."""
+        """Wait for all; returns those that failed. After a failure pending tasks are cancelled, others may finish."""
         failed, pause, ask_at = [], FIRST_ASK_SECONDS, time.monotonic() + FIRST_ASK_SECONDS
         while self.open:
             if self.stop:
@@ -39,10 +39,10 @@ class Watch:
             if self.look():  # something failed: hear soon what Slurm makes of it
                 pause, ask_at = FIRST_ASK_SECONDS, min(ask_at, time.monotonic() + FIRST_ASK_SECONDS)
             if time.monotonic() >= ask_at and (states := self.ask()) is not None:
-                news = self.close(states, cancelled=bool(failed))
-                if news and not failed:
+                failures = self.close(states, cancelled=bool(failed))
+                if failures and not failed:
                     slurm_queue.call(["scancel", "--state=PENDING", self.job_id])
-                failed += news
+                failed += failures
             if time.monotonic() >= ask_at:
                 pause = min(1.5 * pause, LAST_ASK_SECONDS)
                 ask_at = time.monotonic() + pause
@@ -50,7 +50,7 @@ class Watch:
         return failed
 
     def look(self) -> bool:
-        """Read new exit files. Tasks that ended well are closed; whether one failed."""
+        """Read new exit files and close tasks that ended well; True if another has failed."""
         codes = {}
         for path in self.work_dir.glob("*.exit"):
             task = self.job_id if path.stem == "job" else f"{self.job_id}_{path.stem}"
@@ -59,8 +59,8 @@ class Watch:
                     codes[task] = int(path.read_text())
         for task in [task for task, code in codes.items() if code == 0]:
             del self.open[task], codes[task]
-        news, self.codes = codes.keys() - self.codes.keys(), codes
-        return bool(news)
+        new_failures, self.codes = codes.keys() - self.codes.keys(), codes
+        return bool(new_failures)
 
     def ask(self) -> dict[str, tuple[str, str]] | None:
         """Slurm's states; None while it does not answer, which is no reason to give up."""
@@ -78,7 +78,7 @@ class Watch:
         return states
 
     def close(self, states: dict[str, tuple[str, str]], cancelled: bool) -> list[tuple[Job, str]]:
-        """Close what has ended; those of it that failed. cancelled: we cancelled the tasks that had not started."""
+        """Close ended tasks; returns those that failed. cancelled: we cancelled the tasks that had not started."""
         failed = []
         for task, job in list(self.open.items()):
             state, reason = states.get(task, (slurm_queue.UNKNOWN, ""))
@@ -109,7 +109,7 @@ class Watch:
                 self.waits_since[reason] = float("inf")
 
     def cancel(self) -> None:
-        """Also wait until it has ended: who starts the same again must not meet it."""
+        """Cancel the job and wait until it has ended: it must not run beside the same job, started again."""
         deadline, cancelled = time.monotonic() + CANCEL_SECONDS, False
         while time.monotonic() < deadline and not self.stop.insists():
             cancelled = cancelled or slurm_queue.call(["scancel", self.job_id]).returncode == 0

@@ -7,7 +7,7 @@ import signal
 
 
 class StopRequest:
-    """True once a signal asked us to stop, or who started us is gone."""
+    """True once a signal asked us to stop, or the process that started us is gone."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -20,7 +20,7 @@ class StopRequest:
         return bool(self.received) or os.getppid() != self.caller
 
     def insists(self) -> bool:
-        """Ctrl-C came again: no more patience."""
+        """Whether Ctrl-C came twice: do not wait any longer."""
         return self.received.count(signal.SIGINT) > 1
 
     def exit_code(self) -> int:
