@@ -33,9 +33,9 @@ class TaskPairs:
     hypothesis_normalized: tuple[str, ...] = ()
     posterior: tuple[dict[str, float], ...] = ()
 
-    def select(self, kept: Sequence[int]) -> "TaskPairs":
+    def select(self, positions: Sequence[int]) -> "TaskPairs":
         return TaskPairs(
-            **{name: tuple(column[i] for i in kept) if column else () for name, column in vars(self).items()}
+            **{name: tuple(column[i] for i in positions) if column else () for name, column in vars(self).items()}
         )
 
     @property
@@ -58,14 +58,14 @@ class Pairs:
     groups: dict[str, tuple[str, ...]]
     tasks: dict[str, TaskPairs]
 
-    def select(self, kept: Sequence[int]) -> "Pairs":
+    def select(self, positions: Sequence[int]) -> "Pairs":
         """The utterances at these positions."""
 
         def chosen(column: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(column[i] for i in kept)
+            return tuple(column[i] for i in positions)
 
         groups = {name: chosen(column) for name, column in self.groups.items()}
-        tasks = {name: pairs.select(kept) for name, pairs in self.tasks.items()}
+        tasks = {name: pairs.select(positions) for name, pairs in self.tasks.items()}
         return Pairs(chosen(self.utt_ids), chosen(self.speakers), groups, tasks)
 
     def labelled(self, task: str) -> "Pairs":
