@@ -68,6 +68,10 @@ class ModelConfig:
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:
+        pools = self.kind == "encoder_classifier"
+        allow(
+            pools or self.pool == "real", "model.pool", self.pool, "real with model.kind=seq2seq, which pools nothing"
+        )
         for key, value in self.whisper_sizes.items():  # a billion layers would fill the memory
             most = 1000 if key.endswith("layers") or key == "num_mel_bins" else 1_000_000
             fine = isinstance(value, str) or abs(value) <= most

@@ -28,15 +28,26 @@ TASKS = (Task("asr", "text"), Task("emotion", "category", ("happy", "sad")), Tas
 FOLDS = tuple(Path(f"fold{fold}", "decode_x", "test", RESULT) for fold in "12")
 
 
+def only(recorded: dict, written: dict) -> dict:
+    """What was written, without the figures that were added after the recording."""
+    return {
+        key: only(recorded[key], value) if isinstance(value, dict) else value
+        for key, value in written.items()
+        if key in recorded
+    }
+
+
 def test_a_recorded_result_is_read_and_written_byte_for_byte():
     path = RECORDED / "result.json"
-    assert json_text(read_result(path).to_json()) == path.read_text(encoding="utf-8")
+    recorded = path.read_text(encoding="utf-8")
+    assert json_text(only(json.loads(recorded), read_result(path).to_json())) == recorded
 
 
 def test_scoring_gives_the_recorded_figures_to_the_last_bit():
     scored = score_pairs(TASKS, read_pairs(RECORDED / "utterances.jsonl")).to_json()
     recorded = json.loads((RECORDED / "result.json").read_text(encoding="utf-8"))
-    assert json_text(scored) == json_text({key: recorded[key] for key in scored})
+    recorded = {key: recorded[key] for key in scored}
+    assert json_text(only(recorded, scored)) == json_text(recorded)
 
 
 def test_what_groups_hold_comes_back_as_it_was(tmp_path):

@@ -74,9 +74,7 @@ class EveryOther(Schedule):
 
 @pytest.mark.usefixtures("no_git")
 def test_one_that_is_registered_is_chosen_by_its_name_and_its_state_is_kept(corpus, tmp_path, monkeypatch):
-    with pytest.raises(
-        UserError, match="'steps' is not allowed; allowed: plateau constant linear cosine inverse_sqrt$"
-    ):
+    with pytest.raises(UserError, match="'steps' is not allowed; allowed: plateau constant linear cosine inverse_sqrt"):
         build(OptimConfig, {"schedule": "steps"}, "train.yaml")
     monkeypatch.setitem(SCHEDULES, "steps", EveryOther)
     run = ["optim.schedule=steps", "log_interval=1", "max_steps=7"]

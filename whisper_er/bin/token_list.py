@@ -1,7 +1,7 @@
 """Stage 2: the labels of a training set -> task tokens appended to a vocabulary.
 
     whisper-er token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
-        --bpe_size 100 --out_dir data/token_list/bpe_asr_gender_emotion/fold1
+        --bpe_size 100 --out_dir data/token_list/bpe100_en_asr_gender_emotion/fold1
 
 Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks.
 """

@@ -1,7 +1,8 @@
 """Stage 3: train one model.
 
     whisper-er train --config conf/train.yaml --train_set dump/fold1/train --valid_set dump/fold1/valid \\
-        --token_list data/token_list/bpe_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 max_steps=100 optim.lr=1e-4
+        --token_list data/token_list/bpe100_en_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 \\
+        max_steps=100 optim.lr=1e-4
 
 Started again with the same arguments it goes on where it was stopped. On several GPUs or machines torchrun starts it,
 and the processes share each batch:
@@ -20,6 +21,7 @@ from whisper_er.base.device import choose_device
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
+from whisper_er.data.augment import recordings_of
 from whisper_er.data.dataset import count_labels, read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
@@ -49,7 +51,7 @@ def main() -> None:
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
-    description = experiment.describe(config, inputs)
+    description = experiment.describe(config, inputs, recordings_of(config.augment))
     experiment.check_same(args.exp_dir, description)
     if ended := experiment.ended(args.exp_dir):
         print(f"training ended before: {ended}")

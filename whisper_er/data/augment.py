@@ -59,12 +59,13 @@ class Speed:
 class Noise:
     """Add a stretch of a recording of noise, at a signal-to-noise ratio that is drawn, to some utterances."""
 
-    files: str = ""  # a table as wav.scp, `id file` a line, 16 kHz mono (stage 1 makes such of any recordings)
+    files: str = ""  # a table as wav.scp, `id file` a line, of 16 kHz mono (format_data makes it)
     snr: list[float] = field(default_factory=lambda: [5.0, 20.0])  # dB, lowest and highest
     share: float = 1.0  # of the utterances
 
     def __post_init__(self) -> None:
-        allow(bool(self.files), "augment.noise.files", "nothing", "a table of recordings, such as dump/noise/wav.scp")
+        if not self.files:
+            raise UserError("augment.noise.files is missing: give a table of recordings, such as dump/noise/wav.scp")
         fine = len(self.snr) == 2 and -100 <= self.snr[0] <= self.snr[1] <= 100
         allow(fine, "augment.noise.snr", self.snr, "two numbers of dB, the lower one first")
         allow(0 <= self.share <= 1, "augment.noise.share", self.share, "0 to 1")
@@ -79,6 +80,14 @@ class Noise:
         if not power or not noise_power:
             return samples
         return (samples + noise * np.sqrt(power / noise_power / 10 ** (snr / 10))).astype(np.float32)
+
+
+def recordings_of(chosen: dict[str, dict[str, Any]]) -> dict[str, Path]:
+    """Name of the option -> table of recordings that it names. UserError for one that cannot be used."""
+    tables = {f"augment.{name}.files": options["files"] for name, options in chosen.items() if "files" in options}
+    for path in tables.values():
+        read_noises(path)
+    return {name: Path(path) for name, path in tables.items()}
 
 
 @cache

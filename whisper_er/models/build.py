@@ -99,10 +99,6 @@ def assemble(
     if config.model.encoder_model:
         check_ssl(config.model)
     if config.model.kind == "seq2seq":
-        if config.model.pool != "real":
-            raise UserError(
-                f"model.pool={config.model.pool}: pooling is encoder_classifier's; leave it out with seq2seq"
-            )
         return WhisperER(backbone, tokenizer, config, label_counts)
     pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
     category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)

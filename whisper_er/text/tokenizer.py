@@ -126,7 +126,7 @@ class SentencePieceTokens:
 
 
 class NoText:
-    """No text at all, for encoders without a decoder: the vocabulary is the tasks' labels."""
+    """No text: the vocabulary is the labels. For encoders without a decoder, and models from scratch without text."""
 
     multilingual = False
     suppressed = NOTHING_SUPPRESSED

@@ -34,15 +34,17 @@ NEW_TAG = "give another ser_tag, or remove the directory"
 UNTRAINED = "untrained"  # the metric in best.json where max_steps is 0
 
 
-def describe(config: TrainConfig, inputs: dict[str, Path]) -> dict[str, Any]:
+def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Path]) -> dict[str, Any]:
     """Description of an experiment: its configuration, and digests of its inputs.
 
-    inputs: train_set, valid_set and token_list, directories.
+    inputs: train_set, valid_set and token_list, directories; tables: single files, such as the noises'.
     """
     data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
     for name in ("train_set", "valid_set"):
         spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
+    for name, path in tables.items():
+        data[name] = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return {"config": configuration.to_plain(config), "data": data}
 
 

@@ -98,7 +98,7 @@ def cosine(step: int, warmup_steps: int, max_steps: int) -> float:
 
 
 def inverse_sqrt(step: int, warmup_steps: int, max_steps: int) -> float:
-    """(warmup_steps / step) ** 0.5 (Vaswani et al., 2017)."""
+    """(warmup_steps / step) ** 0.5 (Vaswani et al., 2017); without a warm-up (10000 / (step + 10000)) ** 0.5."""
     timescale = warmup_steps or TIMESCALE
     return math.sqrt(timescale / (step - warmup_steps + timescale))
 
