@@ -108,7 +108,7 @@ def opening(dump: Path, workers: int, batch_size: int) -> list[float]:
     started = time.perf_counter()
     tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
     valid = dump.with_suffix(".valid")
-    describe(TrainConfig(), {"train_set": dump, "valid_set": valid})
+    describe(TrainConfig(), {"train_set": dump, "valid_set": valid}, {})
     utterances, _ = read_utterances(dump, tokenizer, "truncate"), read_utterances(valid, tokenizer, "truncate")
     read = time.perf_counter()
     plan = bucketed(utterances.num_samples_N, batch_size, seed=1)
