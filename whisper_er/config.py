@@ -12,6 +12,7 @@ import importlib
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -80,7 +81,10 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Of category tasks, in both methods; texts and scales keep the cross-entropy. The defaults are the paper's."""
+    """Of category tasks, in both methods; texts and scales keep the cross-entropy. The defaults are the paper's.
+
+    The loss of the validation is this one as well; what is logged per task is the cross-entropy.
+    """
 
     category: str = named("cross_entropy", "models.losses.CATEGORY_LOSSES")  # cross_entropy | focal
     focal_gamma: float = 2.0  # of focal: the larger, the less a correct prediction counts
@@ -91,9 +95,9 @@ class LossConfig:
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
 
     def __post_init__(self) -> None:
-        between(0, 1, self, "label_smoothing")
-        between(0, 100, self, "focal_gamma")
-        allow(0 <= self.effective_beta < 1, "effective_beta", self.effective_beta, "0 and more, below 1")
+        allow(0 <= self.label_smoothing <= 1, "loss.label_smoothing", self.label_smoothing, "0 to 1")
+        allow(0 <= self.focal_gamma <= 100, "loss.focal_gamma", self.focal_gamma, "0 to 100")
+        allow(0 <= self.effective_beta < 1, "loss.effective_beta", self.effective_beta, "0 and more, below 1")
 
 
 @dataclass
@@ -120,6 +124,9 @@ class OptimConfig:
             allow(0 <= factor <= MOST, f"optim.lr_factors.{part}", factor, f"0 to {MOST}")
         at_least(0, self, "weight_decay", "grad_clip", "warmup_steps", "plateau_patience")
         allow(0 < self.plateau_factor < 1, "optim.plateau_factor", self.plateau_factor, "between 0 and 1")
+
+
+ONLY_TRAINING = ("augment", "loss", "optim")  # sections that a trained model does not need
 
 
 @dataclass
@@ -192,13 +199,17 @@ def between(low: float, high: float, config: Any, *names: str) -> None:
         allow(low <= getattr(config, name) <= high, name, getattr(config, name), f"{low} to {high}")
 
 
-def load(cls: type[C], path: Path, overrides: list[str] = ()) -> C:
-    """Read a YAML file and apply `key=value` overrides, nested keys with dots (optim.lr=1e-4)."""
+def load(cls: type[C], path: Path, overrides: list[str] = (), leave_out: Sequence[str] = ()) -> C:
+    """Read a YAML file and apply `key=value` overrides, nested keys with dots (optim.lr=1e-4).
+
+    leave_out: sections that are not looked at, and keep their defaults.
+    """
     try:
         values = parse_yaml(Path(path).read_text(encoding="utf-8")) or {}
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     check_mapping(values, str(path))
+    values = {key: value for key, value in values.items() if key not in leave_out}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -240,7 +251,7 @@ def build(cls: type[C], values: Any, where: str) -> C:
 
 
 def check_names(value: str | dict[str, dict], setting: dataclasses.Field, where: str) -> None:
-    """UserError for a name that the field's registry does not have, and for options that its entry does not take.
+    """UserError for a name that the field's registry does not have. Options become those of its entry, all of them.
 
     The default is not looked up: the registries stand in modules whose import takes seconds.
     """
@@ -252,8 +263,8 @@ def check_names(value: str | dict[str, dict], setting: dataclasses.Field, where:
         if chosen not in registry:
             raise UserError(f"{where}: '{chosen}' is not allowed; allowed: {' '.join(registry)}")
     if isinstance(value, dict):
-        for chosen, options in value.items():
-            build(registry[chosen], options, f"{where}.{chosen}")
+        for chosen, options in value.items():  # with their defaults, so that config.yaml says all of what ran
+            value[chosen] = dataclasses.asdict(build(registry[chosen], options or {}, f"{where}.{chosen}"))
 
 
 def check_mapping(values: Any, where: str) -> None:
@@ -274,7 +285,8 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         return value
     if origin is list and isinstance(value, list):
         return [convert(item, args[0], where) for item in value]
-    if origin is dict and isinstance(value, dict):
+    if origin is dict and isinstance(value or {}, dict):  # nothing behind the colon: an empty section
+        value = value or {}
         return {convert(key, str, where): convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
     if origin is types.UnionType and type(value) in args:
         return convert(value, type(value), where)

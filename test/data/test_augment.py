@@ -15,7 +15,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import MAX_SAMPLES, TrainConfig, build, load
 from whisper_er.data.audio import load_audio
-from whisper_er.data.augment import AUGMENTATIONS, Noise, Speed, augmentation
+from whisper_er.data.augment import AUGMENTATIONS, Augmentation, Noise, Speed, augmentation, tables_of
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.data.dataset import read_utterances
 from whisper_er.text.tokenizer import load_tokenizer
@@ -112,8 +112,30 @@ def test_an_augmented_run_goes_on_bit_equal_where_it_was_stopped(corpus, noises,
     assert stopped | {"config.yaml": ""} == whole | {"config.yaml": ""}
 
 
+def test_the_order_in_the_configuration_does_not_matter_since_files_are_written_sorted(corpus, noises):
+    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}"]
+    assert same(batches(corpus, options, epoch=0), batches(corpus, options[::-1], epoch=0))
+
+
+def test_a_configuration_says_every_option_also_those_that_nobody_wrote():
+    config = build(TrainConfig, {"augment": {"speed": None}}, "train.yaml")
+    assert config.augment == {"speed": {"factors": [0.9, 1.0, 1.1]}}
+    assert build(TrainConfig, {"augment": None}, "train.yaml").augment == {}
+
+
+def test_every_recording_of_noise_is_looked_at_before_training(tmp_path, noises):
+    assert tables_of({"noise": {"files": str(noises)}}) == {"augment.noise.files": noises}
+    soundfile.write(tmp_path / "b.wav", np.zeros(100), 8000)
+    table = tmp_path / "wav.scp"
+    table.write_text(f"{noises.read_text()}zz {tmp_path / 'b.wav'}\n")
+    with pytest.raises(UserError, match="^zz: .*8000 Hz"):
+        tables_of({"noise": {"files": str(table)}})
+    with pytest.raises(UserError, match="3: no such file"):
+        tables_of({"noise": {"files": 3}})
+
+
 @dataclass
-class Louder:
+class Louder(Augmentation):
     factor: float = 2.0
 
     def __call__(self, samples, random):

@@ -147,3 +147,15 @@ def test_the_change_gets_what_is_learned_and_gives_what_is_minimised():
         logits_NV, target_BL, torch.zeros_like(target_BL), learned_N, 1, change=lambda logits, where, nll: 10 * nll
     )
     assert loss_B.item() == pytest.approx(10 * math.log(4)) and nll_BK.item() == pytest.approx(2 * math.log(4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"category": "focal", "class_weights": "inverse"}])
+def test_under_bfloat16_autocast_the_loss_is_summed_in_float32(bpe_tokens, tmp_path, options):
+    model, batch = model_and_batch(bpe_tokens, tmp_path, "seq2seq", **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(batch)
+    assert output.loss.dtype == output.nll_K.dtype == torch.float32
+    exact = model(batch)
+    assert output.loss.item() == pytest.approx(exact.loss.item(), rel=0.05)
+    assert output.loss.bfloat16() != output.loss  # three digits would not do

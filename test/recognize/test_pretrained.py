@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 from tiny_experiment import call
 from tiny_export import tokenizer_of, write_experiment
 from tiny_whisper import tiny_model
@@ -134,3 +135,14 @@ def test_the_conventional_method_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="transformers has a class for model.kind=seq2seq only; leave stage 7 out"):
         call(export, "--exp_dir", tmp_path / "exp", "--out_dir", tmp_path / "export")
     assert not (tmp_path / "export").exists()
+
+
+def test_a_model_opens_where_the_parts_that_only_its_training_used_are_unknown(exported, tmp_path):
+    exp = shutil.copytree(exported.parent, tmp_path / "exp", ignore=shutil.ignore_patterns("export"))
+    path = exp / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config |= {"augment": {"reverb": {}}, "optim": {"schedule": "noam"}, "loss": {"category": "poly"}}
+    path.write_text(yaml.safe_dump(config))
+    assert open_model(exp).model.family == "whisper"
+    path.write_text(yaml.safe_dump(config | {"model": {"kind": "encoder_classifier", "pool": "mine"}}))
+    assert "pool: 'mine' is not allowed; allowed: real" in line(exp)

@@ -5,7 +5,7 @@ import torch
 from tiny_whisper import THREE_WORDS, tasks_of
 
 from whisper_er.text.grammar import Grammar
-from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.tokenizer import Suppressed, Tokenizer
 
 TEXT, END = [0, 1, 2], [3]  # then <|startoftranscript|> = 4 and the tokens of the tasks
 PLENTY = 100
@@ -63,3 +63,11 @@ def test_the_fewest_tokens_are_one_per_category_and_the_end(order, expected):
 def test_the_tables_know_which_category_may_come_next():
     assert grammar_of("asr gender emotion").category_Q.tolist() == [1, 1, 2, -1, -1]
     assert grammar_of("gender emotion asr").category_Q.tolist() == [0, 1, -1, -1, -1]
+
+
+def test_what_has_to_be_said_is_said_though_it_is_suppressed():
+    """Whisper's own lists suppress <|endoftext|> as the first token; where there is room for no other, it is said."""
+    grammar = Grammar(Tokenizer(THREE_WORDS, tasks_of("asr"), "bpe", "en"), Suppressed((0,), (3,)))
+    for tokens_left, expected in ((5, [1, 2]), (1, END)):
+        mask_NV = grammar.mask(torch.tensor([0]), torch.tensor([tokens_left]), first=True)
+        assert mask_NV[0].nonzero().flatten().tolist() == expected

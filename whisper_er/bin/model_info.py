@@ -13,7 +13,7 @@ from pathlib import Path
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
-from whisper_er.config import TrainConfig
+from whisper_er.config import ONLY_TRAINING, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
@@ -44,7 +44,7 @@ def main() -> None:
 def of_experiment(exp_dir: Path) -> Model:
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
 
 

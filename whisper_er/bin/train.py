@@ -21,7 +21,7 @@ from whisper_er.base.device import choose_device
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.data.augment import recordings_of
+from whisper_er.data.augment import tables_of
 from whisper_er.data.dataset import count_labels, read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
@@ -51,7 +51,7 @@ def main() -> None:
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
-    description = experiment.describe(config, inputs, recordings_of(config.augment))
+    description = experiment.describe(config, inputs, tables_of(config.augment))
     experiment.check_same(args.exp_dir, description)
     if ended := experiment.ended(args.exp_dir):
         print(f"training ended before: {ended}")

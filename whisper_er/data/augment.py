@@ -7,15 +7,16 @@ An augmentation is a dataclass whose fields are its options, as they stand under
       noise: {files: dump/noise/wav.scp, snr: [5, 20]}
 
 It is called with float32 samples (S,) at 16 kHz and a random generator, and returns the changed ones. To add one: the
-dataclass and a line of AUGMENTATIONS. The generator depends on the seed, the epoch and the utterance alone, so that a
-run that was stopped goes on with the same samples, whatever the number of processes that read.
+dataclass and a line of AUGMENTATIONS, in whose order they are applied. The generator depends on the seed, the epoch and
+the utterance alone, so that a run that was stopped goes on with the same samples, whatever the number of processes that
+read.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soxr
@@ -28,14 +29,19 @@ from whisper_er.data.kaldi import Table, read_table
 Change = Callable[[str, np.ndarray], np.ndarray]  # utterance id and samples -> the changed samples
 
 
-class Augmentation(Protocol):
+class Augmentation:
     """float32 (S,) at 16 kHz -> float32 samples of any length above 0."""
 
-    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray: ...
+    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+    def tables(self) -> dict[str, Path]:
+        """Option -> table of recordings that it reads, all of them checked; they become a part of the experiment."""
+        return {}
 
 
 @dataclass
-class Speed:
+class Speed(Augmentation):
     """Play faster or slower, which moves the pitch as well (Ko et al., 2015).
 
     An utterance that would become longer than what Whisper reads stays as it is: its transcript is of all of it.
@@ -56,7 +62,7 @@ class Speed:
 
 
 @dataclass
-class Noise:
+class Noise(Augmentation):
     """Add a stretch of a recording of noise, at a signal-to-noise ratio that is drawn, to some utterances."""
 
     files: str = ""  # a table as wav.scp, `id file` a line, of 16 kHz mono (format_data makes it)
@@ -70,6 +76,12 @@ class Noise:
         allow(fine, "augment.noise.snr", self.snr, "two numbers of dB, the lower one first")
         allow(0 <= self.share <= 1, "augment.noise.share", self.share, "0 to 1")
 
+    def tables(self) -> dict[str, Path]:
+        for name, entry in read_noises(self.files).items():
+            with open_audio(entry, name) as sound:
+                check_ready(sound, entry, name)
+        return {"files": Path(self.files)}
+
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.share:
             return samples
@@ -80,14 +92,6 @@ class Noise:
         if not power or not noise_power:
             return samples
         return (samples + noise * np.sqrt(power / noise_power / 10 ** (snr / 10))).astype(np.float32)
-
-
-def recordings_of(chosen: dict[str, dict[str, Any]]) -> dict[str, Path]:
-    """Name of the option -> table of recordings that it names. UserError for one that cannot be used."""
-    tables = {f"augment.{name}.files": options["files"] for name, options in chosen.items() if "files" in options}
-    for path in tables.values():
-        read_noises(path)
-    return {name: Path(path) for name, path in tables.items()}
 
 
 @cache
@@ -112,9 +116,25 @@ def read_stretch(entry: str, name: str, num_samples: int, random: np.random.Gene
 AUGMENTATIONS: dict[str, type[Augmentation]] = {"speed": Speed, "noise": Noise}
 
 
+def make_augmentations(chosen: dict[str, dict[str, Any]]) -> dict[str, Augmentation]:
+    """In the order of AUGMENTATIONS, whatever that of the configuration: YAML files are written sorted."""
+    return {
+        name: build(kind, chosen[name], f"augment.{name}") for name, kind in AUGMENTATIONS.items() if name in chosen
+    }
+
+
+def tables_of(chosen: dict[str, dict[str, Any]]) -> dict[str, Path]:
+    """`augment.<name>.<option>` -> table that it reads. UserError for one that cannot be used."""
+    return {
+        f"augment.{name}.{option}": path
+        for name, one in make_augmentations(chosen).items()
+        for option, path in one.tables().items()
+    }
+
+
 def augmentation(chosen: dict[str, dict[str, Any]], seed: int) -> Callable[[int], Change | None]:
-    """Epoch -> the Change of its utterances, all chosen augmentations in turn; None where none is chosen."""
-    changes = [build(AUGMENTATIONS[name], options, f"augment.{name}") for name, options in chosen.items()]
+    """Epoch -> what changes its utterances, one augmentation after the other; None where none is chosen."""
+    changes = list(make_augmentations(chosen).values())
     return lambda epoch: partial(augment, changes, seed, epoch) if changes else None
 
 

@@ -214,8 +214,8 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset):
-    """List of indices -> the Batch of these utterances. A UserError is returned: raised, it would leave its worker
-    wrapped in a traceback."""
+    """List of indices -> the Batch of these utterances. What the user can mend is returned: raised, it would leave its
+    worker wrapped in a traceback."""
 
     def __init__(
         self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None
@@ -226,8 +226,8 @@ class Batches(torch.utils.data.Dataset):
         try:
             chosen = [self.utterances[index] for index in indices]
             return collate(chosen, self.tokenizer, self.max_target, self.change)
-        except UserError as error:
-            return error
+        except (UserError, OSError) as error:
+            return UserError(str(error))
 
 
 def load(

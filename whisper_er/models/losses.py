@@ -129,7 +129,8 @@ def sum_by_task(value_N: torch.Tensor, task_BLK: torch.Tensor, learned_N: torch.
     """(B, K): the values of each utterance's learned positions, added up over those of each task."""
     num, length, _ = task_BLK.shape
     value_BL = value_N.new_zeros(num * length).index_copy(0, learned_N, value_N).view(num, length)
-    return torch.einsum("bl,blk->bk", value_BL, task_BLK.float())
+    with torch.autocast(value_N.device.type, enabled=False):  # which would round the loss to bfloat16
+        return torch.einsum("bl,blk->bk", value_BL, task_BLK.float())
 
 
 def with_category_losses(
@@ -145,11 +146,13 @@ def with_category_losses(
     Probabilities are those over the whole vocabulary; smoothing divides its share among the task's own labels. Nothing
     is read from the device: every task's loss is computed at all positions.
     """
-    logp_NV, loss_N = logits_NV.float().log_softmax(-1), nll_N
+    # log sum exp over the vocabulary, which the cross-entropy has computed
+    normalizer_N, loss_N = nll_N + logits_NV.gather(1, target_N[:, None])[:, 0].float(), nll_N
     for k, ids in label_ids.items():
         label_N = target_N - ids[0]
         # <|endoftext|> belongs to the last task as well, and is no label.
         is_label_N = (task_N == k) & (label_N >= 0) & (label_N < len(ids))
-        label_loss_N = category_loss(k, logp_NV[:, ids[0] : ids[-1] + 1], label_N.clamp(0, len(ids) - 1))
+        logp_NC = logits_NV[:, ids[0] : ids[-1] + 1].float() - normalizer_N[:, None]
+        label_loss_N = category_loss(k, logp_NC, label_N.clamp(0, len(ids) - 1))
         loss_N = torch.where(is_label_N, label_loss_N, loss_N)
     return loss_N

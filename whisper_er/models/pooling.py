@@ -48,7 +48,10 @@ class AttentiveStatistics(Pooling):
 
     def __init__(self, width: int) -> None:
         super().__init__(2 * width)
-        self.hidden, self.score = torch.nn.Linear(width, ATTENTION_WIDTH), torch.nn.Linear(ATTENTION_WIDTH, 1)
+        self.hidden, self.score = (
+            torch.nn.Linear(width, ATTENTION_WIDTH),
+            torch.nn.Linear(ATTENTION_WIDTH, 1, bias=False),
+        )
 
     def forward(self, states_BTD: torch.Tensor, real_BT: torch.Tensor, read_BT: torch.Tensor) -> torch.Tensor:
         states_BTD = states_BTD.float()

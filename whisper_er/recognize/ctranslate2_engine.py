@@ -78,7 +78,8 @@ class CTranslate2Whisper:
             )
         except Exception as error:  # whatever its C++ raises
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); convert it again") from None
+            remedy = "convert it again" if device.type == "cpu" else f"give cpu, or a device other than {device}"
+            raise UserError(f"{self.directory}: CTranslate2 cannot read it ({reason}); {remedy}") from None
 
     def to(self, device: torch.device) -> "CTranslate2Whisper":
         if (device.type, device.index or 0) != (self.engine.device, self.engine.device_index[0]):

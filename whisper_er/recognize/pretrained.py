@@ -11,7 +11,7 @@ from whisper_er import config as configuration
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
-from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.config import ONLY_TRAINING, ModelConfig, TrainConfig
 from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.features import PadRule
@@ -78,7 +78,7 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     for name in (BACKBONE, weights):
         if not (exp_dir / name).is_file():
             raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     tokenizer = load_tokenizer(exp_dir / "token_list")
     model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
     fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")

@@ -31,6 +31,7 @@ class Grammar:
         self.category_Q = torch.full((num_tasks + 2,), -1)
         self.is_text_V = torch.arange(tokenizer.size) < tokenizer.text.num_text
 
+        self.shortest = 1 + sum(task.kind != "text" for task in self.tasks)
         self.never_V, self.not_first_V = (torch.zeros(tokenizer.size, dtype=torch.bool) for _ in range(2))
         self.never_V[list(suppressed.always)] = True
         self.not_first_V[list(suppressed.first)] = True
@@ -50,7 +51,6 @@ class Grammar:
                 self.next_QV[k, self.task_ids[k]] = k + 1
                 self.closing_Q[k] = self.closing_Q[k + 1] + 1
                 self.category_Q[k] = k
-        self.shortest = int(self.closing_Q[0])
 
     def to(self, device: torch.device) -> "Grammar":
         """Move the tables; returns self."""
@@ -62,4 +62,6 @@ class Grammar:
         """bool (N, V): tokens allowed in each state, so that the sequence can still finish in tokens_left_N."""
         room_N = tokens_left_N - 1 >= self.closing_Q[state_N]
         suppressed_V = self.never_V | self.not_first_V if first else self.never_V
-        return self.allowed_QV[state_N] & (room_N[:, None] | ~self.is_text_V) & ~suppressed_V
+        # What has to be said, since there is no room for more, is said though it be suppressed.
+        suppressed_NV = suppressed_V & (room_N[:, None] | self.is_text_V)
+        return self.allowed_QV[state_N] & (room_N[:, None] | ~self.is_text_V) & ~suppressed_NV

@@ -23,7 +23,8 @@ from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 
 # Keys that may differ: the model does not depend on them.
-HARMLESS = ("path", "num_workers", "log_interval", "activation_checkpointing", "parallel")
+HARMLESS = ("num_workers", "log_interval", "activation_checkpointing", "parallel",
+            "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
 STATE = "state.safetensors"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 BEST_SHAPE = {
@@ -44,7 +45,7 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
         spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
     for name, path in tables.items():
-        data[name] = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        data[name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return {"config": configuration.to_plain(config), "data": data}
 
 
@@ -155,7 +156,7 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             changes += differences(old, new, f"{prefix}{key}.")
-        elif old != new and key not in HARMLESS:
+        elif old != new and f"{prefix}{key}" not in HARMLESS:
             changes.append(f"{prefix}{key}: {shorten(old)} -> {shorten(new)}")
     return changes
 

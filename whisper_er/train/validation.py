@@ -19,7 +19,8 @@ from whisper_er.train.parallel import gathered
 
 @dataclass(frozen=True)
 class Validation:
-    """loss: nats per utterance; accuracy: per task, higher is better (see `accuracy`)."""
+    """loss: what training minimises, per utterance (nats with the default `loss`);
+    accuracy: per task, higher is better (see `accuracy`)."""
 
     loss: float
     accuracy: dict[str, float]
