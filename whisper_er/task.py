@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,11 @@ class Task:
         if self.kind == "category":
             return self.labels[index]
         return f"{float(np.dot(posterior, [float(label) for label in self.labels])):.4f}"
+
+
+def main_task(tasks: Sequence[Task]) -> Task:
+    """The task that selects models, sorts a report and is drawn over a recording: emotion, else the first one."""
+    return next((task for task in tasks if task.name == "emotion"), tasks[0])
 
 
 def to_number(value: str, table: str) -> float:

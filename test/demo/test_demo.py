@@ -104,7 +104,7 @@ def test_answers_are_ordered_by_interest_and_fit_their_components():
     gr = demo_page.find_gradio()
     tasks = (Task("gender", "category", ("f", "m")), *reversed(TASKS), Task("emotion", "category", ("sad", "happy")))
     assert [task.name for task in demo_page.by_interest(tasks)] == ["asr", "emotion", "gender", "valence", "style"]
-    assert demo_page.main_task(TASKS) == "style" and demo_page.main_task(TASKS[:1]) == ""
+    assert demo_page.drawn_task(TASKS) == "style" and demo_page.drawn_task(TASKS[:1]) == ""
     kinds = [type(demo_page.answer_component(gr, task)).__name__ for task in TASKS]
     assert kinds == ["Textbox", "Label", "Number"]
     found = SimpleNamespace(text="so", scales={"valence": 3.14159}, probabilities={"style": {"calm": 1.0}})

@@ -45,7 +45,7 @@ def test_a_few_seconds_of_speech_in_hours_of_silence_are_found(quiet):
 def test_the_last_part_of_what_is_cut_is_no_sliver(length):
     level_N = -20 + np.random.default_rng(0).normal(0, 1, length)
     level_N[-10:] = -40
-    parts = pauses.shorten((0, length), level_N, 1500)
+    parts = pauses.cut_long((0, length), level_N, 1500)
     assert min(end - start for start, end in parts) >= 375 and max(end - start for start, end in parts) <= 1500
 
 

@@ -25,7 +25,7 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def first_few(names: Iterable[str], n: int = 5) -> str:
+def first_few(names: Iterable[str], n: int = 5, separator: str = ", ") -> str:
     """`a, b, c`, or `a, b, c, d, e and 2 more`: for messages."""
     names = list(names)
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+    return separator.join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")

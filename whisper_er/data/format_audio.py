@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import audio_info, open_audio, open_stream, read_samples, resample
@@ -83,10 +83,9 @@ def format_data(
         for part in _map(work, _recordings(data), nj):
             done.update(part)
         if done.errors:
-            more = f" ... and {len(done.errors) - 5} more" if len(done.errors) > 5 else ""
             raise UserError(
                 f"{data_dir}: {len(done.errors)} of {len(data['utt2spk'])} utterances cannot be used; restore their "
-                f"audio or leave them out in local/data.sh: {' | '.join(done.errors[:5])}{more}"
+                f"audio or leave them out in local/data.sh: {first_few(done.errors, separator=' | ')}"
             )
         tables = {name: table for name, table in data.items() if name != "segments"}
         tables |= {"wav.scp": done.wav_scp, "utt2num_samples": done.num_samples}

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.data.packed_strings import PackedStrings
 
 Table = dict[str, str]
@@ -204,7 +204,9 @@ def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
             keys = list(dict.fromkeys(word for line in lines for word in line.split()[:1]))
         missing = [key for key in keys if key not in table]
         if missing:
-            raise UserError(f"{name}: no utterance {_some(missing)}; run validate_data_dir on the data directory")
+            raise UserError(
+                f"{name}: no utterance {first_few(map(repr, missing))}; run validate_data_dir on the data directory"
+            )
         part[name] = {key: table[key] for key in keys}
     return part
 
@@ -226,7 +228,9 @@ def combine(parts: Sequence[DataDir], names: Sequence[object] = ()) -> DataDir:
             if file == "wav.scp" and "segments" in part:
                 double = [key for key in double if table[key] != merged[key]]
             if double:
-                raise UserError(f"{name}: {file}: duplicate id {_some(double)}: an earlier part has it as well")
+                raise UserError(
+                    f"{name}: {file}: duplicate id {first_few(map(repr, double))}: an earlier part has it as well"
+                )
             merged.update(table)
     return whole
 
@@ -258,8 +262,4 @@ def _validate_segments(file: Path, data: DataDir) -> None:
 
 def _reject(file: Path, keys: list[str], what: str) -> None:
     if keys:
-        raise UserError(f"{file}: {len(keys)} {what}: {_some(keys)}")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(map(repr, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        raise UserError(f"{file}: {len(keys)} {what}: {first_few(map(repr, keys))}")

@@ -17,7 +17,7 @@ from whisper_er.recognize.pauses import CLICK, SILENT
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
 from whisper_er.recognize.result import Recognition
-from whisper_er.task import Task
+from whisper_er.task import Task, main_task
 
 MOST_VALUES = 8 * 192_000  # a second, all channels: what a small file that is compressed can unfold to is bounded
 MOST_LABELS = 8  # of a task that are shown
@@ -72,7 +72,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
     """gradio's Blocks."""
     gr = find_gradio()
     tasks = by_interest(recognizer.tokenizer.tasks)
-    main = main_task(tasks)
+    drawn = drawn_task(tasks)
     with gr.Blocks(title="whisper_er demo", analytics_enabled=False) as page:
         gr.Markdown("# Speech emotion recognition")
         gr.Markdown(NOTE)
@@ -105,7 +105,7 @@ def build_page(recognizer: Recognizer, limits: Limits) -> Any:
                 fragments.summary(recognition),
                 gr.Column(visible=True),
                 *(answer(recognition, task) for task in tasks),
-                gr.HTML(fragments.timeline(recognition, main) if several and main else "", visible=several),
+                gr.HTML(fragments.timeline(recognition, drawn) if several and drawn else "", visible=several),
                 gr.HTML(fragments.utterances(recognition, tasks) if several else "", visible=several),
             ]
 
@@ -131,15 +131,15 @@ def uploads_only(gr: Any, move: Callable) -> Callable:
     return move_upload
 
 
-def main_task(tasks: Sequence[Task]) -> str:
+def drawn_task(tasks: Sequence[Task]) -> str:
     """The category whose timeline is drawn; "" where there is none."""
-    categories = [task.name for task in tasks if task.kind == "category"]
-    return "emotion" if "emotion" in categories else next(iter(categories), "")
+    categories = [task for task in tasks if task.kind == "category"]
+    return main_task(categories).name if categories else ""
 
 
 def by_interest(tasks: Sequence[Task]) -> list[Task]:
-    """The transcript, the main task, the others."""
-    return sorted(tasks, key=lambda task: (task.kind != "text", task.name != main_task(tasks)))
+    """The transcript, the task that is drawn, the others."""
+    return sorted(tasks, key=lambda task: (task.kind != "text", task.name != drawn_task(tasks)))
 
 
 def answer_component(gr: Any, task: Task) -> Any:

@@ -35,7 +35,7 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
     speech_N = is_speech(level_N)
     spans = [span for span in join(runs(speech_N), seconds(PAUSE)) if speech_N[slice(*span)].sum() >= seconds(CLICK)]
     smooth_N = np.convolve(level_N, np.full(20, 1 / 20), mode="same")
-    return [part for span in widen(spans, seconds(MARGIN), len(level_N)) for part in shorten(span, smooth_N, longest)]
+    return [part for span in widen(spans, seconds(MARGIN), len(level_N)) for part in cut_long(span, smooth_N, longest)]
 
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def widen(spans: list[tuple[int, int]], margin: int, length: int) -> list[tuple[
     return [(start - left, end + right) for (start, end), left, right in zip(spans, before, after)]
 
 
-def shorten(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
+def cut_long(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
     """Cut until no part is longer than `longest`, nor the last one shorter than a quarter of it: each time in the
     second half of what may be kept."""
     start, end = span

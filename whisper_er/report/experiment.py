@@ -11,9 +11,9 @@ from whisper_er.report.curves import learning_curves
 from whisper_er.report.markup import Markup, bullets, element, join, paragraph
 from whisper_er.report.page import Section, page
 from whisper_er.report.rows import command_lines, protocol_lines
-from whisper_er.report.utterances import Column, error_keys, main_task, plain, table_data, task_column
+from whisper_er.report.utterances import Column, error_keys, plain, table_data, task_column
 from whisper_er.score.results import SetResult, pool_tasks
-from whisper_er.task import Task
+from whisper_er.task import Task, main_task
 
 REPORT = "report.html"
 

@@ -96,11 +96,6 @@ def scale_values(values: TaskPairs) -> list[list]:
     ]
 
 
-def main_task(tasks: Sequence[Task]) -> Task:
-    """The last category, usually the emotion; without one the last task."""
-    return next((task for task in reversed(tasks) if task.kind == "category"), tasks[-1])
-
-
 def error_keys(task: Task, pairs: Pairs) -> list[tuple[int, float]]:
     """What sorts errors in a task first, the most certain or furthest off at the top; then the others, those without a
     label last. Among what is right, the least certain comes first."""

@@ -18,7 +18,7 @@ import yaml
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
-from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain
+from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 
@@ -142,11 +142,6 @@ def differences(before: dict[str, Any], after: dict[str, Any], above: str = "") 
         elif old != new and key not in HARMLESS:
             changes.append(f"{above}{key}: {shorten(old)} -> {shorten(new)}")
     return changes
-
-
-def shorten(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:8] + "..."
 
 
 def digest(directory: Path) -> str:

@@ -20,6 +20,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.dataset import Utterances, bucketed, load
 from whisper_er.models.base import Model
+from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
@@ -28,7 +29,7 @@ from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.parallel import gather_whole, spread, whole, without_exchange
 from whisper_er.train.train_log import Sums, TrainLog
 from whisper_er.train.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
-from whisper_er.train.validation import Validation, selecting_task, validate
+from whisper_er.train.validation import Validation, validate
 from whisper_er.train.weights import clear_half_written, save_weights
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Trainer:
     ) -> None:
         self.model, self.tokenizer, self.config, self.exp_dir, self.device = model, tokenizer, config, exp_dir, device
         self.task_names = [task.name for task in tokenizer.tasks]
-        self.selecting = selecting_task(tokenizer.tasks, config.valid_task)
+        self.selecting = config.valid_task or main_task(tokenizer.tasks).name
         if self.selecting not in self.task_names:
             raise UserError(f"valid_task: '{self.selecting}' is not a task; allowed: {' '.join(self.task_names)}")
         if distributed.world_size() > config.batch_size:

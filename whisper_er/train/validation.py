@@ -1,6 +1,6 @@
 """Loss and accuracy of a model on the validation set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,11 +79,3 @@ def accuracy(task: Task, pairs: list[tuple[str, str]]) -> float:
     if task.kind == "scale":
         return metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps]).ccc
     return 1.0 - metrics.count_word_errors(refs, hyps).wer
-
-
-def selecting_task(tasks: Sequence[Task], valid_task: str) -> str:
-    """The task whose accuracy selects models (paper: emotion; in single-task training that task's own)."""
-    names = [task.name for task in tasks]
-    if valid_task:
-        return valid_task
-    return "emotion" if "emotion" in names else names[0]
