@@ -10,6 +10,7 @@ from unittest import mock
 import browser as browsers
 import pytest
 import slurm_cluster
+import warm_python as warm_pythons
 from refusals import Case, check_refusal
 from stopped_runs import OVERRIDES, contents
 from tiny_experiment import TASKS, call, decode_arguments, train_and_average, write_corpus
@@ -111,6 +112,13 @@ def no_git():
     """Asking git for the revision takes longer than a training run here."""
     with mock.patch("whisper_er.train.experiment.git_revision", return_value="unknown"):
         yield
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory) -> Iterator[Path]:
+    """A directory whose `python` starts the package's entry points without loading torch anew."""
+    with warm_pythons.running(tmp_path_factory.mktemp("python")) as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
