@@ -26,11 +26,12 @@ from repository import ROOT
 
 CLIENT = f"""#!{sys.executable} -SE
 import array, json, os, socket, sys
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("whisper_er.bin."):
+words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]  # torchrun asks for no buffers
+if words[:1] != ["-m"] or not words[1].startswith("whisper_er.bin."):
     os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(ADDRESS)
-    call = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+    call = json.dumps([words[1:], os.getcwd(), dict(os.environ)]).encode()
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
     server.sendmsg([len(call).to_bytes(8, "big")], streams)
     server.sendall(call)

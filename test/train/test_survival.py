@@ -48,7 +48,7 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 def test_after_a_kill_at_any_moment_and_a_restart_the_averaged_model_is_bit_equal(corpus, tmp_path):
     program = [sys.executable, killed_runs.__file__, corpus, tmp_path, KILLS, *OVERRIDES]
-    longer = ["max_steps=40", "patience=100", "n_best=2"]
+    longer = ["max_steps=20", "patience=100", "n_best=2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*map(str, program), *longer], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
