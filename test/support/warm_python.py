@@ -99,11 +99,18 @@ def answer(client: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv, sys.path[0] = [name, *arguments], directory
+    leave, pid = os._exit, os.getpid()
+
+    def tell_and_leave(code: int) -> None:
+        if os.getpid() == pid:  # and not one of its own children
+            client.sendall(bytes([code]))
+        leave(code)
+
+    os._exit = tell_and_leave  # torchrun's processes call it
     code = run_module(name)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    client.sendall(bytes([code]))
     os._exit(code)
 
 

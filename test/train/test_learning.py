@@ -17,16 +17,16 @@ from whisper_er.bin import decode, score, token_list
 from whisper_er.data import kaldi
 
 VOWELS = {"ah": (700, 1200), "ee": (300, 2300), "oo": (320, 800)}  # Hz
-STYLES = {"angry": (0.12, 0.0, 0.5), "happy": (0.12, 0.0, 0.0), "neutral": (0.2, 1.0, 0.0), "sad": (0.3, 2.5, 0.0)}
+STYLES = {"angry": (0.12, 0.0, 1.0), "happy": (0.12, 0.0, 0.0), "neutral": (0.2, 1.0, 0.0), "sad": (0.3, 2.5, 0.0)}
 VOICES = {"train": 8, "valid": 2, "test": 6}  # of either gender in turn
 UTTERANCES = {"train": 40, "valid": 16, "test": 16}  # of a voice
 SIZES = {
-    "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "num_mel_bins": 80, "dropout": 0.0,
+    "d_model": 48, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 192, "decoder_ffn_dim": 192, "num_mel_bins": 80, "dropout": 0.0,
 }  # fmt: skip
 TRAIN = {
-    "model": {"whisper_sizes": SIZES}, "optim": {"lr": 2e-3, "warmup_steps": 20, "grad_clip": 1.0}, "max_steps": 300,
-    "valid_interval": 50, "n_best": 1, "batch_size": 16, "num_workers": 0, "seed": 1,
+    "model": {"whisper_sizes": SIZES}, "optim": {"lr": 2e-3, "warmup_steps": 20, "grad_clip": 1.0}, "max_steps": 280,
+    "valid_interval": 70, "n_best": 1, "batch_size": 32, "num_workers": 0, "seed": 1,
 }  # fmt: skip
 
 
@@ -51,11 +51,11 @@ def write_set(root: Path, name: str, random: np.random.Generator) -> None:
         female = voice % 2
         pitch = random.uniform(90, 130) * (1.8 if female else 1)
         formants = random.uniform(0.95, 1.05) * (1.15 if female else 1)
+        says = {(word, emotion): vowel(word, pitch, formants, emotion, random) for word in VOWELS for emotion in STYLES}
         for number in range(UTTERANCES[name]):
             utt_id, emotion = f"{name}{voice}_{number:02d}", list(STYLES)[number % len(STYLES)]
             words = random.choice(list(VOWELS), random.integers(1, 4))
-            said_as = [vowel(word, pitch * random.uniform(0.95, 1.05), formants, emotion, random) for word in words]
-            sound_N = 0.05 * random.uniform(0.7, 1.3) * np.concatenate(said_as)
+            sound_N = 0.05 * random.uniform(0.7, 1.3) * np.concatenate([says[word, emotion] for word in words])
             path = root / f"{utt_id}.wav"
             soundfile.write(path, sound_N + random.normal(0, 0.001, len(sound_N)), 16000)
             values = (str(path), " ".join(words), f"{name}{voice}", emotion, str(len(sound_N)))
@@ -86,9 +86,10 @@ def scores(root: Path, name: str, *overrides: str) -> tuple[float, float]:
     return tasks["emotion"]["ua"], tasks["asr"]["wer"]
 
 
-# MEASURED
+# Measured with the seeds 1 to 5 (corpus, weights and batches): UA 1.00, 0.97, 1.00, 0.89, 1.00, WER 0.11, 0.09, 0.08,
+# 0.16, 0.12; untrained UA 0.25, WER 0.95 and more. A model that ignores the sound gets 0.25.
 def test_what_has_learned_knows_emotion_and_words_of_unseen_voices_and_what_has_not_does_not(root):
     ua, wer = scores(root, "trained")
-    assert ua > 0.7 and wer < 0.6
+    assert ua > 0.7 and wer < 0.4
     ua, wer = scores(root, "untrained", "max_steps=0")
-    assert ua < 0.5 and wer > 0.9
+    assert ua < 0.4 and wer > 0.8
