@@ -1,4 +1,4 @@
-"""A `python` for recipes in tests: every `-m whisper_er.bin.NAME` is a fork of one process that has loaded the package.
+"""A `python` for recipes in tests: a script or entry point is run by a fork of a process that has loaded the package.
 
     python warm_python.py SOCKET        serves until it is terminated
 
@@ -27,11 +27,11 @@ from repository import ROOT
 CLIENT = f"""#!{sys.executable} -SE
 import array, json, os, socket, sys
 words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]  # torchrun asks for no buffers
-if words[:1] != ["-m"] or not words[1].startswith("whisper_er.bin."):
+if not (words[0].endswith(".py") or words[0] == "-m" and words[1].startswith("whisper_er.bin.")):
     os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(ADDRESS)
-    call = json.dumps([words[1:], os.getcwd(), dict(os.environ)]).encode()
+    call = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
     server.sendmsg([len(call).to_bytes(8, "big")], streams)
     server.sendall(call)
@@ -94,11 +94,10 @@ def answer(client: socket.socket) -> None:
     call = b""
     while len(call) < int.from_bytes(size, "big"):
         call += client.recv(2**20)
-    (name, *arguments), directory, environment = json.loads(call)
+    words, directory, environment = json.loads(call)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv, sys.path[0] = [name, *arguments], directory
     leave, pid = os._exit, os.getpid()
 
     def tell_and_leave(code: int) -> None:
@@ -107,17 +106,23 @@ def answer(client: socket.socket) -> None:
         leave(code)
 
     os._exit = tell_and_leave  # torchrun's processes call it
-    code = run_module(name)
+    os.execvp = lambda _, command: os._exit(subprocess.run(command, check=False).returncode)
+    code = run_words(words)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
 
 
-def run_module(name: str) -> int:
-    """Exit code as the interpreter would give it."""
+def run_words(words: list[str]) -> int:
+    """-m MODULE argument ..., or SCRIPT argument ...; returns the exit code as the interpreter would give it."""
     try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        if words[0] == "-m":
+            sys.argv, sys.path[0] = words[1:], os.getcwd()
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as exit_:
         if exit_.code is None or isinstance(exit_.code, int):
             return exit_.code or 0
