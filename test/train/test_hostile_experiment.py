@@ -2,7 +2,6 @@
 Nothing in them is run."""
 
 import json
-import os
 import shutil
 import struct
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from entry_point import error_of
-from hostile import cases, offer, offer_anything, offer_pickles
+from hostile import Trap, cases, offer, offer_anything, offer_pickles
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_experiment import call, train_and_average
@@ -125,13 +124,6 @@ def test_a_header_of_safetensors_that_lies_is_refused(tmp_path_factory, dtype, s
         assert str(error).startswith(f"{path}: cannot be read as safetensors")
 
 
-class Touch:
-    """Unpickled, it makes the file `marker`."""
-
-    def __reduce__(self):
-        return os.system, ("touch marker",)
-
-
 @pytest.mark.parametrize("config", [{"model_type": "whisper"}, {"model_type": "mine", "auto_map": {
     "AutoConfig": "evil.C", "AutoModel": "evil.M"}}])  # fmt: skip
 def test_a_pretrained_directory_runs_nothing_and_asks_nothing(tmp_path, monkeypatch, config):
@@ -143,7 +135,7 @@ def test_a_pretrained_directory_runs_nothing_and_asks_nothing(tmp_path, monkeypa
     (tmp_path / "m").mkdir()
     (tmp_path / "m/config.json").write_text(json.dumps(config | sizes))
     (tmp_path / "m/evil.py").write_text("import os; os.system('touch marker')\n")
-    torch.save({"x": Touch()}, tmp_path / "m/pytorch_model.bin")
+    torch.save({"x": Trap(tmp_path / "marker")}, tmp_path / "m/pytorch_model.bin")
     for kind in (AutoModel, WhisperModel):
         with pytest.raises(UserError, match="whisper_model 'm' cannot be loaded"):
             load_pretrained(kind, "m")
