@@ -1,21 +1,27 @@
 """Fixtures that several files share."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import browser as browsers
 import pytest
 import slurm_cluster
+import warm_python as warm_pythons
+from refusals import Case, check_refusal
 from stopped_runs import OVERRIDES, contents
-from tiny_experiment import train_and_average, write_corpus
+from tiny_experiment import TASKS, call, decode_arguments, train_and_average, write_corpus
 from tiny_whisper import SENTENCES, write_whisper
 
+from whisper_er.bin import decode, score
 from whisper_er.text.tokenizer import TextTokens, from_whisper, train_sentencepiece
 
 # Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
-LONG = ("test_slurm_recipe.py", "test_iemocap_paper.py", "test_slurm_launch.py", "test_distributed.py",
-        "test_survival.py", "test_ser_options.py")  # fmt: skip
+LONG = ("test_slurm_recipe.py", "test_distributed.py", "test_survival.py", "test_slurm_launch.py",
+        "test_iemocap_paper.py", "test_mini_recipe.py", "test_hostile_data_dir.py", "test_ser_options.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,11 +72,53 @@ def trained(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory):
+    """A corpus and in its exp a model of two steps, hypotheses in decode_x/test, their scores. Not to be changed."""
+    root = write_corpus(tmp_path_factory.mktemp("scored") / "corpus")
+    exp = train_and_average(root, root / "exp", "max_steps=2")
+    hyp = exp / "decode_x/test"
+    call(decode, *decode_arguments(root, exp, hyp))
+    call(score, "--ref_dir", root / "test", "--hyp_dir", hyp, "--tasks", TASKS, "--exp_dir", exp, "--out",
+         hyp / "score/result.json")  # fmt: skip
+    return root
+
+
+def copy_to_spoil(root: Path, directory: Path) -> Path:
+    """Without the audio: wav.scp still names that of the original."""
+    return shutil.copytree(root, directory / "copy", ignore=shutil.ignore_patterns("wav"), symlinks=True)
+
+
+@pytest.fixture
+def root(scored, tmp_path):
+    """A copy of `scored` for one test to spoil."""
+    return copy_to_spoil(scored, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def exp(scored, tmp_path_factory):
+    """The experiment in a copy of `scored`, for a file of tests that put back what they change."""
+    return copy_to_spoil(scored, tmp_path_factory.mktemp("spoilt")) / "exp"
+
+
+@pytest.fixture
+def refused(root, capfd) -> Callable[[Case], None]:
+    """Have a stage refuse a case on `root`, see refusals.py."""
+    return partial(check_refusal, root, capfd)
+
+
 @pytest.fixture(scope="module")
 def no_git():
     """Asking git for the revision takes longer than a training run here."""
     with mock.patch("whisper_er.train.experiment.git_revision", return_value="unknown"):
         yield
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory) -> Iterator[Path]:
+    """A directory whose `python` starts the package's entry points without loading torch anew."""
+    with warm_pythons.running(tmp_path_factory.mktemp("python")) as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")

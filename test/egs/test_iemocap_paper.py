@@ -21,10 +21,10 @@ DASH = "–"
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> Path:
+def recipe(tmp_path_factory, warm_python) -> Path:
     """The recipe, a stand-in of a few utterances of every session, speaker, style and class, and tiny models."""
     root = tmp_path_factory.mktemp("paper with space")
-    recipe = copy_recipes(root) / "iemocap/ser1"
+    recipe = copy_recipes(root, warm_python) / "iemocap/ser1"
     make = [sys.executable, recipe / "local/make_standin.py", "--out_dir", root / "stand in", "--per_cell", "1"]
     subprocess.run(make, check=True)
     write_whisper(root / "models" / "tiny whisper")

@@ -18,8 +18,8 @@ CORPUS_SIZE, TEST_SIZE = 80, 16  # 10 voices; fold 1 tests two of them
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> Path:
-    return copy_recipes(tmp_path_factory.mktemp("with space")) / "mini_emo/ser1"
+def recipe(tmp_path_factory, warm_python) -> Path:
+    return copy_recipes(tmp_path_factory.mktemp("with space"), warm_python) / "mini_emo/ser1"
 
 
 def run(recipe: Path, *options: str) -> str:

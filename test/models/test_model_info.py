@@ -6,21 +6,32 @@ from pathlib import Path
 
 import pytest
 import torch
-from entry_point import error_of, run_entry_point
+from entry_point import error_of
+from refusals import error_line
 from repository import TEMPLATE
-from tiny_experiment import train_and_average, write_corpus
+from tiny_experiment import call
 from transformers import WhisperConfig, WhisperModel
 
+from whisper_er.bin import model_info
 from whisper_er.models.size import published_sizes, rounded
 from whisper_er.recognize.recognizer import Recognizer
 
 CONF = TEMPLATE / "conf"
 
 
-def info(config: str, model: str, tasks: str) -> str:
-    done = run_entry_point("model_info", "--config", CONF / config, "--whisper_model", model, "--tasks", tasks)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def info(capsys):
+    """What model_info prints, as lines."""
+
+    def info(*options: object) -> list[str]:
+        call(model_info, *options)
+        return capsys.readouterr().out.splitlines()
+
+    return info
+
+
+def options_of(config: str, model: str, tasks: str) -> list[object]:
+    return ["--config", CONF / config, "--whisper_model", model, "--tasks", tasks]
 
 
 @pytest.mark.parametrize("config, model, tasks, expected", [
@@ -29,26 +40,24 @@ def info(config: str, model: str, tasks: str) -> str:
     ("train_serialmtl.yaml", "base", "asr gender=2 emotion=4", "72M"),
     ("train_serialmtl.yaml", "large-v3", "asr gender=2 emotion=4", "1.54B"),
 ])  # fmt: skip
-def test_table_6_of_the_paper(config, model, tasks, expected):
-    assert info(config, f"openai/whisper-{model}", tasks).splitlines()[-1] == f"trainable parameters: {expected}"
+def test_table_6_of_the_paper(info, config, model, tasks, expected):
+    assert info(*options_of(config, f"openai/whisper-{model}", tasks))[-1] == f"trainable parameters: {expected}"
 
 
 @pytest.mark.parametrize("name", ["openai/whisper-base", "openai/whisper-large-v3-turbo"])
-def test_the_count_is_that_of_transformers_model_and_the_new_rows_less_the_positions(name):
+def test_the_count_is_that_of_transformers_model_and_the_new_rows_less_the_positions(info, name):
     with torch.device("meta"):
         whisper = WhisperModel(WhisperConfig(**published_sizes(name)))
     whole = sum(parameter.numel() for parameter in whisper.parameters())
     width, positions = whisper.config.d_model, whisper.encoder.embed_positions.weight.numel()
-    last = info("train_serialmtl.yaml", name, "asr gender=2 emotion=4").splitlines()[-2].split()
+    last = info(*options_of("train_serialmtl.yaml", name, "asr gender=2 emotion=4"))[-2].split()
     assert [int(number.replace(",", "")) for number in last[1:]] == [whole + 6 * width - positions, positions]
 
 
-def test_an_experiment_has_the_parameters_that_its_model_has(tmp_path):
-    exp_dir = train_and_average(write_corpus(tmp_path / "corpus"), tmp_path / "exp", "max_steps=0")
-    model = Recognizer.open(exp_dir).model
+def test_an_experiment_has_the_parameters_that_its_model_has(info, scored):
+    model = Recognizer.open(scored / "exp").model
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    done = run_entry_point("model_info", "--exp_dir", exp_dir)
-    assert done.stdout.splitlines()[-2].split()[1] == f"{trained:,}"
+    assert info("--exp_dir", scored / "exp")[-2].split()[1] == f"{trained:,}"
 
 
 @pytest.mark.parametrize("number, text", [(999_499_999, "999M"), (999_500_000, "1.00B"), (19_824_644, "20M")])
@@ -64,10 +73,14 @@ def test_numbers_are_rounded_as_in_papers(number, text):
         (["--exp_dir", "nowhere", "--config", "x"], "give --exp_dir, or --config"),
     ],
 )
-def test_what_cannot_be_counted_is_one_line(options, message):
+def test_what_cannot_be_counted_is_one_line(capfd, options, message):
     if "--config" not in options:
         options = ["--config", CONF / "train_serialmtl.yaml", *options]
-    assert message in error_of("model_info", "--whisper_model", "openai/whisper-base", *options)
+    assert message in error_line(capfd, model_info, "--whisper_model", "openai/whisper-base", *options)
+
+
+def test_it_refuses_in_one_line_on_the_terminal():
+    assert "give --exp_dir, or --config" in error_of("model_info")
 
 
 @pytest.mark.skipif("WHISPER_ER_ASSETS" not in os.environ, reason="needs real Whisper files")

@@ -30,16 +30,16 @@ OVERRIDES = ["model.whisper_sizes.dropout=0", "batch_size=4", "max_steps=9", "va
 TOLERANCE = 2e-5
 
 
-def start(processes: int, *arguments: object) -> subprocess.Popen:
+def start(processes: int, *arguments: object, python: Path = Path(sys.executable)) -> subprocess.Popen:
     command = ["torchrun", "--standalone", "--nproc-per-node", processes, "-m", "whisper_er.bin.train", *arguments]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHON_EXEC": str(python)}
     return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
                             start_new_session=True)  # fmt: skip
 
 
-def torchrun(processes: int, *arguments: object, fails: bool = False) -> str:
-    process = start(processes, *arguments)
+def torchrun(processes: int, *arguments: object, fails: bool = False, python: Path = Path(sys.executable)) -> str:
+    process = start(processes, *arguments, python=python)
     output, _ = process.communicate(timeout=120)
     assert (process.returncode != 0) == fails, output[-3000:]
     return output
@@ -97,10 +97,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_processes_share_the_batch_and_end_with_the_same_checkpoints(corpus, alone, tmp_path, case):
+def test_processes_share_the_batch_and_end_with_the_same_checkpoints(corpus, alone, tmp_path, warm_python, case):
     processes, layout, system = CASES[case]
     system = [*system, "--token_list", corpus / "label_list"] if system else []
-    torchrun(processes, *train_arguments(corpus, tmp_path, *OVERRIDES, *layout, *system))
+    arguments = train_arguments(corpus, tmp_path, *OVERRIDES, *layout, *system)
+    torchrun(processes, *arguments, python=warm_python / "python")
     assert_same(tmp_path, alone(*system))
 
 
@@ -114,7 +115,7 @@ def test_gpus_end_with_the_checkpoints_of_the_cpu(corpus, alone, tmp_path, paral
         assert on_gpu == pytest.approx(on_cpu, abs=1e-2)
 
 
-def test_an_encoder_that_drops_layers_trains_with_ddp_and_is_refused_with_fsdp(corpus, tmp_path):
+def test_an_encoder_that_drops_layers_trains_with_ddp_and_is_refused_with_fsdp(corpus, tmp_path, warm_python):
     write_model(tmp_path / "ssl", "wav2vec2", "base")
     assert "layerdrop" in (tmp_path / "ssl/config.json").read_text()
     token_list = ["--tasks", "gender emotion", "--token_type", "none", "--out_dir", tmp_path / "labels"]
@@ -122,7 +123,7 @@ def test_an_encoder_that_drops_layers_trains_with_ddp_and_is_refused_with_fsdp(c
     system = ["--token_list", tmp_path / "labels", "--encoder_model", tmp_path / "ssl",
               "model.kind=encoder_classifier", "model.whisper_sizes={}"]  # fmt: skip
     arguments = train_arguments(corpus, tmp_path / "exp", *system, *OVERRIDES[1:])
-    torchrun(2, *arguments)
+    torchrun(2, *arguments, python=warm_python / "python")
     assert read_best(tmp_path / "exp")["finished"]
     refused = train_arguments(corpus, tmp_path / "refused", *system, *OVERRIDES[1:], "parallel=fsdp")
     assert "error: parallel=fsdp: this encoder leaves out layers" in torchrun(2, *refused, fails=True)
@@ -135,22 +136,22 @@ def test_the_comparison_tells_other_weights_apart(corpus, alone, tmp_path):
 
 
 @pytest.mark.parametrize("layouts", [("fsdp", 2, 1), ("ddp", 1, 2)])
-def test_a_run_goes_on_in_another_layout(corpus, alone, tmp_path, layouts):
+def test_a_run_goes_on_in_another_layout(corpus, alone, tmp_path, warm_python, layouts):
     parallel, first, then = layouts
     arguments = train_arguments(corpus, tmp_path, *OVERRIDES, f"parallel={parallel}")
     stop_after_first_validation(first, arguments)
     assert 3 <= read_state(tmp_path / STATE).values["progress"]["step"] < 9
-    torchrun(then, *arguments)
+    torchrun(then, *arguments, python=warm_python / "python")
     assert_same(tmp_path, alone())
 
 
-def test_when_one_process_is_killed_all_end_and_the_next_run_goes_on(corpus, alone, tmp_path):
+def test_when_one_process_is_killed_all_end_and_the_next_run_goes_on(corpus, alone, tmp_path, warm_python):
     arguments = train_arguments(corpus, tmp_path, *OVERRIDES, "num_workers=0")
     process = start_until_first_validation(2, *arguments)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(workers[-1]), signal.SIGKILL)
     assert process.wait(timeout=60) != 0
-    torchrun(2, *arguments)
+    torchrun(2, *arguments, python=warm_python / "python")
     assert_same(tmp_path, alone())
 
 

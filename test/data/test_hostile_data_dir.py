@@ -1,12 +1,11 @@
 """Hostile and damaged data directories: what comes out is the data or a UserError of one printable line.
 
-Everything happens in one directory per module, the current one: a command that ran would leave `marker` in it.
+The fuzzing happens in one directory per module, the current one: a command that ran would leave `marker` in it.
 """
 
 import os
-import pickle
 import shutil
-from collections.abc import Callable, Iterator
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,19 +13,24 @@ import numpy as np
 import pytest
 import soundfile
 from entry_point import error_of
-from hypothesis import example, given, settings
+from hostile import attempt, cases, tree
+from hypothesis import given
 from hypothesis import strategies as st
+from tiny_experiment import call, change, decode_arguments, train_and_average, train_arguments, write_wav
 
-from whisper_er.base.errors import LONGEST, UserError
+from whisper_er.base.errors import UserError
+from whisper_er.bin import decode
 from whisper_er.data import kaldi
 from whisper_er.data.audio import audio_info, load_audio
 from whisper_er.data.dataset import read_utterances
+from whisper_er.data.folds import make_folds
 from whisper_er.data.format_audio import format_data
 from whisper_er.data.kaldi import split_dir
 from whisper_er.score.hypotheses import combine_dirs
 from whisper_er.task import Task
 
-DATA, OUT = Path("data"), Path("out")  # all else in the current directory has to stay as it is
+DATA, OUT = Path("data"), Path("out")
+OUTPUTS = ("data", "out")  # all else in the current directory has to stay as it is
 TASKS = (
     Task("asr", "text"),
     Task("emotion", "category", ("happy", "$(touch marker)", "'")),
@@ -59,23 +63,35 @@ WORDS = (
 )  # fmt: skip
 
 
-def cases(number: int) -> settings:
-    """The same cases in every run; those that failed are not kept on disk."""
-    return settings(max_examples=number, derandomize=True, deadline=None, database=None)
+REFUSED = {
+    "a label outside the token list": (
+        "train", {"valid/utt2emotion": {"valid-01": "bored"}}, [],
+        ["{root}/valid", "valid-01", "utt2emotion", "'bored'", "happy sad"]),
+    "a number of samples that the audio in training does not have": (
+        "training", {"train/utt2num_samples": {"train-03": "4321"}}, [], ["train-03", "4321", "utt2num_samples"]),
+    "a number of samples that the audio to decode does not have": (
+        "decode", {"test/utt2num_samples": {"test-03": "4321"}}, [], ["test-03"]),
+    "a number of samples that is no number": (
+        "train", {"train/utt2num_samples": {"train-03": "many"}}, [],
+        ["{root}/train/utt2num_samples", "train-03", "many"]),
+    "a set that did not go through stage 1": (
+        "train", {"valid/utt2num_samples": None}, [], ["{root}/valid/utt2num_samples: no such file; run stage 1"]),
+    "an empty validation set": ("train", {"valid/*": ""}, [], ["{root}/valid: the set is empty"]),
+    "an empty test set": ("decode", {"test/*": ""}, [], ["{root}/test: the set is empty"]),
+    "no table of a task": ("train", {"train/utt2gender": None}, [], ["{root}/train/utt2gender: no such file"]),
+    "a text longer than the decoder": (
+        "training", {"train/text": {"train-02": " ".join(["three two one"] * 20)}}, [],
+        ["train-02", "the decoder 40 positions"]),
+}  # fmt: skip
 
 
-def tree(skip: tuple[Path, ...] = (DATA, OUT)) -> dict[str, bytes | None]:
-    """Content by path of all files that are no output; None for what is no regular file."""
-    found = {}
-    for entry in os.scandir("."):
-        if Path(entry.name) not in skip:
-            paths = [Path(entry.name), *Path(entry.name).rglob("*")] if entry.is_dir() else [Path(entry.name)]
-            found |= {str(path): path.read_bytes() if path.is_file() else None for path in paths}
-    return found
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_stage_names_what_is_wrong_with_its_data(refused, name):
+    refused(REFUSED[name])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def everything_else(tmp_path_factory) -> Iterator[dict[str, bytes | None]]:
+def everything_else(tmp_path_factory):
     """Go into a directory with some audio; yields what has to be there after each case."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("fuzz"))
@@ -87,30 +103,7 @@ def everything_else(tmp_path_factory) -> Iterator[dict[str, bytes | None]]:
         os.mkfifo("fifo")  # nobody writes: who reads from it waits for ever
         Path("outside").mkdir()
         Path("outside", "precious").write_text("years of work")
-        yield tree()
-
-
-def message_of(function: Callable, *arguments: object) -> str:
-    """The message of the UserError that has to come, after it was found to be one printable line."""
-    with pytest.raises(UserError) as error:
-        function(*arguments)
-    return checked(error.value)
-
-
-def checked(error: UserError) -> str:
-    message = str(error)
-    assert message.strip() and message.isprintable() and len(message) <= 2000, message
-    return message
-
-
-def attempt(function: Callable, *arguments: object) -> object:
-    """What the function returns (True for None); None where it raises UserError."""
-    try:
-        result = function(*arguments)
-    except UserError as error:
-        checked(error)
-        return None
-    return True if result is None else result
+        yield tree(Path(), OUTPUTS)
 
 
 def write(tables: dict[str, bytes]) -> None:
@@ -137,7 +130,7 @@ def use(everything_else: dict[str, bytes | None]) -> None:
     for directory in (DATA, OUT / "dump"):
         attempt(read_utterances, directory, SimpleNamespace(tasks=TASKS), "error")
         attempt(read_utterances, directory, SimpleNamespace(tasks=TASKS), "truncate", False)
-    assert tree() == everything_else
+    assert tree(Path(), OUTPUTS) == everything_else
     below = {path.name for path in OUT.iterdir()} if OUT.exists() else set()
     assert below <= {"copy", "split", "whole", "dump", "arks"}
 
@@ -195,11 +188,8 @@ values = {
 @st.composite
 def near_valid(draw) -> dict[str, bytes]:
     """Tables of one to four utterances; most have the same ids, few a damaged line."""
-    utt_ids = draw(
-        st.lists(
-            draw(st.sampled_from((good_words, good_words, good_words, words))), min_size=1, max_size=4, unique=True
-        )
-    )
+    word = draw(st.sampled_from((good_words, good_words, good_words, words)))
+    utt_ids = draw(st.lists(word, min_size=1, max_size=4, unique=True))
     if draw(st.booleans()):
         names = set(TABLES) - {"segments"}  # what training reads
     else:
@@ -224,11 +214,10 @@ def near_valid(draw) -> dict[str, bytes]:
     return tables
 
 
-@given(
-    tables=st.dictionaries(
-        st.sampled_from(TABLES), st.one_of(st.binary(max_size=60), st.text(alphabet, max_size=40).map(str.encode))
-    )
-)
+any_table = st.one_of(st.binary(max_size=60), st.text(alphabet, max_size=40).map(str.encode))
+
+
+@given(tables=st.dictionaries(st.sampled_from(TABLES), any_table))
 @cases(800)
 def test_any_bytes_as_tables_end_in_data_or_in_one_line(everything_else, tables):
     write(tables)
@@ -247,13 +236,12 @@ def test_a_nearly_valid_directory_ends_in_data_or_in_one_line(everything_else, t
 def test_no_spelling_of_a_command_is_run_unless_pipes_are_allowed(everything_else, utt_id, entry, cut):
     for function in (audio_info, load_audio):  # in a table white space at the end vanishes; here it does not
         attempt(function, entry, utt_id)
-    scp = {"wav.scp": f"{'r' if cut else utt_id} {entry}\n", "utt2spk": f"{utt_id} s\n"}
-    write(
-        {name: table.encode() for name, table in (scp | ({"segments": f"{utt_id} r 0 0.01\n"} if cut else {})).items()}
-    )
+    tables = {"wav.scp": f"{'r' if cut else utt_id} {entry}\n", "utt2spk": f"{utt_id} s\n"}
+    tables |= {"segments": f"{utt_id} r 0 0.01\n"} if cut else {}
+    write({name: table.encode() for name, table in tables.items()})
     attempt(format_data, DATA, OUT / "dump")
     attempt(format_data, DATA, OUT / "dump", False, 1, "wav.ark")
-    assert tree() == everything_else
+    assert tree(Path(), OUTPUTS) == everything_else
 
 
 @given(utt_id=words, entry=st.sampled_from(ALLOWED))
@@ -261,7 +249,7 @@ def test_no_spelling_of_a_command_is_run_unless_pipes_are_allowed(everything_els
 def test_an_allowed_command_sees_no_id_and_its_failure_is_one_line(everything_else, utt_id, entry):
     write({"wav.scp": f"{utt_id} {entry}\n".encode(), "utt2spk": f"{utt_id} s\n".encode()})
     attempt(format_data, DATA, OUT / "dump", True)
-    assert tree() == everything_else
+    assert tree(Path(), OUTPUTS) == everything_else
 
 
 @given(table=st.dictionaries(words, st.one_of(words, st.text(max_size=8))))
@@ -272,14 +260,13 @@ def test_a_table_reads_back_as_it_was_written_or_is_not_written(everything_else,
         assert kaldi.read_dir(OUT) == {"text": table}
     else:
         assert not OUT.exists()
-    assert tree() == everything_else
+    assert tree(Path(), OUTPUTS) == everything_else
 
 
-@given(
-    name=words.filter(
-        lambda name: name not in ("", ".", "..") and "/" not in name and "\0" not in name and len(name) < 40
-    )
-)
+file_names = words.filter(lambda name: name not in ("", ".", "..") and not {"/", "\0"} & {*name} and len(name) < 40)
+
+
+@given(name=file_names)
 @cases(150)
 def test_a_directory_of_any_name_is_written_under_that_name_or_not_at_all(everything_else, name):
     write({"wav.scp": b"a stereo.wav\n", "utt2spk": b"a s\n"})
@@ -292,21 +279,62 @@ def test_a_directory_of_any_name_is_written_under_that_name_or_not_at_all(everyt
     else:
         assert os.listdir(OUT) == []
     attempt(kaldi.read_dir, OUT / name)
-    assert tree() == everything_else
-
-
-@given(message=st.text(min_size=1, max_size=80), times=st.sampled_from((1, 1, 100)))
-@example(message="\udcff", times=1)
-@example(message="x", times=10**6)
-@cases(500)
-def test_a_message_is_one_printable_line_of_bounded_length(message, times):
-    error = UserError(message * times)
-    assert str(error).isprintable() and len(str(error)) <= LONGEST == 2000
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # it comes back from a worker process
-    if message.isprintable() and times == 1:
-        assert str(error) == message
+    assert tree(Path(), OUTPUTS) == everything_else
 
 
 def test_a_hostile_id_is_one_line_on_the_terminal():
     write({"wav.scp": b"a\x1b[2J a.wav\n", "utt2spk": b"a\x1b[2J s\n"})
     assert "1 bad ids; an id holds no white space, no control character" in error_of("validate_data_dir", DATA)
+
+
+def test_a_fold_of_its_own_for_every_utterance_takes_no_quadratic_time(tmp_path):
+    ids = [f"u{i:05}" for i in range(20_000)]
+    kaldi.write_dir(tmp_path / "all", {
+        "wav.scp": dict.fromkeys(ids, "a.wav"), "utt2spk": {utt_id: utt_id for utt_id in ids},
+        "utt2fold": {utt_id: str(number + 1) for number, utt_id in enumerate(ids)},
+    })  # fmt: skip
+    start = time.process_time()
+    with pytest.raises(UserError, match="--folds 'x': allowed are 1 2"):
+        make_folds(tmp_path / "all", tmp_path, ["x"])
+    assert time.process_time() - start < 5
+
+
+def test_audio_that_is_gone_is_found_while_training_reads_it_and_named(root, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # leaves a core to the reading process
+    missing = root / "gone.wav"
+    change(root / "train", "wav.scp", train_07=str(missing))
+    short = ["num_workers=2", "max_steps=4"]
+    line = error_of("train", *train_arguments(root, root / "new", *short))
+    assert "train-07" in line and str(missing) in line and "no such file" in line
+    assert not (root / "new/checkpoints/best.json").exists() and not list((root / "new").rglob("*.safetensors"))
+    write_wav(missing, int(kaldi.read_table(root / "train/utt2num_samples")["train-07"]), np.random.default_rng(0))
+    train_and_average(root, root / "new", *short)  # put back, it goes on
+
+
+def test_audio_that_is_gone_from_the_validation_set_is_named(refused):
+    refused(("training", {"valid/wav.scp": {"valid-01": "gone.wav"}}, [], ["valid-01", "gone.wav"]))
+
+
+@pytest.fixture
+def long_audio(root):
+    """31 s in the training and in the test set."""
+    write_wav(root / "long.wav", 31 * 16000, np.random.default_rng(0))
+    for name, utt_id in (("train", "train_04"), ("test", "test_02")):
+        change(root / name, "wav.scp", **{utt_id: str(root / "long.wav")})
+        change(root / name, "utt2num_samples", **{utt_id: str(31 * 16000)})
+    return root
+
+
+def test_audio_over_30_s_is_an_error_that_names_it_and_the_way_out(long_audio, refused):
+    refused(("train", {}, [], ["train-04 (31.0 s)", "model.long_audio=truncate"]))
+    refused(("decode", {}, [], ["test-02 (31.0 s)"]))
+
+
+def test_audio_over_30_s_is_cut_and_named_where_that_is_asked_for(long_audio, capfd):
+    root, cut = long_audio, ["model.long_audio=truncate", "max_steps=1", "batch_size=11"]
+    train_and_average(root, root / "new", *cut)
+    call(decode, *decode_arguments(root, root / "new", root / "hyp"))
+    log = capfd.readouterr().out
+    assert f"{root}/train: 1 utterances cut to 30 s: train-04 (31.0 s)" in log
+    assert f"{root}/test: 1 utterances cut to 30 s: test-02 (31.0 s)" in log
+    assert "test-02" in kaldi.read_table(root / "hyp/utt2emotion")

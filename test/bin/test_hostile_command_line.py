@@ -1,15 +1,14 @@
-"""Paths, speakers, labels, tasks and tags that a shell, a terminal or a file system could take for something else."""
+"""Paths, speakers, labels, tags and options that a shell, a terminal or a file system could take for something else."""
 
-import os
 import shutil
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from stub_recipe import Recipe
-from tiny_experiment import call, change, decode_arguments, token_list_arguments, train_arguments, write_corpus
+from hostile import tree
+from stub_recipe import Recipe, option
+from tiny_experiment import call, decode_arguments, token_list_arguments, train_arguments
 
-from whisper_er.base.errors import UserError
 from whisper_er.bin import average, decode, results, run, score, token_list, train
 from whisper_er.data import kaldi
 
@@ -17,18 +16,9 @@ NAMES = ["a b", "$(touch marker)", "`touch marker`", "'; touch marker; '", '"quo
          "e\u0301\u05d0\u05d1", "a\nb", "*", "\\", "a;touch marker"]  # fmt: skip
 
 
-def tree(top: Path) -> dict[str, bytes]:
-    """Every file below it with its content, links with where they point."""
-    return {
-        str(path.relative_to(top)): os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
-        for path in sorted(top.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, no_git):
-    return write_corpus(tmp_path_factory.mktemp("hostile") / "corpus")
+def copy_of(corpus: Path, top: Path) -> Path:
+    """Data directories and configurations; wav.scp names the audio of the original."""
+    return shutil.copytree(corpus, top / "corpus", ignore=shutil.ignore_patterns("wav", "whole"), symlinks=True)
 
 
 def run_all(root: Path, exp: Path, tasks: str) -> Path:
@@ -45,24 +35,22 @@ def run_all(root: Path, exp: Path, tasks: str) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_in_directories_of_any_name_stays_in_them(whole, tmp_path, monkeypatch, name):
+def test_an_experiment_in_directories_of_any_name_stays_in_them(corpus, no_git, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    top = tmp_path / name
-    root = shutil.copytree(whole, top / "corpus", symlinks=True)
+    root = copy_of(corpus, tmp_path / name)
     for set_name in ("train", "valid", "test"):
-        scp = kaldi.read_table(root / set_name / "wav.scp")
-        speaker = "".join(name.split())  # a word
-        change(root / set_name, "utt2spk", **dict.fromkeys([utt_id.replace("-", "_") for utt_id in scp],
-                                                           f"{set_name}{speaker}"))  # fmt: skip
-    exp = top / "exp" / name
+        speaker = f"{set_name}{''.join(name.split())}"  # a word
+        ids = kaldi.read_table(root / set_name / "wav.scp")
+        kaldi.write_table(root / set_name / "utt2spk", dict.fromkeys(ids, speaker))
+    exp = tmp_path / name / "exp" / name
     run_all(root, exp, "asr emotion")
     assert (exp / "RESULTS.md").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name] and not list(tmp_path.rglob("marker"))
 
 
-def test_a_label_that_looks_like_a_command_is_a_label(whole, tmp_path, monkeypatch):
+def test_a_label_that_looks_like_a_command_is_a_label(corpus, no_git, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    root = shutil.copytree(whole, tmp_path / "corpus", symlinks=True)
+    root = copy_of(corpus, tmp_path)
     labels = {"sad": "$(touch${IFS}marker)", "happy": "../../`id`;e\u0301\u05d0-%s~"}
     for set_name in ("train", "valid", "test"):
         table = kaldi.read_table(root / set_name / "utt2emotion")
@@ -72,23 +60,19 @@ def test_a_label_that_looks_like_a_command_is_a_label(whole, tmp_path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "exp"]
 
 
-@pytest.mark.parametrize("tasks", ["../x", "a/b", "$(touch${IFS}marker)", "-x", "a;b", "~", "%s", "e.f"])
-def test_a_task_that_is_no_name_is_refused_and_nothing_is_written(whole, tmp_path, monkeypatch, tasks):
-    monkeypatch.chdir(tmp_path)
-    before = tree(whole)
-    with pytest.raises(UserError) as caught:
-        call(token_list, *token_list_arguments(whole, "--out_dir", tmp_path / "new", f"--tasks={tasks}"))
-    assert str(caught.value).isprintable() and tasks in str(caught.value)
-    assert list(tmp_path.iterdir()) == [] and tree(whole) == before
+@pytest.mark.parametrize("entry_point", [train, decode, average, token_list])
+def test_an_unknown_or_missing_option_exits_with_2(entry_point, capfd):
+    for arguments in ([], ["--no_such_option", "1"]):
+        with pytest.raises(SystemExit) as exit_:
+            call(entry_point, *arguments)
+        assert exit_.value.code == 2
+    assert "required" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("label", ["a\x1b[31m", "a\u2028b", "<|endoftext|>", "\x00"])
-def test_a_label_that_cannot_be_a_token_is_refused_in_one_line(whole, tmp_path, label):
-    root = shutil.copytree(whole, tmp_path / "corpus", symlinks=True)
-    change(root / "train", "utt2emotion", train_03=f"x{label}y")
-    with pytest.raises(UserError, match="utt2emotion: the label") as caught:
-        call(token_list, *token_list_arguments(root, "--out_dir", tmp_path / "new"))
-    assert str(caught.value).isprintable() and not (tmp_path / "new").exists()
+def test_a_gpu_that_is_not_there_is_an_error(refused):
+    with mock.patch("torch.cuda.is_available", return_value=False):
+        for stage in ("train", "decode"):
+            refused((stage, {}, ["--ngpu", "1"], ["ngpu=1", "ngpu=0"]))
 
 
 def test_an_argument_that_is_no_text_is_refused_in_one_line():
@@ -96,6 +80,8 @@ def test_an_argument_that_is_no_text_is_refused_in_one_line():
         run(lambda: None)
     assert exit_.value.code == "error: the argument 'a\\udcffb' is not UTF-8; rename what it names"
 
+
+# ser.sh
 
 HOSTILE = ["$(touch marker)", "`touch marker`", "'; touch marker; '", "a b", "~", "%s", "e\u0301\u05d0\u05d1", '"', "*"]
 
@@ -128,3 +114,11 @@ def test_ser_sh_refuses_what_names_no_task_set_or_number_in_one_line(tmp_path, o
     assert done.returncode == 2 and done.stderr.startswith(f"error: --{option}"), done.stderr
     assert done.stderr.count("\n") == 1
     assert tree(recipe.directory) == before
+
+
+def test_no_log_lies_in_the_directory_that_its_command_replaces(tmp_path):
+    recipe = Recipe(tmp_path / "ser1")
+    calls = recipe.calls("--token_type", "bpe", SETS="train valid test")  # ready sets
+    (made,) = [option(call, "--out_dir") for call in calls if call[0] == "token_list"]
+    assert not list((recipe.directory / made).rglob("*.log"))
+    assert list((recipe.directory / "data/token_list/log").glob("*.log"))

@@ -8,15 +8,18 @@ import typing
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from entry_point import error_of
+from hostile import cases, checked
+from hypothesis import given
 from hypothesis import strategies as st
+from tiny_experiment import TRAIN
 
 from whisper_er import config as configuration
-from whisper_er.base.errors import LONGEST, UserError
+from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig, TrainConfig, build, load, to_plain
 
 KINDS = (TrainConfig, DecodeConfig)
-OFTEN = settings(max_examples=800, derandomize=True, deadline=None, database=None)
+OFTEN = cases(800)
 
 
 def sections(cls: type) -> dict[str, type]:
@@ -38,42 +41,10 @@ KEYS = {cls: keys_of(cls) for cls in KINDS}
 NUMBERS = [(cls, key) for cls in KINDS for key, kind in KEYS[cls].items() if kind in (int, float)]
 
 NASTY_TEXT = [
-    "",
-    " ",
-    "~",
-    "null",
-    "yes",
-    "0x_",
-    "1:99:99",
-    "2024-13-45",
-    "2001-01-01",
-    "1e400",
-    "-1e400",
-    ".inf",
-    "nan",
-    "-.INF",
-    "0b",
-    "0o9",
-    "${HOME}",
-    "$(touch x)",
-    "\x1b[31m",
-    "\x00",
-    "\ud800",
-    "\u202e",
-    "e\u0301",
-    "a\nb",
-    "9" * 5000,
-    "0x" + "f" * 5000,
-    "%s",
-    "../..",
-    "&a",
-    "*a",
-    "!!python/name:os.system",
-    "<<",
-    "=",
-    "?",
-    "|",
-]
+    "", " ", "~", "null", "yes", "0x_", "1:99:99", "2024-13-45", "2001-01-01", "1e400", "-1e400", ".inf", "nan",
+    "-.INF", "0b", "0o9", "${HOME}", "$(touch x)", "\x1b[31m", "\x00", "\ud800", "\u202e", "e\u0301", "a\nb",
+    "9" * 5000, "0x" + "f" * 5000, "%s", "../..", "&a", "*a", "!!python/name:os.system", "<<", "=", "?", "|",
+]  # fmt: skip
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.sampled_from(NASTY_TEXT),
     st.text(max_size=8), st.binary(max_size=4), st.dates(),
@@ -114,7 +85,7 @@ def outcome(make: typing.Callable[[], object]) -> object | None:
     try:
         config = make()
     except UserError as error:
-        assert str(error).isprintable() and 0 < len(str(error)) <= LONGEST
+        checked(error)
         return None
     for key in KEYS[type(config)]:
         value = config
@@ -146,7 +117,7 @@ def test_any_bytes_are_a_configuration_or_one_line(path, cls, content):
 YAML_WORDS = [*NASTY_TEXT, "\n", "\n", "\n  ", ": ", ": ", "- ", "[", "]", "{", "}", ",", "#", "---", "...", "!!set",
               "!!int", "!!float", "!!bool", "!!timestamp", "!!omap", "!!binary",
               "!!python/object/apply:os.system ['touch x']", "&a ", "*a", "<<: ", "'", '"', ">", "%YAML 1.1\n", "\t",
-              *KEYS[TrainConfig],             *sections(TrainConfig)]  # fmt: skip
+              *KEYS[TrainConfig], *sections(TrainConfig)]  # fmt: skip
 
 
 @OFTEN
@@ -156,7 +127,7 @@ def test_any_words_of_yaml_are_a_configuration_or_one_line(path, cls, words):
     outcome(lambda: load(cls, path))
 
 
-@settings(OFTEN, max_examples=1500)
+@cases(1500)
 @given(st.data())
 def test_any_values_at_any_depth_are_a_configuration_or_one_line(path, data):
     cls = data.draw(st.sampled_from(KINDS))
@@ -182,16 +153,16 @@ def str_or_name(value: object) -> str:
 
 
 def test_the_fuzzing_reaches_both_outcomes():
-    found = []
+    outcomes = []
 
-    @settings(OFTEN, max_examples=300)
+    @cases(300)
     @given(documents[TrainConfig])
     def count(values):
-        found.append(outcome(lambda: build(TrainConfig, values, "values")))
+        outcomes.append(outcome(lambda: build(TrainConfig, values, "values")))
 
     count()
-    changed = [config for config in found if config not in (None, TrainConfig())]
-    assert len(changed) > 20 and found.count(None) > 30
+    changed = [config for config in outcomes if config not in (None, TrainConfig())]
+    assert len(changed) > 20 and outcomes.count(None) > 30
 
 
 @pytest.mark.parametrize("cls, key", NUMBERS, ids=lambda value: value if isinstance(value, str) else "")
@@ -217,11 +188,45 @@ def test_every_number_has_a_largest_value(path, cls, key):
     ("optim.lr_factors={heads: -1}", "0 to"), ("optim.lr_factors={heads: nan}", "finite numbers"),
     ("optim.grad_clip=-1", "0 and more"), ("optim.warmup_steps=-1", "0 and more"),
     ("model.specaug.time_width=1.1", "0 to 1"), ("valid_task=\"a\\nb\"", "printable"),
+    ("model.whisper_sizes={encoder_layers: 1000000000}", "at most 10+"),
+    ("model.whisper_sizes={d_model: 1000000000}", "at most 10+"), ("optim.lr=1e30", "at most 10+"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_what_is_allowed(path, override, allowed):
     path.write_text("")
     with pytest.raises(UserError, match=allowed):
         load(TrainConfig, path, [override])
+
+
+MORE_KEYS = yaml.safe_dump(TRAIN) + "learning_rate: 1\nvalid_intervall: 3\n"
+REFUSED = [
+    ("train", {}, ["max_step=3"], ["train.yaml", "'max_step'", "max_steps"]),
+    ("train", {}, ["max_steps"], ["'max_steps'", "key=value"]),
+    ("train", {}, ["max_steps=-1"], ["max_steps", "0 and more"]),
+    ("train", {}, ["batch_size=0"], ["batch_size", "1 and more"]),
+    ("train", {}, ["valid_task=valence"], ["valid_task", "'valence'", "asr gender emotion"]),
+    ("train", {}, ["model.kind=encoder_classifier"], ["encoder_classifier", "'asr'"]),
+    ("train", {}, ["model.whisper_sizes.d_modell=3"], ["whisper_sizes", "'d_modell'"]),
+    ("train", {}, ["model.whisper_sizes={}"], ["whisper_model", "whisper_sizes"]),
+    ("train", {}, ["model.pad=to 31"], ["pad", "'to 31'", "+<seconds>"]),
+    ("train", {}, ["model.kind=transducer"], ["kind", "'transducer'", "seq2seq encoder_classifier"]),
+    ("train", {}, ["optim.lr_factors={head_: 10}"], ["lr_factors", "'head_'"]),
+    ("train", {"train.yaml": MORE_KEYS}, [], ["unknown key 'learning_rate'"]),
+    ("decode", {"decode.yaml": "beam: 4\n"}, [], ["decode.yaml: unknown key 'beam'; did you mean 'beam_size'?"]),
+    ("decode", {}, ["beam_sizes=3"], ["unknown key 'beam_sizes'; did you mean 'beam_size'?"]),
+    ("decode", {}, ["beam_size=0"], ["beam_size: 0"]),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: " ".join(case[2]) or case[3][0])
+def test_a_stage_explains_its_configuration_before_it_has_made_anything(refused, case):
+    refused(case)
+
+
+def test_a_configuration_is_refused_in_one_line_on_the_terminal(path):
+    path.write_text("max_step: 3\n")
+    assert f"{path}: unknown key 'max_step'; did you mean 'max_steps'?" in error_of(
+        "check_config", "--kind", "train", "--config", path
+    )
 
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -232,7 +237,7 @@ MERGES = "a: &a {x: 1}\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("text, said", [
+@pytest.mark.parametrize("text, message", [
     (LAUGHS, "the alias"), (MERGES, "the alias"), ("optim: &o {lr_factors: *o}", "the alias"),
     ("max_steps: 1\nmax_steps: 2", "given twice"), ("optim: {lr: 1, lr: 2}", "given twice"),
     ("[" * 100_000, "nested too deeply"), ("a: " + "{a: " * 5000, "nested too deeply"), ("- " * 50_000, "nested"),
@@ -240,7 +245,7 @@ MERGES = "a: &a {x: 1}\n" + "".join(
     ("x" * 10_000_001, "allowed are"),
     ("? [a, b]\n: 1", "unhashable"), ("max_steps: 0x" + "f" * 5000, "too large"), ("1: 2", "unknown key '1'"),
 ], ids=range(13))  # fmt: skip
-def test_a_trap_costs_neither_time_nor_memory(path, text, said):
+def test_a_trap_costs_neither_time_nor_memory(path, text, message):
     path.write_text(text)
     tracemalloc.start()
     start = time.monotonic()
@@ -248,5 +253,5 @@ def test_a_trap_costs_neither_time_nor_memory(path, text, said):
         load(TrainConfig, path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert said in str(caught.value) and str(caught.value).isprintable()
+    assert message in str(caught.value) and str(caught.value).isprintable()
     assert time.monotonic() - start < 10 and peak < 60e6

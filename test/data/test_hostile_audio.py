@@ -9,18 +9,18 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hostile import attempt, cases
+from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_er.base.errors import UserError
 from whisper_er.data import kaldi
-from whisper_er.data.audio import audio_info, load_audio, open_audio, read_samples
+from whisper_er.data.audio import MOST_SAMPLES, audio_info, load_audio, open_audio, read_samples
 from whisper_er.data.format_audio import format_data
 
 SECONDS = 20  # for a case of milliseconds: after that the process dies with the stack of the call that hangs
@@ -59,17 +59,6 @@ def ignored():
         yield errors
 
 
-def attempt(function: Callable, *arguments: object) -> object:
-    """What the function returns (True for None); None where it raises a UserError of one line."""
-    try:
-        result = function(*arguments)
-    except UserError as error:
-        message = str(error)
-        assert message.strip() and message.isprintable() and len(message) <= 2000, message
-        return None
-    return True if result is None else result
-
-
 def read_piece(entry: str, start: int, end: int) -> np.ndarray:
     with open_audio(entry, "utt") as sound:
         return read_samples(sound, entry, "utt", start, end)
@@ -91,8 +80,8 @@ def use(entry: str, segment: str = "") -> None:
     shutil.rmtree("dump", ignore_errors=True)
     if attempt(format_data, Path("data"), Path("dump")):
         dump = {name: table["utt"] for name, table in kaldi.read_dir(Path("dump")).items()}
-        kept = dump["wav.scp"] == entry  # of which stage 1 has read the header only
-        written = attempt(load_audio, dump["wav.scp"], "utt") if kept else load_audio(dump["wav.scp"], "utt")
+        as_it_was = dump["wav.scp"] == entry  # of which stage 1 has read the header only
+        written = attempt(load_audio, dump["wav.scp"], "utt") if as_it_was else load_audio(dump["wav.scp"], "utt")
         assert written is None or len(written) == int(dump["utt2num_samples"]) > 0
     else:
         assert not Path("dump").exists()
@@ -122,11 +111,6 @@ def damaged(draw) -> bytes:
     return bytes(content)
 
 
-def cases(number: int) -> settings:
-    """The same cases in every run; those that failed are not kept on disk."""
-    return settings(max_examples=number, derandomize=True, deadline=None, database=None)
-
-
 segments = st.sampled_from(("", "", "r 0 0.001", "r 0.002 0.0035", "r 0.001 1e308", "r 1e300 1e308", "r 0 134217.727"))
 
 
@@ -143,11 +127,12 @@ def audio_head(size: int, number: int) -> bytes:
     return b"AUDIO" + bytes([size]) + number.to_bytes(8, "little")[:size]
 
 
+heads = st.builds(audio_head, st.integers(0, 9), st.sampled_from(INTEGERS))
+
+
 @given(
     before=st.binary(max_size=9),
-    head=st.one_of(
-        st.just(b""), st.binary(max_size=9), st.builds(audio_head, st.integers(0, 9), st.sampled_from(INTEGERS))
-    ),
+    head=st.one_of(st.just(b""), st.binary(max_size=9), heads),
     content=st.one_of(damaged(), st.sampled_from(WHOLE)),
     offset=st.one_of(*[st.none()] * 4, st.integers(0, 300).map(str), st.sampled_from(OFFSETS)),
     segment=segments,
@@ -222,7 +207,7 @@ LYING = {
 # VmHWM and not ru_maxrss, which begins with what the parent had. The limit keeps broken code from taking the machine.
 READ_ALL = """
 import resource, sys
-import test_fuzz_audio as fuzz
+import test_hostile_audio as fuzz
 
 def memory(field):  # MiB
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field + ":")) / 1024
@@ -253,3 +238,21 @@ def test_memory_does_not_grow_with_what_a_header_claims(limit):
     grown = {line.split()[0]: float(line.split()[1]) for line in child.stdout.splitlines() if len(line.split()) == 2}
     assert grown.keys() == set(entries)
     assert max(grown.values()) < 32, grown  # MiB; 4 GB of samples would be 4096, the 1 Hz file resampled 1200
+
+
+def test_a_header_that_claims_days_does_not_pass_stage_1(tmp_path):
+    (tmp_path / "a.flac").write_bytes(flac(2**36 - 2))
+    kaldi.write_dir(tmp_path / "data", {"wav.scp": {"u": str(tmp_path / "a.flac")}, "utt2spk": {"u": "s"}})
+    for read in (audio_info, load_audio, lambda *_: format_data(tmp_path / "data", tmp_path / "dump")):
+        with pytest.raises(UserError, match="u: .*a.flac: [0-9]+ s; allowed are 8389 s in one utterance"):
+            read(str(tmp_path / "a.flac"), "u")
+
+
+def test_hours_of_silence_in_a_small_file_are_refused_unless_segments_cut_them(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.zeros(MOST_SAMPLES + 160_000, dtype=np.int16), 16000)
+    with pytest.raises(UserError, match="8399 s; allowed are 8389 s in one utterance: cut it with segments"):
+        load_audio(str(tmp_path / "a.flac"), "u")
+    data = {"wav.scp": {"r": str(tmp_path / "a.flac")}, "segments": {"u": "r 8000 8000.5"}, "utt2spk": {"u": "s"}}
+    kaldi.write_dir(tmp_path / "data", data)
+    format_data(tmp_path / "data", tmp_path / "dump")
+    assert kaldi.read_table(tmp_path / "dump/utt2num_samples") == {"u": "8000"}
