@@ -70,13 +70,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         pools = self.kind == "encoder_classifier"
-        allow(
-            pools or self.pool == "real", "model.pool", self.pool, "real with model.kind=seq2seq, which pools nothing"
-        )
+        allow(pools or self.pool == "real", "pool", self.pool, "real with model.kind=seq2seq, which pools nothing")
         for key, value in self.whisper_sizes.items():  # a billion layers would fill the memory
             most = 1000 if key.endswith("layers") or key == "num_mel_bins" else 1_000_000
             fine = isinstance(value, str) or abs(value) <= most
-            allow(fine, f"model.whisper_sizes.{key}", value, f"at most {most}")
+            allow(fine, f"whisper_sizes.{key}", value, f"at most {most}")
 
 
 @dataclass
@@ -95,9 +93,9 @@ class LossConfig:
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
 
     def __post_init__(self) -> None:
-        allow(0 <= self.label_smoothing <= 1, "loss.label_smoothing", self.label_smoothing, "0 to 1")
-        allow(0 <= self.focal_gamma <= 100, "loss.focal_gamma", self.focal_gamma, "0 to 100")
-        allow(0 <= self.effective_beta < 1, "loss.effective_beta", self.effective_beta, "0 and more, below 1")
+        allow(0 <= self.label_smoothing <= 1, "label_smoothing", self.label_smoothing, "0 to 1")
+        allow(0 <= self.focal_gamma <= 100, "focal_gamma", self.focal_gamma, "0 to 100")
+        allow(0 <= self.effective_beta < 1, "effective_beta", self.effective_beta, "0 and more, below 1")
 
 
 @dataclass
@@ -117,13 +115,13 @@ class OptimConfig:
     plateau_patience: int = 10  # validations
 
     def __post_init__(self) -> None:
-        allow(0 < self.lr <= 1000, "optim.lr", self.lr, "above 0, at most 1000")
-        allow(len(self.betas) == 2, "optim.betas", self.betas, "two numbers")
-        allow(all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "0 and more, below 1")
+        allow(0 < self.lr <= 1000, "lr", self.lr, "above 0, at most 1000")
+        allow(len(self.betas) == 2, "betas", self.betas, "two numbers")
+        allow(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "0 and more, below 1")
         for part, factor in self.lr_factors.items():
-            allow(0 <= factor <= MOST, f"optim.lr_factors.{part}", factor, f"0 to {MOST}")
+            allow(0 <= factor <= MOST, f"lr_factors.{part}", factor, f"0 to {MOST}")
         at_least(0, self, "weight_decay", "grad_clip", "warmup_steps", "plateau_patience")
-        allow(0 < self.plateau_factor < 1, "optim.plateau_factor", self.plateau_factor, "between 0 and 1")
+        allow(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "between 0 and 1")
 
 
 ONLY_TRAINING = ("augment", "loss", "optim")  # sections that a trained model does not need
@@ -243,7 +241,11 @@ def build(cls: type[C], values: Any, where: str) -> C:
             near = difflib.get_close_matches(str(key), field_types, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"allowed: {' '.join(field_types)}"
             raise UserError(f"{where}: unknown key '{key}'; {hint}")
-    config = cls(**{key: convert(value, field_types[key], f"{where}: {key}") for key, value in values.items()})
+    values = {key: convert(value, field_types[key], f"{where}: {key}") for key, value in values.items()}
+    try:
+        config = cls(**values)
+    except UserError as error:  # of its bounds, which do not know where it stands
+        raise UserError(f"{where}: {error}") from None
     for setting in dataclasses.fields(config):
         if "registry" in setting.metadata:
             check_names(getattr(config, setting.name), setting, f"{where}: {setting.name}")

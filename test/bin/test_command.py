@@ -61,6 +61,9 @@ def test_reading_a_configuration_brings_torch_only_where_it_names_a_part_that_is
     code = ("import sys; from whisper_er import config; config.load(config.TrainConfig, sys.argv[1], sys.argv[2:]); "
             "print('torch' in sys.modules)")  # fmt: skip
     (tmp_path / "train.yaml").write_text("max_steps: 3\n")
-    for overrides, brought in (["optim.lr=1e-3", "model.pool=real"], "False"), (["model.pool=all"], "True"):
+    for overrides, brought in (
+        (["optim.lr=1e-3", "model.pool=real"], "False"),
+        (["model.kind=encoder_classifier", "model.pool=all"], "True"),
+    ):
         command = [sys.executable, "-c", code, tmp_path / "train.yaml", *overrides]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{brought}\n"

@@ -152,13 +152,13 @@ def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, m
 
 @pytest.mark.parametrize("augment, message", [
     ({"speed": {"factor": [1]}}, "augment.speed: unknown key 'factor'; did you mean 'factors'?"),
-    ({"speed": {"factors": [0.0]}}, "augment.speed.factors: [0.0] is not allowed; allowed: numbers from 0.25 to 4"),
-    ({"speed": {"factors": []}}, "augment.speed.factors: [] is not allowed"),
+    ({"speed": {"factors": [0.0]}}, "augment.speed: factors: [0.0] is not allowed; allowed: numbers from 0.25 to 4"),
+    ({"speed": {"factors": []}}, "augment.speed: factors: [] is not allowed"),
     ({"speed": 3}, "train.yaml: augment.speed: expected dict"),
-    ({"noise": {}}, "augment.noise.files is missing: give a table of recordings, such as dump/noise/wav.scp"),
-    ({"noise": {"files": "a", "snr": [20, 5]}}, "augment.noise.snr: [20.0, 5.0] is not allowed"),
+    ({"noise": {}}, "augment.noise: files is missing: give a table of recordings, such as dump/noise/wav.scp"),
+    ({"noise": {"files": "a", "snr": [20, 5]}}, "augment.noise: snr: [20.0, 5.0] is not allowed"),
     ({"noise": {"files": "a", "snr": "loud"}}, "augment.noise: snr: expected"),
-    ({"noise": {"files": "a", "share": 2}}, "augment.noise.share: 2.0 is not allowed; allowed: 0 to 1"),
+    ({"noise": {"files": "a", "share": 2}}, "augment.noise: share: 2.0 is not allowed; allowed: 0 to 1"),
     (["speed"], "train.yaml: augment: expected"),
 ])  # fmt: skip
 def test_wrong_options_are_one_line(augment, message):

@@ -99,5 +99,5 @@ def test_one_that_is_registered_is_chosen_by_its_name(tokenizer, batch, monkeypa
 
 
 def test_a_model_with_a_decoder_pools_nothing():
-    with pytest.raises(UserError, match="model.pool: all is not allowed; allowed: real with model.kind=seq2seq"):
+    with pytest.raises(UserError, match="pool: all is not allowed; allowed: real with model.kind=seq2seq"):
         ModelConfig(pool="all")

@@ -51,7 +51,7 @@ class Speed(Augmentation):
 
     def __post_init__(self) -> None:
         fine = self.factors and all(0.25 <= factor <= 4 for factor in self.factors)
-        allow(fine, "augment.speed.factors", self.factors, "numbers from 0.25 to 4")
+        allow(fine, "factors", self.factors, "numbers from 0.25 to 4")
 
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         factor = float(random.choice(self.factors))
@@ -71,10 +71,10 @@ class Noise(Augmentation):
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise UserError("augment.noise.files is missing: give a table of recordings, such as dump/noise/wav.scp")
+            raise UserError("files is missing: give a table of recordings, such as dump/noise/wav.scp")
         fine = len(self.snr) == 2 and -100 <= self.snr[0] <= self.snr[1] <= 100
-        allow(fine, "augment.noise.snr", self.snr, "two numbers of dB, the lower one first")
-        allow(0 <= self.share <= 1, "augment.noise.share", self.share, "0 to 1")
+        allow(fine, "snr", self.snr, "two numbers of dB, the lower one first")
+        allow(0 <= self.share <= 1, "share", self.share, "0 to 1")
 
     def tables(self) -> dict[str, Path]:
         for name, entry in read_noises(self.files).items():
