@@ -1,6 +1,7 @@
 """Configurations of any content: accepted as they are, or refused in one line. Nothing else comes out."""
 
 import dataclasses
+import importlib
 import math
 import time
 import tracemalloc
@@ -69,9 +70,19 @@ def plausible(kind: object) -> st.SearchStrategy:
     return st.one_of(own, own, own, scalars, anything)
 
 
+def names(setting: dataclasses.Field) -> st.SearchStrategy:
+    """Names of parts, most of which there are; with options, where the setting has such."""
+    module, _, registry = setting.metadata["registry"].rpartition(".")
+    known = st.sampled_from(list(getattr(importlib.import_module(f"whisper_er.{module}"), registry)))
+    if setting.default is dataclasses.MISSING:
+        known = st.dictionaries(known, st.just({}) | st.just({"files": "a"}) | anything, max_size=1)
+    return st.one_of(known, known, known, scalars, anything)
+
+
 def mapping_of(cls: type) -> st.SearchStrategy:
     hints = typing.get_type_hints(cls)
     inner = {name: mapping_of(kind) if name in sections(cls) else plausible(kind) for name, kind in hints.items()}
+    inner |= {setting.name: names(setting) for setting in dataclasses.fields(cls) if "registry" in setting.metadata}
     known = st.lists(st.sampled_from(sorted(inner)), max_size=3, unique=True).flatmap(
         lambda names: st.fixed_dictionaries({name: inner[name] for name in names}))  # fmt: skip
     return st.one_of(known, known, known, known, st.dictionaries(scalars, anything, max_size=2), anything)
