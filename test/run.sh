@@ -30,4 +30,5 @@ provide chromium chromium
 
 ruff check .
 ruff format --check --quiet . || { echo "not formatted: run ruff format ." >&2; exit 1; }
-python -m pytest -rfEs -n "${cores}" --dist loadfile --no-loadscope-reorder "$@" test
+# One more than there are cores: the tests of Slurm mostly wait.
+python -m pytest -rfEs -n "$((cores + 1))" --dist loadfile --no-loadscope-reorder "$@" test

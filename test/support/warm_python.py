@@ -3,7 +3,8 @@
     python warm_python.py SOCKET        serves until it is terminated
 
 Loading torch and transformers takes a process 3 to 5 s, and a recipe starts a hundred of them. Each is still a process
-with arguments, environment, directory and standard streams of its own; signals are not passed on to it.
+with arguments, environment, directory and standard streams of its own; signals are passed on to it, and it dies with
+who called it.
 """
 
 import array
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,7 @@ from pathlib import Path
 from repository import ROOT
 
 CLIENT = f"""#!{sys.executable} -SE
-import array, json, os, socket, sys
+import array, json, os, signal, socket, sys
 words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]  # torchrun asks for no buffers
 if not (words[0].endswith(".py") or words[0] == "-m" and words[1].startswith("whisper_er.bin.")):
     os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
@@ -35,6 +37,9 @@ with socket.socket(socket.AF_UNIX) as server:
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
     server.sendmsg([len(call).to_bytes(8, "big")], streams)
     server.sendall(call)
+    pid = int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
     code = server.recv(1)
 sys.exit(code[0] if code else "the process died")
 """
@@ -94,6 +99,8 @@ def answer(client: socket.socket) -> None:
     call = b""
     while len(call) < int.from_bytes(size, "big"):
         call += client.recv(2**20)
+    client.sendall(os.getpid().to_bytes(8, "big"))
+    threading.Thread(target=die_with, args=[client], daemon=True).start()
     words, directory, environment = json.loads(call)
     os.chdir(directory)
     os.environ.clear()
@@ -112,6 +119,11 @@ def answer(client: socket.socket) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
+
+
+def die_with(client: socket.socket) -> None:
+    if not client.recv(1):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_words(words: list[str]) -> int:
