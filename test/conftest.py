@@ -21,7 +21,8 @@ from whisper_er.text.tokenizer import TextTokens, from_whisper, train_sentencepi
 
 # Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
 LONG = ("test_slurm_recipe.py", "test_distributed.py", "test_slurm_launch.py", "test_survival.py",
-        "test_iemocap_paper.py", "test_benchmarks.py", "test_template.py", "test_mini_recipe.py", "test_hostile_data_dir.py", "test_ser_options.py")  # fmt: skip
+        "test_iemocap_paper.py", "test_benchmarks.py", "test_template.py", "test_mini_recipe.py",
+        "test_hostile_data_dir.py", "test_ser_options.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
