@@ -61,9 +61,12 @@ class ModelConfig:
     encoder_model: str = ""  # instead: wav2vec 2.0, HuBERT or WavLM for encoder_classifier, hub name or directory
     # transformers' WhisperConfig, from scratch only
     whisper_sizes: dict[str, int | float | bool | str] = field(default_factory=dict)
-    decoder_init: Literal["pretrained", "random"] = "pretrained"  # random: Table 5 of the paper
-    new_token_init: Literal["mean", "words", "random"] = "mean"  # rows of the added tokens
+    # what is redrawn before training (Table 5 of the paper): nothing | the decoder's layers | all of the decoder, with
+    # embedding and positions; new rows are then random
+    decoder_init: Literal["pretrained", "layers", "all"] = "pretrained"
+    new_token_init: Literal["mean", "words", "random"] = "words"  # rows of the added tokens
     pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
+    train_pad: dict[str, float] = field(default_factory=dict)  # pad -> share of the training batches; empty: all by pad
     pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
@@ -113,6 +116,7 @@ class OptimConfig:
     schedule: str = named("plateau", "train.schedule.SCHEDULES")
     plateau_factor: float = 0.1
     plateau_patience: int = 10  # validations
+    plateau_metric: Literal["wa", "ua", "loss"] = "wa"  # what the plateau watches, of valid_task
 
     def __post_init__(self) -> None:
         allow(0 < self.lr <= 1000, "lr", self.lr, "above 0, at most 1000")
@@ -124,7 +128,16 @@ class OptimConfig:
         allow(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "between 0 and 1")
 
 
-ONLY_TRAINING = ("augment", "loss", "optim")  # sections that a trained model does not need
+@dataclass
+class ValidConfig:
+    """How validation predicts, and what it selects by. WA, UA and loss are recorded whatever is chosen."""
+
+    # as in decoding, a beam of 1 | the answer to each task given the reference of those before it
+    predict: Literal["greedy", "teacher_forced"] = "greedy"
+    select: Literal["wa", "ua", "loss"] = "wa"  # of valid_task: ranks the checkpoints, and stops early
+
+
+ONLY_TRAINING = ("augment", "loss", "optim", "valid")  # sections that a trained model does not need
 
 
 @dataclass
@@ -134,6 +147,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    valid: ValidConfig = field(default_factory=ValidConfig)
     # Waveforms in training: speed | noise, with their options; data/augment.py has them
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
@@ -143,6 +157,7 @@ class TrainConfig:
     n_best: int = 10  # checkpoints kept and averaged
     valid_task: str = ""  # whose accuracy selects; empty: emotion if it is among the tasks, else the first task
     batch_size: int = 16  # utterances in one forward pass, of all processes together
+    bucketing: bool = True  # batches of similar length; false: drawn without looking at the length
     accum_grad: int = 1  # forward passes per step
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds the model | a share of it
     valid_batch_size: int = 32
@@ -167,6 +182,10 @@ class DecodeConfig:
     maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
     search: str = named("beam", "models.search.SEARCHES")  # beam
+    # only well-formed answers | any token: a plain beam, where an answer may lack its label
+    grammar: Literal["strict", "free"] = "strict"
+    teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
+    lang: str = ""  # language token of the prefix; empty: that of the token list
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"

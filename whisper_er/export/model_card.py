@@ -113,7 +113,7 @@ def history(config: TrainConfig, base: str) -> str:
         return f"as it is in `{base}`, with new tokens and not trained" if base else "not trained"
     if not base:
         return "trained from scratch"
-    decoder = ", the decoder trained from scratch" if config.model.decoder_init == "random" else ""
+    decoder = ", the decoder trained from scratch" if config.model.decoder_init == "all" else ""
     return f"fine-tuned from `{base}`{decoder}"
 
 

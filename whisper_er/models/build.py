@@ -43,7 +43,7 @@ def build_model(config: TrainConfig, tokenizer: Tokenizer, label_counts: LabelCo
         return assemble(config, load_ssl(config.model), tokenizer, label_counts)
     whisper = load_whisper(config.model) if config.model.whisper_model else fresh_whisper(config.model, tokenizer)
     if config.model.kind == "seq2seq":
-        if config.model.decoder_init == "random":
+        if config.model.decoder_init == "all":
             whisper.decoder = WhisperModel(whisper.config).decoder
         extend_vocabulary(whisper, tokenizer, config.model.new_token_init)
     return assemble(config, whisper, tokenizer, label_counts)
@@ -154,7 +154,7 @@ def load_whisper(config: ModelConfig) -> WhisperModel:
         attn_implementation="sdpa",
         output_loading_info=True,
     )
-    needed = "encoder." if config.kind == "encoder_classifier" or config.decoder_init == "random" else ""
+    needed = "encoder." if config.kind == "encoder_classifier" or config.decoder_init == "all" else ""
     missing = sorted(key for key in info["missing_keys"] if key.startswith(needed))
     if missing:  # transformers would draw them at random and go on
         raise UserError(
