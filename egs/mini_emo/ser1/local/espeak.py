@@ -1,14 +1,24 @@
-"""Speak text with espeak-ng, whose library and voices come with the wheel `espeakng-loader`."""
+"""Speak text with espeak-ng, whose library and voices come with the wheel `espeakng-loader`.
+
+Shared by the recipes that speak their corpus: others link to this file.
+"""
 
 import ctypes
 import multiprocessing
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
+import soundfile
+import soxr
 
-SAMPLE_RATE = 22050  # Hz, that of every espeak-ng voice
+from whisper_er.config import SAMPLE_RATE
+
+ESPEAK_RATE = 22050  # Hz, that of every espeak-ng voice
 RANDOM_SEED = 1  # of the breath and the roughness of a voice; espeak-ng would take the time of day
 
 # From espeak-ng's speak_lib.h.
@@ -33,28 +43,59 @@ class Prosody:
     pitch_range: int
 
 
-def speak(text: str, voice: str, prosody: Prosody) -> np.ndarray:
-    """int16 (samples,) at SAMPLE_RATE; the same arguments always give the same samples.
+@dataclass(frozen=True)
+class Line:
+    """What one recording says, and how. voice: espeak-ng's language + variant, such as en-us+f2."""
+
+    text: str
+    voice: str
+    prosody: Prosody
+
+
+def make_audio(lines: Mapping[str, Line], audio_dir: Path) -> list[float]:
+    """Speak all, as <id>.wav of a new directory that then becomes audio_dir; returns the durations in seconds."""
+    part = audio_dir.with_name(f".{audio_dir.name}.new")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    seconds = []
+    for utt_id, line in lines.items():
+        samples = speak(line)
+        soundfile.write(part / f"{utt_id}.wav", samples, SAMPLE_RATE)
+        seconds.append(len(samples) / SAMPLE_RATE)
+    if audio_dir.exists():
+        shutil.rmtree(audio_dir)
+    part.rename(audio_dir)
+    return seconds
+
+
+def speak(line: Line) -> np.ndarray:
+    """int16 (samples,) at SAMPLE_RATE; the same line always gives the same samples."""
+    samples = soxr.resample(_speak_alone(line).astype(np.float32), ESPEAK_RATE, SAMPLE_RATE)
+    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+
+
+def _speak_alone(line: Line) -> np.ndarray:
+    """int16 (samples,) at ESPEAK_RATE.
 
     espeak-ng carries the flutter of its voice from one sentence to the next, and initialising it again does not
     reset it. So each sentence is spoken by a child process that starts from the untouched library.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_speak_once, args=(sender, text, voice, prosody))
+    child = context.Process(target=_speak_once, args=(sender, line))
     child.start()
     sender.close()
     try:
         pcm = receiver.recv_bytes()
     except EOFError:
-        raise RuntimeError(f"espeak-ng failed on voice {voice}, {prosody}, text {text!r}") from None
+        raise RuntimeError(f"espeak-ng failed on {line}") from None
     finally:
         child.join()
         receiver.close()
     return np.frombuffer(pcm, dtype=np.int16)
 
 
-def _speak_once(sender: Connection, text: str, voice: str, prosody: Prosody) -> None:
+def _speak_once(sender: Connection, line: Line) -> None:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     pcm = bytearray()
 
@@ -65,13 +106,13 @@ def _speak_once(sender: Connection, text: str, voice: str, prosody: Prosody) -> 
     callback = SynthCallback(keep)  # held here: ctypes does not keep it alive for the library
     data_path = espeakng_loader.get_data_path().encode()
     rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, INITIALIZE_DONT_EXIT)
-    assert rate == SAMPLE_RATE, f"espeak-ng starts with {rate} Hz"
+    assert rate == ESPEAK_RATE, f"espeak-ng starts with {rate} Hz"
     library.espeak_ng_SetRandSeed(ctypes.c_long(RANDOM_SEED))
     library.espeak_SetSynthCallback(callback)
-    _check(library.espeak_SetVoiceByName(voice.encode()), "voice")
+    _check(library.espeak_SetVoiceByName(line.voice.encode()), "voice")
     for name, number in PARAMETER.items():
-        _check(library.espeak_SetParameter(number, getattr(prosody, name), 0), name)
-    data = text.encode() + b"\0"
+        _check(library.espeak_SetParameter(number, getattr(line.prosody, name), 0), name)
+    data = line.text.encode() + b"\0"
     _check(
         library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, POSITION_IS_CHARACTER, 0, CHARS_ARE_UTF8, None, None),
         "text",

@@ -15,21 +15,16 @@ Same seed, same files, byte for byte.
 
 import argparse
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
-from espeak import SAMPLE_RATE as ESPEAK_RATE
-from espeak import Prosody, speak
+from espeak import Line, Prosody, make_audio
 from sentences import shuffled_sentences
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.config import SAMPLE_RATE
 from whisper_er.data.kaldi import DataDir, write_dir
 
 
@@ -125,28 +120,11 @@ def _share_out(kind: str, num_sentences: int, rng: random.Random) -> dict[Speake
     }
 
 
-def render(speaker: Speaker, emotion: str, text: str) -> np.ndarray:
-    """int16 (samples,) at SAMPLE_RATE."""
+def line(speaker: Speaker, emotion: str, text: str) -> Line:
+    """How espeak-ng is to say a sentence."""
     style = STYLES[emotion]
     prosody = Prosody(round(speaker.rate * style.rate), style.volume, speaker.pitch + style.pitch, style.pitch_range)
-    samples = soxr.resample(speak(text, speaker.voice, prosody).astype(np.float32), ESPEAK_RATE, SAMPLE_RATE)
-    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
-
-
-def make_audio(utterances: list[Utterance]) -> list[float]:
-    """Speak all into a new directory that then becomes AUDIO_DIR; returns the durations in seconds."""
-    part = AUDIO_DIR.with_name(f".{AUDIO_DIR.name}.new")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    seconds = []
-    for utterance in utterances:
-        samples = render(utterance.speaker, utterance.emotion, utterance.text)
-        soundfile.write(part / f"{utterance.utt_id}.wav", samples, SAMPLE_RATE)
-        seconds.append(len(samples) / SAMPLE_RATE)
-    if AUDIO_DIR.exists():
-        shutil.rmtree(AUDIO_DIR)
-    part.rename(AUDIO_DIR)
-    return seconds
+    return Line(text, speaker.voice, prosody)
 
 
 def tables(utterances: list[Utterance]) -> DataDir:
@@ -170,7 +148,7 @@ def main() -> None:
     args = parser.parse_args()
     utterances = list(plan(args.utterances_per_speaker, args.seed))
     (args.out_dir / "wav.scp").unlink(missing_ok=True)  # old texts must never stand beside new audio
-    seconds = make_audio(utterances)
+    seconds = make_audio({utt.utt_id: line(utt.speaker, utt.emotion, utt.text) for utt in utterances}, AUDIO_DIR)
     write_dir(args.out_dir, tables(utterances))
     print(
         f"{args.out_dir}: {len(utterances)} utterances of {len(SPEAKERS)} speakers in {NUM_SESSIONS} sessions, "

@@ -1,0 +1,1 @@
+../../../mini_emo/ser1/local/espeak.py
