@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from tiny_experiment import call
 
 from whisper_er.base.errors import UserError
+from whisper_er.bin import score
 from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render, summary_table, table
 from whisper_er.report.rows import Column
@@ -335,6 +337,18 @@ def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
 
 def test_a_bar_in_a_cell_does_not_split_it():
     assert table([["a|b", "c"], ["d", "e"]]).splitlines()[0] == "| a\\|b |   c |"
+
+
+@pytest.mark.parametrize("lang,wer", [("", 0.5), ("en", 0.0)])
+def test_text_is_normalised_in_the_language_that_it_was_decoded_in(tmp_path, lang, wer):
+    for name, words in (("ref", "It's"), ("hyp", "it is")):
+        write_dir(tmp_path / name, text={"u1": words})
+    (tmp_path / "hyp" / "decode.json").write_text(json.dumps({"lang": lang}))
+    exp_dir = write_experiment(tmp_path / "exp", write_token_list(tmp_path / "token_list", [ASR], "de"))
+    where = ["--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--exp_dir", exp_dir]
+    call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["text_normalizer"]["language"] == (lang or "de") and result["tasks"]["asr"]["wer"] == wer
 
 
 def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):

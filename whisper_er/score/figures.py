@@ -38,7 +38,7 @@ def of_matrix(statistic: Statistic) -> Statistic:
 class CategoryFigures(CountedFigures):
     """recall: of each label; confusion: rows reference, columns hypothesis, both in the order of the labels, and where
     an answer is missing one more column for that; calibration: the bins of ECE, None where decoding left no posterior,
-    as ECE and NLL are. These three are of the utterances that have an answer."""
+    as ECE and NLL are; all three leave out the utterances without an answer."""
 
     wa: float | None = figure(
         "WA", statistic=of_matrix(metrics.weighted_accuracy), hub=("accuracy", "WA"), by_speaker=True
