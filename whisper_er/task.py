@@ -65,7 +65,8 @@ class Task:
 class Prediction:
     """A model's prediction for one utterance.
 
-    values:     task -> label, text, or for a scale the expectation over its bins.
+    values:     task -> label, text, or for a scale the expectation over its bins; "" where a category or scale has no
+                answer, which only the free grammar allows.
     posteriors: task -> probability of each of its labels, in their order; categories and scales only.
     score:      natural-log score of the best hypothesis (0 where a model has none).
     """

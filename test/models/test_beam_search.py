@@ -10,7 +10,7 @@ from tiny_whisper import ORDERS, THREE_WORDS, tasks_of
 
 from whisper_er.config import DecodeConfig
 from whisper_er.models.search import beam_search
-from whisper_er.text.grammar import Grammar
+from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
 
 WORDS, END = (0, 1, 2), 3
@@ -34,7 +34,7 @@ def well_formed(tokenizer: Tokenizer, max_tokens: int) -> list[tuple[int, ...]]:
 def search(
     language: RandomLanguage, tokenizer: Tokenizer, beam_size: int, length_penalty: float, max_tokens=MAX_TOKENS
 ):
-    grammar, limits_U = Grammar(tokenizer), torch.tensor(max_tokens)
+    grammar, limits_U = StrictGrammar(tokenizer), torch.tensor(max_tokens)
     config = DecodeConfig(beam_size=beam_size, length_penalty=length_penalty)
     best = beam_search(language.first(), language.step, grammar, limits_U, config)
     return best.read(grammar.end)
@@ -106,7 +106,7 @@ def test_the_marginal_of_a_second_category_sums_over_the_first_by_the_chain_rule
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_beam_of_one_takes_the_most_probable_allowed_token_each_time(order):
     tokenizer = tokenizer_of(order)
-    grammar = Grammar(tokenizer)
+    grammar = StrictGrammar(tokenizer)
     language = RandomLanguage(3, tokenizer.size, seed=5)
     for utt, found in enumerate(search(language, tokenizer, 1, 1.0)):
         said, state = (), 0

@@ -10,6 +10,7 @@ from tiny_experiment import call, change, decode_arguments, token_list_arguments
 from whisper_er import Recognizer
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, token_list
+from whisper_er.config import DecodeConfig
 from whisper_er.data import kaldi
 from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
@@ -200,3 +201,9 @@ def test_bfloat16_gives_nearly_the_same(trained, recognizer, files):
     low = Recognizer.from_pretrained(trained / "exp", dtype="bfloat16", beam_size=2)
     for path in files.values():
         assert low(path).probabilities["emotion"] == pytest.approx(recognizer(path).probabilities["emotion"], abs=0.05)
+
+
+def test_a_search_that_may_leave_labels_out_is_refused(recognizer, files):
+    free = Recognizer(recognizer.model, recognizer.config, recognizer.device, DecodeConfig(grammar="free"))
+    with pytest.raises(UserError, match="grammar=free: a recognition needs every label; set grammar=strict"):
+        free(next(iter(files.values())))

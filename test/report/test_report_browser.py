@@ -239,6 +239,24 @@ def test_every_cell_of_every_matrix_shows_as_many_utterances_as_it_says(browser,
                 assert len(ids(opened)) == int(cell.locator("small").inner_text()), cell.get_attribute("aria-label")
 
 
+def test_an_answer_that_is_missing_is_shown_sorted_and_filtered_as_one(browser, tmp_path):
+    emotion = [("sad", "", 0.4), ("sad", "sad", 0.6), ("angry", "", 0.4), ("happy", "sad", 0.7), ("", "", 0.4)]
+    exp = tmp_path / "exp"
+    for fold, prefix in (("1", "a"), ("2", "b")):
+        write_fold(exp, fold, pairs_of(emotion, prefix), None)
+    write_report(exp, ["./run.sh"], [read_two_folds(exp)], 0)
+    with Opened(browser, exp / "report.html") as opened:
+        opened.page.locator(".cell button[aria-label*='reference angry, hypothesis no answer']").click()
+        assert ids(opened) == ["a02", "b02"]
+        row = opened.page.locator(ROWS).first
+        assert "angry" in row.inner_text() and "no answer" in row.inner_text()
+        row.locator("button.toggle").click()
+        opened.page.get_by_role("button", name="Reset filters").click()
+        opened.page.get_by_role("button", name="emotion: p").click()
+        assert len(ids(opened)) == 10
+        assert opened.said == []
+
+
 def test_five_thousand_utterances_are_drawn_in_parts_sorted_and_searched_at_once(browser, tmp_path):
     num = 5531
     labels = ["angry", "happy", "neutral", "sad"]

@@ -108,7 +108,8 @@ def test_folds_in_which_a_task_has_another_kind_are_not_averaged(tmp_path):
 
 def kappa(confusion_CC: np.ndarray) -> np.ndarray:
     """Cohen's kappa: what a new figure adds to metrics.py."""
-    rows, columns, total = confusion_CC.sum(axis=-1), confusion_CC.sum(axis=-2), confusion_CC.sum(axis=(-2, -1))
+    rows, total = confusion_CC.sum(axis=-1), confusion_CC.sum(axis=(-2, -1))
+    columns = confusion_CC.sum(axis=-2)[..., : rows.shape[-1]]  # without that of missing answers
     by_chance = ratio((rows * columns).sum(axis=-1), total**2)
     return ratio(ratio(np.trace(confusion_CC, axis1=-2, axis2=-1), total) - by_chance, 1 - by_chance)
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from tiny_experiment import call
 
 from whisper_er.base.errors import UserError
+from whisper_er.bin import score
 from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render, summary_table, table
 from whisper_er.report.rows import Column
@@ -112,11 +114,8 @@ def test_an_empty_reference_is_an_error(tmp_path):
     [
         (EMOTION, "fear", "sad", "ref/utt2emotion: u1 has the label 'fear'.*allowed: angry happy sad"),
         (EMOTION, "sad", "fear", "hyp/utt2emotion: u1 has the label 'fear'"),
-        (EMOTION, "sad", "", "hyp/utt2emotion: u1 has no value"),
-        (EMOTION, "", "", "hyp/utt2emotion: u1 has no value"),
         (VALENCE, "high", "3", "ref/utt2valence: u1.*'high' is not a number"),
         (VALENCE, "3", "nan", "hyp/utt2valence: u1 has the value 'nan'"),
-        (VALENCE, "3", "", "hyp/utt2valence: u1 has no value"),
     ],
 )
 def test_a_value_that_cannot_be_scored_is_an_error_that_names_file_and_utterance(tmp_path, task, ref, hyp, message):
@@ -340,9 +339,21 @@ def test_a_bar_in_a_cell_does_not_split_it():
     assert table([["a|b", "c"], ["d", "e"]]).splitlines()[0] == "| a\\|b |   c |"
 
 
+@pytest.mark.parametrize("lang,wer", [("", 0.5), ("en", 0.0)])
+def test_text_is_normalised_in_the_language_that_it_was_decoded_in(tmp_path, lang, wer):
+    for name, words in (("ref", "It's"), ("hyp", "it is")):
+        write_dir(tmp_path / name, text={"u1": words})
+    (tmp_path / "hyp" / "decode.json").write_text(json.dumps({"lang": lang}))
+    exp_dir = write_experiment(tmp_path / "exp", write_token_list(tmp_path / "token_list", [ASR], "de"))
+    where = ["--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--exp_dir", exp_dir]
+    call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["text_normalizer"]["language"] == (lang or "de") and result["tasks"]["asr"]["wer"] == wer
+
+
 def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):
     write_dir(tmp_path / "ref", utt2emotion={"u1": "sad", "u2": "sad"})
-    write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad"})
+    (write_dir(tmp_path / "hyp", utt2emotion={"u1": "sad"}) / "decode.json").write_text("{}")
     done = run_bin(
         "score",
         "--ref_dir",

@@ -4,18 +4,18 @@ import pytest
 import torch
 from tiny_whisper import THREE_WORDS, tasks_of
 
-from whisper_er.text.grammar import Grammar
+from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Suppressed, Tokenizer
 
 TEXT, END = [0, 1, 2], [3]  # then <|startoftranscript|> = 4 and the tokens of the tasks
 PLENTY = 100
 
 
-def grammar_of(order: str) -> Grammar:
-    return Grammar(Tokenizer(THREE_WORDS, tasks_of(order), "bpe", "en"))
+def grammar_of(order: str) -> StrictGrammar:
+    return StrictGrammar(Tokenizer(THREE_WORDS, tasks_of(order), "bpe", "en"))
 
 
-def allowed(grammar: Grammar, said: list[int], tokens_left: int = PLENTY) -> list[int]:
+def allowed(grammar: StrictGrammar, said: list[int], tokens_left: int = PLENTY) -> list[int]:
     """Tokens that may follow what was said."""
     state = 0
     for token in said:
@@ -67,7 +67,7 @@ def test_the_tables_know_which_category_may_come_next():
 
 def test_what_has_to_be_said_is_said_though_it_is_suppressed():
     """Whisper's own lists suppress <|endoftext|> as the first token; where there is room for no other, it is said."""
-    grammar = Grammar(Tokenizer(THREE_WORDS, tasks_of("asr"), "bpe", "en"), Suppressed((0,), (3,)))
+    grammar = StrictGrammar(Tokenizer(THREE_WORDS, tasks_of("asr"), "bpe", "en"), Suppressed((0,), (3,)))
     for tokens_left, expected in ((5, [1, 2]), (1, END)):
         mask_NV = grammar.mask(torch.tensor([0]), torch.tensor([tokens_left]), first=True)
         assert mask_NV[0].nonzero().flatten().tolist() == expected

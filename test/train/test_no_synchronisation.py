@@ -54,8 +54,8 @@ def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options):
 
 
 @systems
-@pytest.mark.parametrize("beam_size, suppress", [(1, "none"), (4, "whisper")])
-def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, kind, token_list, beam_size, suppress):
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"suppress": "whisper"}, {"grammar": "free"}])
+def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, kind, token_list, options):
     trainer, utterances = prepare(tmp_path, kind, token_list)
     model, running = trainer.model.eval(), iter([[0, 1, 2], [0, 2], [1], []])
     plan = by_length(utterances.num_samples_N[:3], 3)
@@ -64,7 +64,7 @@ def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, k
     encoded = model.encode(batch)
     assert model(batch, encoded).loss.is_meta
     monkeypatch.setattr(search, "positions", lambda mask_B: torch.tensor(next(running), dtype=torch.long, device=META))
-    decoding = DecodeConfig(beam_size=beam_size, suppress=suppress)
+    decoding = DecodeConfig(**options)
     answers = model.answer(batch, decoding, encoded)
     assert (next(running, None) is None) == (kind == "seq2seq")  # all steps of the search were made
     with pytest.raises((RuntimeError, NotImplementedError)):

@@ -27,15 +27,17 @@ def main() -> None:
     token_list = read_token_list(args.exp_dir / "token_list")
     tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
-    normalize = text_normalizer(token_list.language, spelling)
+    decoding = read_protocol(args.hyp_dir)
+    language = decoding.get("lang") or token_list.language  # of the text: decoding may have asked for another
+    normalize = text_normalizer(language, spelling)
     paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize, args.score_by.split())
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
         "protocol": protocol(args.exp_dir, args.ref_dir),
-        "decoding": read_protocol(args.hyp_dir),
+        "decoding": decoding,
         "training": read_environment(args.exp_dir),
-        "text_normalizer": {"language": token_list.language, "spellings": len(spelling)},
+        "text_normalizer": {"language": language, "spellings": len(spelling)},
         **scoring.score_pairs(tasks, paired).to_json(),
     }
     scoring.write_score(args.out, result, paired)

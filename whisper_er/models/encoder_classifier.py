@@ -58,6 +58,8 @@ class EncoderClassifier(Model):
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """The posterior (B, C) of each task."""
+        if config.lang:
+            raise UserError(f"lang={config.lang}: the conventional method has no decoder prefix; leave lang empty")
         return [logits_BC.softmax(-1) for logits_BC in self.logits(batch, encoded)]
 
     def read(self, utt_ids: list[str], answers: list[torch.Tensor], config: DecodeConfig) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""Batched beam search under the target grammar, with the posterior of every category.
+"""Batched beam search under a grammar, with the posterior of every category.
 
 A search is a function with the signature of `beam_search`. To add one: the function and a line of SEARCHES; its name is
 a value of `search` in the configuration of decoding.
@@ -70,7 +70,7 @@ def beam_search(
     max_tokens_U: torch.Tensor,
     config: DecodeConfig,
 ) -> BestHypotheses:
-    """The most probable well-formed sequence per utterance: score = log p / length ** length_penalty.
+    """The most probable sequence that the grammar allows, per utterance: score = log p / length ** length_penalty.
 
     first_logits_UV: after the prefix. step(tokens_BK, rows_BK) -> logits_BKV: appends the tokens to the hypotheses at
     these rows of the previous call, int64, counted over (utterance, beam) flattened; utterances whose search has ended
@@ -134,7 +134,7 @@ class Beam:
         score_B2, flat_B2 = total_BKV.flatten(1).topk(min(2 * self.size, beams * vocabulary))
         parent_B2, token_B2 = flat_B2 // vocabulary, flat_B2 % vocabulary
         utt_B1 = torch.arange(num, device=parent_B2.device)[:, None]
-        state_B2 = self.grammar.next_QV[self.state_BK[utt_B1, parent_B2], token_B2]
+        state_B2 = self.grammar.after(self.state_BK[utt_B1, parent_B2], token_B2)
         ids_B2L = self.ids_BKL[utt_B1, parent_B2]
         ids_B2L[..., self.length] = token_B2
         label_logp_B2C = {k: logp[utt_B1, parent_B2] for k, logp in label_logp_BKC.items()}
@@ -150,18 +150,20 @@ class Beam:
     def posteriors(self, logp_BKV: torch.Tensor) -> dict[int, torch.Tensor]:
         """Log posterior of each category, (B, K, C), where it may come next in a hypothesis; collects the marginal.
 
-        marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `best`. At the category's
-        slot p(c | prefix) is the softmax over its tokens; where text may still go on it is the probability over the
-        whole vocabulary, so that it also weighs how likely the text ends here.
+        marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `best`. Where the grammar
+        demands the category p(c | prefix) is the softmax over its tokens; where other tokens may come as well it is the
+        probability over the whole vocabulary, so that it also weighs how likely the category comes here. Under the free
+        grammar a hypothesis awaits a category until its first label; one that ends without any has the posterior of its
+        last place, that of <|endoftext|>.
         """
-        category_BK = self.grammar.category_Q[self.state_BK]
         posteriors = dict(self.label_logp_BKC)
         for k in posteriors:
-            is_next_BK1 = (category_BK == k)[..., None]
+            is_next_BK1 = self.grammar.awaits(self.state_BK, k)[..., None]
             logp_BKC = logp_BKV[..., self.grammar.task_ids[k][0] : self.grammar.task_ids[k][-1] + 1]
             slot_logp_BKC = logp_BKC.log_softmax(-1)
             posteriors[k] = torch.where(is_next_BK1, slot_logp_BKC, posteriors[k])
-            joint_BKC = self.score_BK[..., None] + torch.where((self.state_BK == k)[..., None], slot_logp_BKC, logp_BKC)
+            demanded_BK1 = self.grammar.demands(self.state_BK, k)[..., None]
+            joint_BKC = self.score_BK[..., None] + torch.where(demanded_BK1, slot_logp_BKC, logp_BKC)
             visited_BC = joint_BKC.masked_fill(~is_next_BK1, -torch.inf).logsumexp(1)
             self.marginal_UC[k][self.utts_B] = torch.logaddexp(self.marginal_UC[k][self.utts_B], visited_BC)
         return posteriors

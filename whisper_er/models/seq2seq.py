@@ -20,8 +20,8 @@ from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss,
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
-from whisper_er.text.grammar import Grammar
-from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
+from whisper_er.text.tokenizer import NOTHING_SUPPRESSED, Tokenizer
 
 
 class WhisperER(Model):
@@ -43,7 +43,7 @@ class WhisperER(Model):
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
-        self.grammar = Grammar(tokenizer)
+        self.grammar = StrictGrammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class WhisperER(Model):
         device = batch.wave_BS.device
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
-        prefix_BL = torch.tensor([self.tokenizer.prefix], device=device).expand(len(batch), -1)
+        prefix_BL = torch.tensor([self.tokenizer.prefix_in(config.lang)], device=device).expand(len(batch), -1)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
         rows_per_utterance = 1
 
@@ -121,9 +121,10 @@ class WhisperER(Model):
         ]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
-        if config.suppress == "none":
+        if config.grammar == "strict" and config.suppress == "none":
             return self.grammar
-        return Grammar(self.tokenizer, self.tokenizer.text.suppressed)
+        suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
+        return GRAMMARS[config.grammar](self.tokenizer, suppressed)
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
@@ -136,15 +137,18 @@ def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: floa
 
 
 def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, posterior: str) -> Prediction:
-    """The prediction of a well-formed hypothesis. posterior: "marginal" or "best"."""
+    """What a hypothesis says of each task: its first label, wherever it stands, "" without one; all text tokens.
+
+    posterior: "marginal" or "best".
+    """
     log_posteriors = hypothesis.marginal if posterior == "marginal" else hypothesis.best
     values, posteriors = {}, {}
     for k, task in enumerate(tokenizer.tasks):
         if task.kind == "text":
             values[task.name] = tokenizer.decode_text(hypothesis.ids)
             continue
-        label_ids = [index for index in hypothesis.ids if index in tokenizer.task_ids[k]]
-        probabilities = log_posteriors[k].exp().tolist()
-        values[task.name] = task.value(probabilities, tokenizer.task_ids[k].index(label_ids[0]))
+        own_ids, probabilities = tokenizer.task_ids[k], log_posteriors[k].exp().tolist()
+        label_ids = [index for index in hypothesis.ids if index in own_ids]
+        values[task.name] = task.value(probabilities, own_ids.index(label_ids[0])) if label_ids else ""
         posteriors[task.name] = probabilities
     return Prediction(utt_id, values, posteriors, hypothesis.score)

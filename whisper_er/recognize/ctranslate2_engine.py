@@ -21,7 +21,7 @@ from whisper_er.models.features import LogMel, PadRule
 from whisper_er.models.search import Hypothesis
 from whisper_er.models.seq2seq import longest_targets, to_prediction
 from whisper_er.task import Prediction
-from whisper_er.text.grammar import Grammar
+from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
 
 # It stops when beam_size x patience hypotheses have finished, ours when none that still runs can win. Of 120 utterances
@@ -58,7 +58,7 @@ class CTranslate2Whisper:
 
     def __init__(self, directory: Path, tokenizer: Tokenizer, pad: PadRule, max_target: int) -> None:
         self.directory, self.tokenizer, self.max_target = directory, tokenizer, max_target
-        self.grammar, self.prompt = Grammar(tokenizer), prompt_of(tokenizer)
+        self.grammar, self.prompt = StrictGrammar(tokenizer), prompt_of(tokenizer)
         self.completed = 0
         self.engine = self.load(torch.device("cpu"))
         self.logmel = LogMel(self.engine.n_mels, pad)
@@ -102,6 +102,10 @@ class CTranslate2Whisper:
             )
         if config.suppress != "none":
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
+        if config.grammar != "strict":
+            raise UserError(f"grammar={config.grammar}: a CTranslate2 model gives every label; set grammar=strict")
+        if config.lang:
+            raise UserError(f"lang={config.lang}: a CTranslate2 model keeps its prefix; leave lang empty")
         if config.dtype != "float32":
             raise UserError(
                 f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "

@@ -109,8 +109,7 @@ def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
 def changed_first(comparison: Comparison) -> list[int]:
     """What changed hands first, then what both have wrong; among each the second's most certain answers."""
     first, second = (pairs.tasks[comparison.task.name] for pairs in (comparison.first, comparison.second))
-    sure = [posterior[hyp] for posterior, hyp in zip(second.posterior, second.hypothesis)]
-    sure = sure or [0.0] * len(second.hypothesis)
+    sure = second.confidence
     rank = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
     right = list(zip(first.correct, second.correct))
     return sorted(range(len(right)), key=lambda i: (rank[right[i]], -sure[i]))

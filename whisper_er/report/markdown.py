@@ -40,7 +40,7 @@ def summary_table(result: SetResult) -> str:
 
 
 def confusion_table(figures: CategoryFigures) -> str:
-    rows = [["reference \\ hypothesis", *figures.labels, "recall"]]
+    rows = [["reference \\ hypothesis", *figures.answers, "recall"]]
     for label, counts in zip(figures.labels, figures.confusion):
         rows.append([label, *map(str, counts), number(figures.recall[label])])
     return table(rows)
@@ -175,19 +175,19 @@ def transcripts(first: Pairs, second: Pairs, names: tuple[str, str]) -> dict[str
 
 
 def answers(pairs: Pairs, task: str) -> list[str]:
-    """The hypotheses, with their probability where decoding left one."""
+    """The hypotheses, with their probability where decoding left one; of a category a dash where there is none."""
     values = pairs.tasks[task]
-    if not values.posterior:
+    if values.reference_normalized:
         return list(values.hypothesis)
-    return [f"{hyp} ({posterior[hyp]:.2f})" for hyp, posterior in zip(values.hypothesis, values.posterior)]
+    if not values.posterior:
+        return [hyp or UNDEFINED for hyp in values.hypothesis]
+    return [f"{hyp} ({sure:.2f})" if hyp else UNDEFINED for hyp, sure in zip(values.hypothesis, values.confidence)]
 
 
 def most_certain(comparison: Comparison, positions: Sequence[int]) -> list[int]:
     """These utterances, first those of which the second system's answer is the most probable."""
-    values = comparison.second.tasks[comparison.task.name]
-    if not values.posterior:
-        return list(positions)
-    return sorted(positions, key=lambda i: -values.posterior[i][values.hypothesis[i]])
+    confidence = comparison.second.tasks[comparison.task.name].confidence
+    return sorted(positions, key=lambda i: -confidence[i])
 
 
 def changed_lines(comparison: Comparison) -> str:

@@ -23,11 +23,11 @@ def save_confusion(systems: Mapping[str, CategoryFigures], path: Path) -> None:
         return
     from matplotlib.figure import Figure
 
-    size = INCH_PER_CLASS * max(len(figures.labels) for figures in systems.values()) + 1.8
+    size = INCH_PER_CLASS * max(len(figures.answers) for figures in systems.values()) + 1.8
     with matplotlib.rc_context(PLAIN):
         figure = Figure(figsize=(size * len(systems), size), layout="constrained")
         for axes, (title, figures) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items()):
-            draw_confusion(axes, title, figures.labels, np.array(figures.confusion))
+            draw_confusion(axes, title, figures.labels, figures.answers, np.array(figures.confusion))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path.with_name(path.name + ".png"), dpi=150, metadata={"Software": None})
         figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
@@ -71,21 +71,21 @@ def save_timeline(recognition: Recognition, task: str, path: Path) -> None:
         figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def draw_confusion(axes, title: str, labels: Sequence[str], counts_CC: np.ndarray) -> None:
-    percent_CC = 100 * ratio(counts_CC, counts_CC.sum(axis=1, keepdims=True))
-    axes.imshow(np.nan_to_num(percent_CC), cmap="Blues", vmin=0, vmax=100)
-    for (row, column), percent in np.ndenumerate(percent_CC):
+def draw_confusion(axes, title: str, labels: Sequence[str], answers: Sequence[str], counts_CA: np.ndarray) -> None:
+    percent_CA = 100 * ratio(counts_CA, counts_CA.sum(axis=1, keepdims=True))
+    axes.imshow(np.nan_to_num(percent_CA), cmap="Blues", vmin=0, vmax=100)
+    for (row, column), percent in np.ndenumerate(percent_CA):
         share = "–" if np.isnan(percent) else f"{percent:.1f}"
         axes.text(
             column,
             row,
-            f"{share}\n({counts_CC[row, column]})",
+            f"{share}\n({counts_CA[row, column]})",
             ha="center",
             va="center",
             fontsize=9,
             color="white" if percent > 60 else "black",
         )
-    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(answers)), answers, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("hypothesis")
     axes.set_ylabel("reference")

@@ -8,6 +8,7 @@ const data = JSON.parse(block.textContent);
 const CHUNK = matchMedia("(max-width: 48rem)").matches ? 25 : 100; // rows drawn at a time; on a phone each is a card
 const NONE = "–";
 const CHANGED = "changed hands";
+const NO_ANSWER = "no answer"; // what a hypothesis without a label is called; no label has a space
 const compare = new Intl.Collator("en", { numeric: true }).compare;
 const state = { filters: new Map(), search: "", view: null, descending: false, found: [], drawn: 0, playing: null };
 
@@ -23,6 +24,7 @@ function make(tag, properties = {}, ...children) {
 }
 
 const label = (column, index) => (index < 0 ? "" : column.labels[index]);
+const answer = (column, index) => label(column, index) || NO_ANSWER;
 const isRight = { // true, false, or null where there is no label or no right and wrong
   category: (value) => (value && value[0] >= 0 ? value[0] === value[1] : null),
   text: (value) => (value ? value[2] === 0 : null),
@@ -40,13 +42,13 @@ const cells = {
   category: (value, column) => {
     if (!value) return [NONE];
     const right = isRight.category(value);
-    const said = make("bdi", { className: right === false ? "said" : "" }, label(column, value[1]));
+    const said = make("bdi", { className: right === false ? "said" : "" }, answer(column, value[1]));
     if (right) return [mark(right), said];
     return [mark(right), ...(right === null ? [] : [make("bdi", { className: "reference" }, label(column, value[0]))]),
       make("span", { className: "quiet", "aria-hidden": "true" }, " → "),
       make("span", { className: "hidden" }, " taken for "), said];
   },
-  probability: (value) => [value && value[2] ? value[2][value[1]].toFixed(2) : NONE],
+  probability: (value) => [value && value[2] && value[1] >= 0 ? value[2][value[1]].toFixed(2) : NONE],
   text: (value) => {
     if (!value) return [NONE];
     if (!value[3]) return [mark(true), make("bdi", {}, value[0] || NONE)];
@@ -55,14 +57,14 @@ const cells = {
       ...value[3].flatMap(([kind, words]) => [make(names[kind], {}, words), " "]))];
   },
   errors: (value) => [value ? String(value[2]) : NONE],
-  scale: (value) => (value ? [`${value[0] || NONE} → ${value[1]}`] : [NONE]),
+  scale: (value) => (value ? [`${value[0] || NONE} → ${value[1] || NONE}`] : [NONE]),
   difference: (value) => [value && value[2] !== null ? String(value[2]) : NONE],
 };
 const keys = {
   plain: (value) => value || null,
   category: (value, column) =>
-    value && value[0] >= 0 ? `${label(column, value[0])}\u0001${label(column, value[1])}` : null,
-  probability: (value) => (value && value[2] ? value[2][value[1]] : null),
+    value && value[0] >= 0 ? `${label(column, value[0])}\u0001${answer(column, value[1])}` : null,
+  probability: (value) => (value && value[2] && value[1] >= 0 ? value[2][value[1]] : null),
   text: (value) => (value ? value[0] : null),
   errors: (value) => (value ? value[2] : null),
   scale: (value) => (value && value[0] ? Number(value[0]) : null),
@@ -84,7 +86,7 @@ for (const view of views) view.name = view.of ? `${view.of}: ${view.title}` : vi
 const searched = data.rows.map((row) => row.flatMap((value, i) => {
   if (typeof value === "string") return [value];
   if (i && value && ["text", "scale"].includes(data.columns[i - 1].kind)) return [value[0], value[1]];
-  return i && value ? [label(data.columns[i - 1], value[0]), label(data.columns[i - 1], value[1])] : [];
+  return i && value ? [label(data.columns[i - 1], value[0]), answer(data.columns[i - 1], value[1])] : [];
 }).join("\n").toLowerCase());
 const tests = {
   value: (value, wanted) => value === wanted,
@@ -94,11 +96,14 @@ const tests = {
     return wanted === "none" ? right === null : right === (wanted === "right");
   },
   reference: (value, wanted, column) => value !== null && label(column, value[0]) === wanted,
-  hypothesis: (value, wanted, column) => value !== null && label(column, value[1]) === wanted,
+  hypothesis: (value, wanted, column) => value !== null && answer(column, value[1]) === wanted,
 };
 function choices(column, name, i) {
   if (name === "answer") return [["wrong", "wrong"], ["right", "right"]];
-  if (name === "reference" || name === "hypothesis") return column.labels.map((own) => [own, own]);
+  if (name === "reference" || name === "hypothesis") {
+    const missing = name === "hypothesis" && data.rows.some((row) => row[i + 1] && row[i + 1][1] < 0);
+    return [...column.labels, ...(missing ? [NO_ANSWER] : [])].map((own) => [own, own]);
+  }
   const values = [...new Set(data.rows.map((row) => row[i + 1]).filter((value) => value))].sort(compare);
   return [...(name === "right" ? [CHANGED] : []), ...values].map((own) => [own, own]);
 }

@@ -145,6 +145,12 @@ def notes(result: SetResult) -> list[str]:
                 f"{name}: {len(figures.unlabelled)} utterances without a label are not scored: "
                 f"{first_few(figures.unlabelled)}"
             )
+        if figures.no_answer:
+            what = "count as wrong, in WA, UA, recall and F1" if figures.task.kind == "category" else "are left out"
+            lines.append(
+                f"{name}: {len(figures.no_answer)} labelled utterances whose hypothesis has no label {what}: "
+                f"{first_few(figures.no_answer)}"
+            )
     return lines
 
 

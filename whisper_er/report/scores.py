@@ -74,13 +74,13 @@ def confusion(figures: CategoryFigures, where: dict[str, str], column: str, refe
         referred = where | {f"{reference or column}.reference": label}
         cells = [
             confusion_cell(task, label, hypothesis, count, total, referred | {f"{column}.hypothesis": hypothesis})
-            for hypothesis, count in zip(labels, counts)
+            for hypothesis, count in zip(figures.answers, counts)
         ]
         ends = (number(figures.recall[label]), str(total))
         rows.append(element("tr", element("th", label, scope="row"), *cells, *(element("td", end) for end in ends)))
     heading = [
         element("th", "reference \\", element("br"), "hypothesis", scope="col"),
-        *(element("th", label, scope="col") for label in (*labels, "recall", "utterances")),
+        *(element("th", label, scope="col") for label in (*figures.answers, "recall", "utterances")),
     ]
     return framed(f"Confusion of {task}: % of the reference, count", element("tr", *heading), rows, "confusion")
 

@@ -2,7 +2,7 @@
 
 A column: key, title, kind, and filters, its choices. The value of a row is by kind
     plain     text
-    category  [reference, hypothesis, posterior]: positions in labels, -1 for none; probabilities or null
+    category  [reference, hypothesis, posterior]: positions in labels, -1 for no label; probabilities or null
     text      [reference, hypothesis, word errors, parts]: both as written, the normalised alignment or null if equal
     scale     [reference, hypothesis, |difference| or null]: as written
 """
@@ -62,7 +62,7 @@ def category_values(task: Task, values: TaskPairs) -> list[list]:
     return [
         [
             at.get(ref, -1),
-            at[hyp],
+            at[hyp] if hyp else -1,
             posterior and [round(posterior.get(label, 0.0), PROBABILITY_DIGITS) for label in task.labels],
         ]
         for ref, hyp, posterior in zip(values.reference, values.hypothesis, posteriors)
@@ -91,7 +91,7 @@ def marked(chunk: jiwer.AlignmentChunk, reference: Sequence[str], hypothesis: Se
 
 def scale_values(values: TaskPairs) -> list[list]:
     return [
-        [ref, hyp, round(abs(float(ref) - float(hyp)), 4) if ref else None]
+        [ref, hyp, round(abs(float(ref) - float(hyp)), 4) if ref and hyp else None]
         for ref, hyp in zip(values.reference, values.hypothesis)
     ]
 
@@ -107,8 +107,7 @@ def error_keys(task: Task, pairs: Pairs) -> list[tuple[int, float]]:
     if task.kind == "scale":
         return [(2, 0.0) if row[2] is None else (0, -row[2]) for row in scale_values(values)]
     keys = []
-    for i, (reference, hypothesis) in enumerate(zip(values.reference, values.hypothesis)):
-        sure = values.posterior[i][hypothesis] if values.posterior else 0.0
+    for reference, hypothesis, sure in zip(values.reference, values.hypothesis, values.confidence):
         if not reference:
             keys.append((2, -sure))
         else:

@@ -49,12 +49,14 @@ def figure(title: str, **about: Any) -> Any:
 class Figures:
     """What all kinds have. A kind has `of(task, pairs)` and, figures by speaker, `of_speakers(task, scored)` as well.
 
-    num_scored: utterances; intervals: shares of 1, of the figures that have a statistic.
+    num_scored: utterances; unlabelled: those without a label; no_answer: labelled ones whose hypothesis has none,
+    wrong for a category, left out for a scale; intervals: shares of 1, of the figures that have a statistic.
     """
 
     task: Task
     num_scored: int | None = None
     unlabelled: tuple[str, ...] = ()
+    no_answer: tuple[str, ...] = ()
     intervals: Intervals = field(default_factory=dict)
 
     PARTS: ClassVar[dict[str, Part]] = {}  # what result.json has after the figures, in its order
@@ -88,6 +90,7 @@ class Figures:
 
     def to_json(self) -> dict:
         parts = {key: (part, getattr(self, key)) for key, part in self.PARTS.items()}
+        parts = {key: (part, value) for key, (part, value) in parts.items() if value or not part.rare}
         written = {key: None if value is None else part.write(value) for key, (part, value) in parts.items()}
         return {"kind": self.task.kind, **self.values, **written}
 

@@ -16,11 +16,12 @@ Intervals = Mapping[str, Mapping[str, Interval]]  # unit that is resampled -> fi
 
 @dataclass(frozen=True)
 class Part:
-    """shape: in the file; read: from that to the field of a dataclass; write: back."""
+    """shape: in the file; read: from that to the field of a dataclass; write: back; rare: left out where empty."""
 
     shape: Shape
     read: Callable[[Any], Any] = lambda value: value
     write: Callable[[Any], Any] = lambda value: value
+    rare: bool = False
 
 
 def defined(value: float) -> float | None:
@@ -72,3 +73,4 @@ INTERVALS = Part({str: {str: [NUMBER]}}, read_intervals, write_intervals)
 BINS = Part({"bins": [BIN]}, read_bins, write_bins)
 WORDS = Part({one.name: int for one in fields(WordErrors)}, read_words, write_words)
 NAMES = Part([str], tuple, list)
+RARE_NAMES = Part([str], tuple, list, rare=True)

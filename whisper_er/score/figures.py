@@ -16,27 +16,29 @@ from whisper_er.score import metrics
 from whisper_er.score.bootstrap import Statistic
 from whisper_er.score.calibration import ReliabilityBin, calibrate
 from whisper_er.score.figure import CountedFigures, Figures, Values, figure
-from whisper_er.score.figure_parts import BINS, INTERVALS, NAMES, NUMBER, WORDS, Part, defined
+from whisper_er.score.figure_parts import BINS, INTERVALS, NAMES, NUMBER, RARE_NAMES, WORDS, Part, defined
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.task import Task
 
+NO_ANSWER = "no answer"  # no label: it has a space
 ACCURACY_ONLY = ("gender", "speaker")  # tasks that the field reports by accuracy alone; result.json has all figures
 
 
 def of_matrix(statistic: Statistic) -> Statistic:
-    """A figure of confusion matrices (..., C, C) as one of their cells (..., C * C)."""
+    """A figure of confusion matrices (..., C, C + 1) as one of their cells (..., C * (C + 1))."""
 
     def of_cells(sums: np.ndarray) -> np.ndarray:
         size = math.isqrt(sums.shape[-1])
-        return statistic(sums.reshape(*sums.shape[:-1], size, size))
+        return statistic(sums.reshape(*sums.shape[:-1], size, size + 1))
 
     return of_cells
 
 
 @dataclass(frozen=True)
 class CategoryFigures(CountedFigures):
-    """recall: of each label; confusion: rows reference, columns hypothesis, both in the order of the labels;
-    calibration: the bins of ECE, None where decoding left no posterior, as ECE and NLL are."""
+    """recall: of each label; confusion: rows reference, columns hypothesis, both in the order of the labels, and where
+    an answer is missing one more column for that; calibration: the bins of ECE, None where decoding left no posterior,
+    as ECE and NLL are; all three leave out the utterances without an answer."""
 
     wa: float | None = figure(
         "WA", statistic=of_matrix(metrics.weighted_accuracy), hub=("accuracy", "WA"), by_speaker=True
@@ -53,7 +55,7 @@ class CategoryFigures(CountedFigures):
 
     PARTS = {
         "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES,
-        "recall": Part({str: NUMBER}), "labels": NAMES, "confusion": Part([[int]]),
+        "no_answer": RARE_NAMES, "recall": Part({str: NUMBER}), "labels": NAMES, "confusion": Part([[int]]),
     }  # fmt: skip
 
     @classmethod
@@ -64,33 +66,40 @@ class CategoryFigures(CountedFigures):
     def counts(cls, task: Task, scored: Pairs) -> np.ndarray:
         """The cell of the confusion matrix, flat."""
         values = scored.tasks[task.name]
-        return metrics.confusion_rows(values.reference, values.hypothesis, task.labels)
+        return metrics.confusion_rows(values.reference, values.hypothesis, task.labels, no_answer=True)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns of the confusion matrix."""
+        return (*self.labels, NO_ANSWER) if self.no_answer else self.labels
 
     @classmethod
     def of(cls, task: Task, pairs: Pairs) -> "CategoryFigures":
         scored = cls.scored(task, pairs)
         counts_NX = cls.counts(task, scored)
-        confusion_CC = counts_NX.sum(axis=0).reshape(len(task.labels), len(task.labels))
+        confusion_CA = counts_NX.sum(axis=0).reshape(len(task.labels), len(task.labels) + 1)
+        no_answer = unanswered(task, scored)
         return cls(
             task,
             len(scored.utt_ids),
             unlabelled(task, pairs),
+            no_answer,
             cls.bootstrap(scored, counts_NX),
             **cls.of_sums(counts_NX.sum(axis=0)),
             **posterior_figures(scored.tasks[task.name]),
-            recall=dict(zip(task.labels, map(defined, metrics.class_recall(confusion_CC)))),
-            confusion=confusion_CC.tolist(),
+            recall=dict(zip(task.labels, map(defined, metrics.class_recall(confusion_CA)))),
+            confusion=(confusion_CA if no_answer else confusion_CA[:, :-1]).tolist(),
         )
 
 
 def posterior_figures(values: TaskPairs) -> dict[str, Any]:
-    """ECE, NLL and the bins. Confidence is the posterior of the hypothesis."""
+    """ECE, NLL and the bins. Confidence is the posterior of the hypothesis; what has no answer is left out."""
     if not values.posterior:
         return {}
-    confidence = [posterior[hyp] for posterior, hyp in zip(values.posterior, values.hypothesis)]
+    values = values.select(values.answered)
     # A label that a fold's training set lacks has no posterior there: the model gave it nothing.
     of_reference = [posterior.get(ref, 0.0) for posterior, ref in zip(values.posterior, values.reference)]
-    result = calibrate(confidence, values.correct, of_reference)
+    result = calibrate(values.confidence, values.correct, of_reference)
     return {"ece": defined(result.ece), "nll": defined(result.nll), "calibration": result.bins}
 
 
@@ -138,12 +147,17 @@ class TextFigures(CountedFigures):
 
 @dataclass(frozen=True)
 class ScaleFigures(Figures):
-    """Each figure is the field of metrics.ScaleScore of its name."""
+    """Each figure is the field of metrics.ScaleScore of its name, over the utterances that have an answer."""
 
     ccc: float | None = figure("CCC", scale=1, digits=3, by_speaker=True)
     mae: float | None = figure("MAE", scale=1, digits=2, by_speaker=True)
 
-    PARTS = {"num_scored": Part(int), "unlabelled": NAMES}
+    PARTS = {"num_scored": Part(int), "unlabelled": NAMES, "no_answer": RARE_NAMES}
+
+    @classmethod
+    def scored(cls, task: Task, pairs: Pairs) -> Pairs:
+        labelled = super().scored(task, pairs)
+        return labelled.select(labelled.tasks[task.name].answered)
 
     @classmethod
     def of_values(cls, values: TaskPairs) -> Values:
@@ -154,7 +168,13 @@ class ScaleFigures(Figures):
     @classmethod
     def of(cls, task: Task, pairs: Pairs) -> "ScaleFigures":
         scored = cls.scored(task, pairs)
-        return cls(task, len(scored.utt_ids), unlabelled(task, pairs), **cls.of_values(scored.tasks[task.name]))
+        return cls(
+            task,
+            len(scored.utt_ids),
+            unlabelled(task, pairs),
+            unanswered(task, pairs),
+            **cls.of_values(scored.tasks[task.name]),
+        )
 
     @classmethod
     def of_speakers(cls, task: Task, scored: Pairs) -> dict[str, Values]:
@@ -171,3 +191,10 @@ FIGURES = {"category": CategoryFigures, "text": TextFigures, "scale": ScaleFigur
 
 def unlabelled(task: Task, pairs: Pairs) -> tuple[str, ...]:
     return tuple(utt_id for utt_id, ref in zip(pairs.utt_ids, pairs.tasks[task.name].reference) if not ref)
+
+
+def unanswered(task: Task, pairs: Pairs) -> tuple[str, ...]:
+    """Utterances with a label and without an answer."""
+    values = pairs.tasks[task.name]
+    columns = zip(pairs.utt_ids, values.reference, values.hypothesis)
+    return tuple(utt_id for utt_id, ref, hyp in columns if ref and not hyp)

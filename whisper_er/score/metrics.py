@@ -1,7 +1,8 @@
 """Every figure that is reported, defined once.
 
 Axes: N utterances, C classes. A figure that is not defined (no utterance, no class, no word) is NaN, never 0.
-Figures of a confusion matrix take any number of them, (..., C, C): rows reference, columns hypothesis.
+Figures of a confusion matrix take any number of them, (..., C, C) or (..., C, C + 1): rows reference, columns
+hypothesis; the one more is of utterances without an answer, which are wrong.
 """
 
 import math
@@ -40,7 +41,7 @@ def unweighted_accuracy(confusion_CC: np.ndarray) -> np.ndarray:
 
 def macro_f1(confusion_CC: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur in the reference or in the hypothesis."""
-    size = confusion_CC.sum(axis=-1) + confusion_CC.sum(axis=-2)
+    size = confusion_CC.sum(axis=-1) + confusion_CC.sum(axis=-2)[..., : confusion_CC.shape[-2]]
     return mean_defined(ratio(2 * np.diagonal(confusion_CC, axis1=-2, axis2=-1), size))
 
 
@@ -81,19 +82,23 @@ def score_categories(reference: Sequence[str], hypothesis: Sequence[str], labels
     return CategoryScore(tuple(labels), counts.reshape(len(labels), len(labels)))
 
 
-def confusion_rows(reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """int64 (N, C * C): per utterance the 1 that it adds to the confusion matrix, flat."""
-    cell_N = confusion_cells(reference, hypothesis, labels)
-    rows = np.zeros((len(cell_N), len(labels) ** 2), dtype=np.int64)
+def confusion_rows(
+    reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str], no_answer: bool = False
+) -> np.ndarray:
+    """int64 (N, X): per utterance the 1 that it adds to the confusion matrix, flat: X = C * C or, where the hypothesis
+    may be "", C * (C + 1)."""
+    answers = (*labels, "") if no_answer else labels
+    cell_N = confusion_cells(reference, hypothesis, answers)
+    rows = np.zeros((len(cell_N), len(labels) * len(answers)), dtype=np.int64)
     rows[np.arange(len(cell_N)), cell_N] = 1
     return rows
 
 
-def confusion_cells(reference: Sequence[str], hypothesis: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """int64 (N,): where each pair stands in the flat confusion matrix."""
+def confusion_cells(reference: Sequence[str], hypothesis: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    """int64 (N,): where each pair stands in the flat confusion matrix. answers: of its columns."""
     assert len(reference) == len(hypothesis)
-    index = {label: i for i, label in enumerate(labels)}
-    return np.array([index[ref] * len(labels) + index[hyp] for ref, hyp in zip(reference, hypothesis)], dtype=np.int64)
+    index, width = {label: i for i, label in enumerate(answers)}, len(answers)
+    return np.array([index[ref] * width + index[hyp] for ref, hyp in zip(reference, hypothesis)], dtype=np.int64)
 
 
 def word_error_rate(counts_2: np.ndarray) -> np.ndarray:

@@ -21,7 +21,8 @@ OPTIONAL = {"reference_normalized": str, "hypothesis_normalized": str, "posterio
 
 @dataclass(frozen=True)
 class TaskPairs:
-    """One task's values, one per utterance; an empty reference is no label.
+    """One task's values, one per utterance; of a category or scale an empty reference is no label, and an empty
+    hypothesis no answer.
 
     The normalised texts are there for a text task only; posterior, label -> probability, for a category that was
     decoded with one.
@@ -44,6 +45,18 @@ class TaskPairs:
         if self.reference_normalized:
             return tuple(ref == hyp for ref, hyp in zip(self.reference_normalized, self.hypothesis_normalized))
         return tuple(ref == hyp for ref, hyp in zip(self.reference, self.hypothesis))
+
+    @property
+    def confidence(self) -> tuple[float, ...]:
+        """The posterior of each answer; 0 without an answer, and where decoding left no posterior."""
+        if not self.posterior:
+            return (0.0,) * len(self.hypothesis)
+        return tuple(posterior[hyp] if hyp else 0.0 for posterior, hyp in zip(self.posterior, self.hypothesis))
+
+    @property
+    def answered(self) -> list[int]:
+        """Positions of the utterances that have an answer."""
+        return [i for i, hyp in enumerate(self.hypothesis) if hyp]
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ def pair_directories(
 ) -> Pairs:
     """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
 
-    UserError: an id that only one table has, a hypothesis without a label, a label outside the task's labels.
+    UserError: an id that only one table has, a label outside the task's labels.
     """
     first = ref_dir / tasks[0].table
     utterances = read_table(first)
@@ -93,8 +106,8 @@ def pair_directories(
         ref, hyp = read_table(ref_path), read_table(hyp_path)
         check_same_ids(first, utterances, ref_path, ref)
         check_same_ids(ref_path, ref, hyp_path, hyp)
-        check_values(task, ref_path, ref, may_be_empty=True)
-        check_values(task, hyp_path, hyp, may_be_empty=False)
+        check_values(task, ref_path, ref)
+        check_values(task, hyp_path, hyp)
         pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, normalize, posteriors)
     return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
 
@@ -121,12 +134,10 @@ def read_column(path: Path, wanted_path: Path, wanted: Table) -> tuple[str, ...]
     return tuple(table[utt_id] for utt_id in sorted(wanted))
 
 
-def check_values(task: Task, path: Path, table: Table, may_be_empty: bool) -> None:
+def check_values(task: Task, path: Path, table: Table) -> None:
     if task.kind == "text":
         return
     for utt_id, value in table.items():
-        if not value and not may_be_empty:
-            raise UserError(f"{path}: {utt_id} has no value; every utterance needs one, decode the set again")
         if value and task.kind == "category" and value not in task.labels:
             raise UserError(
                 f"{path}: {utt_id} has the label '{value}', which is not in the token list; "
@@ -174,12 +185,12 @@ def read_pairs(path: Path) -> Pairs:
 def check_answers(task: Task, path: Path, pairs: Pairs) -> None:
     """UserError where the values of a file are not the task's."""
     own = pairs.tasks[task.name]
-    for column, may_be_empty in ((own.reference, True), (own.hypothesis, False)):
-        check_values(task, path, dict(zip(pairs.utt_ids, column)), may_be_empty)
+    for column in (own.reference, own.hypothesis):
+        check_values(task, path, dict(zip(pairs.utt_ids, column)))
     if task.kind == "text" and not own.reference_normalized:
         raise UserError(f"{path}: {task.name} has no normalised text; run stage 6 again")
     for utt_id, hypothesis, posterior in zip(pairs.utt_ids, own.hypothesis, own.posterior):
-        if hypothesis not in posterior:
+        if hypothesis and hypothesis not in posterior:
             raise UserError(f"{path}: {utt_id} has no posterior of '{hypothesis}'; run stage 6 again")
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import sentencepiece
 from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import load_pretrained
@@ -68,13 +69,17 @@ class WhisperTokens:
         self.tokenizer, self.size, self.multilingual, self.suppressed = tokenizer, size, multilingual, suppressed
         self.vocabulary = tokenizer.get_vocab()
         self.end = self.num_text = self.vocabulary[END]
+        self.prefix = self.prefix_in(language)
+
+    def prefix_in(self, language: str) -> list[int]:
         # The English-only checkpoints were trained without language and task.
-        spoken = [f"<|{language}|>", "<|transcribe|>"] if multilingual else []
+        spoken = [f"<|{language}|>", "<|transcribe|>"] if self.multilingual else []
         names = [START, *spoken, "<|notimestamps|>"]
         missing = [name for name in names if name not in self.vocabulary]
-        if missing:
-            raise UserError(f"lang={language}: Whisper's vocabulary has no {' '.join(missing)}; use a code such as en")
-        self.prefix = [self.vocabulary[name] for name in names]
+        if missing or (self.multilingual and language not in LANGUAGES):  # lang=translate would name another token
+            what = f"Whisper's vocabulary has no {' '.join(missing)}" if missing else "not a language of Whisper's"
+            raise UserError(f"lang={language}: {what}; use a code such as en")
+        return [self.vocabulary[name] for name in names]
 
     def encode(self, text: str) -> list[int]:
         # In Whisper's training every first word had a space before it.
@@ -168,6 +173,14 @@ class Tokenizer:
             first = text.size + sum(len(ids) for ids in self.task_ids)
             self.task_ids.append(list(range(first, first + len(task.labels))))
         self.size = text.size + len(owner)
+
+    def prefix_in(self, language: str) -> list[int]:
+        """The prefix with the token of another language; "": as it is. UserError where it has none."""
+        if not language:
+            return self.prefix
+        if not isinstance(self.text, WhisperTokens) or not self.text.multilingual:
+            raise UserError(f"lang={language}: the prefix of this vocabulary names no language; leave lang empty")
+        return self.text.prefix_in(language)
 
     def encode(self, values: dict[str, str], draw: int = 0) -> tuple[list[int], list[int]]:
         """Target of an utterance: token ids and, for each, the position of its task, or UNLEARNED.
