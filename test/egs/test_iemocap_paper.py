@@ -194,7 +194,9 @@ def test_what_is_missing_is_listed_and_made_again(recipe, report):
 ])  # fmt: skip
 def test_a_preset_runs_with_directories_of_its_own(recipe, report, preset, systems, data, training, decoding):
     before = {path: path.read_bytes() for path in (recipe / "data/all/text", recipe / "exp/paper/REPORT.md")}
-    out = paper(recipe, "--preset", preset, "--systems", systems, "--models", "base", "--folds", "1")
+    steps = FEW_STEPS.replace("max_steps=4", "max_steps=2")
+    what = ("--systems", systems, "--models", "base", "--folds", "1", "--ser_args", steps)
+    out = paper(recipe, "--preset", preset, *what)
     assert f"2 of 2 cells are scored; report: exp/{preset}/paper/REPORT.md" in out
     exp = recipe / "exp" / preset
     assert f"Preset {preset}: " in (exp / "paper/REPORT.md").read_text()
