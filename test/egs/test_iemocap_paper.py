@@ -189,7 +189,7 @@ def test_what_is_missing_is_listed_and_made_again(recipe, report):
 
 
 @pytest.mark.parametrize("preset, systems, data, training, decoding", [
-    ("paper_transformers", "conventional stl_ser", "data", ("30s", False, "greedy"), ("free", 1.0)),
+    ("paper_transformers", "stl_ser", "data", ("30s", False, "greedy"), ("free", 1.0)),
     ("paper_espnet", "conventional a_s", "data/paper_espnet", ("none", True, "teacher_forced"), ("free", 0.0)),
 ])  # fmt: skip
 def test_a_preset_runs_with_directories_of_its_own(recipe, report, preset, systems, data, training, decoding):
@@ -197,10 +197,11 @@ def test_a_preset_runs_with_directories_of_its_own(recipe, report, preset, syste
     steps = FEW_STEPS.replace("max_steps=4", "max_steps=2")
     what = ("--systems", systems, "--models", "base", "--folds", "1", "--ser_args", steps)
     out = paper(recipe, "--preset", preset, *what)
-    assert f"2 of 2 cells are scored; report: exp/{preset}/paper/REPORT.md" in out
+    assert f" cells are scored; report: exp/{preset}/paper/REPORT.md" in out
     exp = recipe / "exp" / preset
-    assert f"Preset {preset}: " in (exp / "paper/REPORT.md").read_text()
-    fold = exp / f"{systems.split()[1]}_base/fold1"
+    report = (exp / "paper/REPORT.md").read_text()
+    assert f"Preset {preset}: " in report and "Not yet scored" not in report
+    fold = exp / f"{systems.split()[-1]}_base/fold1"
     config = yaml.safe_load((fold / "config.yaml").read_text())
     assert (config["model"]["pad"], config["bucketing"], config["valid"]["predict"]) == training
     decoded = json.loads((fold / "decode_paper/test/decode.json").read_text())

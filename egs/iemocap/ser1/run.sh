@@ -5,6 +5,7 @@
 # --iemocap is --corpus_dir. README.md has the other systems; ./paper.sh runs all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=paper/preset.sh
 . ./paper/preset.sh
 
 apply_preset \
