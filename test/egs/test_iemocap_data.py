@@ -1,6 +1,8 @@
 """egs/iemocap: the release's files, counts and quirks, on a stand-in of the full size."""
 
 import hashlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -9,14 +11,17 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 from repository import EGS
 
+from whisper_er.base.errors import UserError
 from whisper_er.data.folds import make_folds
 from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = EGS / "iemocap/ser1/local"
 sys.path.insert(0, str(LOCAL))
 import prepare_iemocap  # noqa: E402
+import published  # noqa: E402
 import release as reader  # noqa: E402
 
 # As published: ang, hap, exc, neu, sad, utterances of a woman, of a man
@@ -232,6 +237,17 @@ def test_transcripts_are_cleaned_as_asked(options, expected):
     assert prepare_iemocap.clean("Well, [LAUGHTER] I can't  no. ", *options) == expected
 
 
+@pytest.mark.parametrize("text, expected", [
+    ("Really good.", "Really good ."),  # the paper's example
+    ("Well, I don't know...", "Well , I don't know ..."),
+    ("What?! It's 10:30, half-way--no.", "What ?! It's 10:30 , half-way -- no ."),
+    ('"Hello," [LAUGHTER]. goin\'.', "\" Hello ,\" [LAUGHTER] . goin' ."),
+])  # fmt: skip
+def test_split_punctuation_stands_apart_from_words(text, expected):
+    assert prepare_iemocap.clean(text, "keep", "keep", "split") == expected
+    assert prepare_iemocap.clean(expected, "keep", "keep", "split") == expected
+
+
 @pytest.mark.parametrize("text", ["[LAUGHTER]", "[GARBAGE] ...", "[BREATHING].", " "])
 def test_a_transcript_without_a_word_is_empty(text):
     assert prepare_iemocap.clean(text, "drop", "keep", "keep") == ""
@@ -248,14 +264,48 @@ def test_another_corpus_is_refused_and_the_differing_ids_are_named(full, tmp_pat
     assert len((tmp_path / "iemocap_differences.txt").read_text().splitlines()) == 2
 
 
+def test_a_list_of_emobox_is_read_as_it_is(full, tmp_path):
+    labels = dict(line.split() for line in (full / "standin_ids.txt").read_text().splitlines())
+    lines = [json.dumps({"key": f"iemocap-{utt_id}", "wav": "x.wav", "emo": raw}) for utt_id, raw in labels.items()]
+    listed = tmp_path / "iemocap.jsonl"
+    listed.write_text("\n".join(lines) + "\n")
+    assert published.listed_differences(labels, listed, tmp_path / "all") == []
+    last = list(labels)[-1]
+    other = "sad" if labels[last] == "ang" else "ang"
+    listed.write_text("\n".join(lines[:-1] + [json.dumps({"key": f"iemocap-{last}", "emo": other})]) + "\n")
+    found = published.listed_differences(labels, listed, tmp_path / "all")
+    assert found == [
+        f"1 ids differ from {listed}: {last} {labels[last]}, listed {other} (all: {tmp_path}/iemocap_differences.txt)"
+    ]
+
+
+@pytest.mark.parametrize("text, message", [
+    ('{"key": "iemocap-a"}\n', "not a list of EmoBox (item 1 of the content has no 'emo')"),
+    ("a ang\n", "not a list of EmoBox"),
+    ('{"key": "iemocap-a", "emo": "ang"}\n' * 2, "1 keys are listed twice"),
+])  # fmt: skip
+def test_a_list_that_is_not_emobox_is_one_line(tmp_path, text, message):
+    (tmp_path / "ids.jsonl").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)) as refused:
+        published.read_id_list(tmp_path / "ids.jsonl")
+    assert str(tmp_path / "ids.jsonl") in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif("WHISPER_ER_ASSETS" not in os.environ, reason="WHISPER_ER_ASSETS names no directory with EmoBox")
+def test_the_list_of_emobox_is_the_published_one():
+    listed = published.read_id_list(Path(os.environ["WHISPER_ER_ASSETS"], "emobox/data/iemocap/iemocap.jsonl"))
+    wanted = yaml.safe_load((LOCAL / "published.yaml").read_text())
+    assert len(listed) == 5531 and published.digest_differences(listed, wanted) == []
+
+
 def test_digests_are_of_sorted_lines_that_end_in_a_line_feed():
     digests = {
         "sha256_ids": hashlib.sha256(b"a\nb\n").hexdigest(),
         "sha256_labels": hashlib.sha256(b"a ang\nb sad\n").hexdigest(),
     }
-    assert prepare_iemocap.digest_differences({"b": "sad", "a": "ang"}, digests) == []
-    assert "the labels of" in prepare_iemocap.digest_differences({"b": "ang", "a": "ang"}, digests)[0]
-    assert "the ids of" in prepare_iemocap.digest_differences({"c": "sad", "a": "ang"}, digests)[0]
+    assert published.digest_differences({"b": "sad", "a": "ang"}, digests) == []
+    assert "the labels of" in published.digest_differences({"b": "ang", "a": "ang"}, digests)[0]
+    assert "the ids of" in published.digest_differences({"c": "sad", "a": "ang"}, digests)[0]
 
 
 def test_a_small_copy_is_refused_and_taken_when_told_to(small, tmp_path):

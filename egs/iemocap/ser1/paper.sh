@@ -3,6 +3,7 @@
 #   ./paper.sh --iemocap /path/to/IEMOCAP_full_release --run_opts "--ngpu 1 --gpu_inference true"
 #   ./paper.sh --dry_run true                          what there is to do, and how far it is
 #   ./paper.sh --systems "conventional a_g_s" --models base
+#   ./paper.sh --preset paper_espnet ...               with other assumptions where the paper says nothing (conf/paper_*)
 # A cell is a system on a model (paper/systems.yaml), one call of run.sh with all its folds, run as cmd.sh says. Called
 # again, it does what is missing and writes the report anew.
 # shellcheck disable=SC1091  # what is sourced is checked by itself
@@ -18,19 +19,23 @@ folds="1 2 3 4 5"      # test sessions
 seeds=""               # seeds to train with, such as "1 2 3"; empty: that of the configurations
 
 # How
+preset=""              # assumptions where the paper says nothing: paper_transformers or paper_espnet; empty: conf/ itself
 ser_args=""            # changes to the training of every trained cell, such as "model.pad=30s"
 inference_args=""      # changes to the decoding of every cell
 run_opts=""            # more options of run.sh, such as "--ngpu 1 --gpu_inference true"
 cells_at_once=1        # cells that run at the same time
-expdir=exp             # experiments; the report is in its directory paper
+expdir=""              # experiments, and in paper/ the report; empty: exp, or exp/<preset>
 dry_run=false          # only list the cells and how far they are
 report_only=false      # only write the report of what has been scored
 ## end of options
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./utils/parse_options.sh
+. ./paper/preset.sh
 called=$(printf ' %q' ./paper.sh "$@")
 parse_options "$@"
+[ -z "${preset}" ] || check_preset "${preset}"
+expdir=${expdir:-exp${preset:+/${preset}}}
 [ "${cells_at_once}" -ge 1 ] || usage_error "--cells_at_once is '${cells_at_once}'; it must be at least 1"
 for name in iemocap paper_config expdir ser_args inference_args run_opts; do  # the launcher replaces it
     [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
@@ -40,7 +45,7 @@ split_words checked "${run_opts}"
 . ./path.sh
 
 chosen=(--paper_config "${paper_config}" --systems "${systems}" --models "${models}" --folds "${folds}"
-    --seeds "${seeds}" --expdir "${expdir}")
+    --seeds "${seeds}" --expdir "${expdir}" --preset "${preset}")
 how=(--iemocap="${iemocap}" --ser_args="${ser_args}" --inference_args="${inference_args}" --run_opts="${run_opts}")
 cells() { python paper/cells.py "$1" "${chosen[@]}" "${@:2}"; }
 

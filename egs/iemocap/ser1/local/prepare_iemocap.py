@@ -2,27 +2,24 @@
 
     python local/prepare_iemocap.py --corpus_dir /path/to/IEMOCAP_full_release --out_dir data/all
 
-The copy is compared with published.yaml beside this file before anything is written; no audio is opened.
+published.py compares the copy with published.yaml before anything is written; no audio is opened.
 Busso et al.: IEMOCAP: Interactive emotional dyadic motion capture database. LRE 42 (4), 2008.
 """
 
 import argparse
-import hashlib
 import os
 import re
 import string
 from collections import Counter
 from pathlib import Path
 
-import yaml
-from release import SESSIONS, Rated, Release, read_release
+from published import differences, disagreements
+from release import FOUR, Rated, Release, read_release
 
-from whisper_er.base.errors import UserError, first_few
-from whisper_er.base.files import write_text
+from whisper_er.base.errors import UserError
 from whisper_er.bin import run
-from whisper_er.data.kaldi import DataDir, read_table, write_dir
+from whisper_er.data.kaldi import DataDir, write_dir
 
-FOUR = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 LABEL_SETS = {  # raw code -> label
     "four": FOUR,  # 5531 utterances, the paper's
     "four_no_exc": {raw: label for raw, label in FOUR.items() if raw != "exc"},  # 4490
@@ -31,7 +28,9 @@ LABEL_SETS = {  # raw code -> label
 }
 TAG = re.compile(r"\[[^\]]*\]")  # [LAUGHTER] [BREATHING] [GARBAGE] [LIPSMACK]
 # An apostrophe belongs to its word, brackets to their tag.
-PUNCTUATION = re.compile("[" + re.escape("".join(sorted(set(string.punctuation) - set("'[]")))) + "]")
+MARK = "[" + re.escape("".join(sorted(set(string.punctuation) - set("'[]")))) + "]"
+PUNCTUATION = re.compile(MARK)
+MARKS = re.compile(rf"(?!(?<=\w){MARK}\w){MARK}+")  # a run of them; one inside a word, as in 10:30, stays
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -104,74 +103,9 @@ def clean(text: str, tags: str, case: str, punctuation: str) -> str:
         return ""
     if punctuation == "drop":
         text = PUNCTUATION.sub(" ", text)
+    elif punctuation == "split":
+        text = MARKS.sub(r" \g<0> ", text)
     return " ".join((text.lower() if case == "lower" else text).split())
-
-
-def disagreements(release: Release) -> list[str]:
-    """What one part of the release has and another lacks."""
-    rated = release.rated.keys()
-    return [
-        f"{len(ids)} rated utterances without {what}: {first_few(sorted(ids))}"
-        for what, ids in (("a transcript", rated - release.texts.keys()), ("a wav", rated - release.wavs.keys()))
-        if ids
-    ] + [f"{len(ids)} wavs without a rating: {first_few(sorted(ids))}" for ids in [release.wavs.keys() - rated] if ids]
-
-
-def differences(release: Release, id_list: Path | None, out_dir: Path) -> list[str]:
-    """Where counts, ids and labels are not the published ones, one phrase each."""
-    published = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-    rated = list(release.rated.values())
-    four = [one for one in rated if one.label in FOUR]
-    found: list[tuple[str, object, object]] = [("dialogs", release.num_dialogs, published["dialogs"])]
-    found += compare("label", Counter(one.label for one in rated), published["labels"])
-    found += compare("style", Counter(one.style for one in four), published["styles"])
-    for session in SESSIONS:
-        own, key = [one for one in four if one.session == session], int(session)
-        found.append(
-            (
-                f"session {session}: utterances",
-                sum(one.session == session for one in rated),
-                published["utterances"][key],
-            )
-        )
-        found += compare(f"session {session}:", Counter(one.label for one in own), published["four_classes"][key])
-        found += compare(f"session {session}:", Counter(one.gender for one in own), published["genders"][key])
-    wrong = [f"{what} {count}, published {wanted}" for what, count, wanted in found if count != wanted]
-    labels = {one.utt_id: one.label for one in four}
-    return wrong + (listed_differences(labels, id_list, out_dir) if id_list else digest_differences(labels, published))
-
-
-def compare(what: str, found: Counter, wanted: dict) -> list[tuple[str, int, int]]:
-    return [(f"{what} {name}", found[name], wanted.get(name, 0)) for name in sorted(found.keys() | wanted.keys())]
-
-
-def digest_differences(labels: dict[str, str], published: dict) -> list[str]:
-    wrong = []
-    labelled = sorted(f"{utt_id} {raw}" for utt_id, raw in labels.items())
-    for what, lines in (("ids", sorted(labels)), ("labels", labelled)):
-        digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
-        if digest != published[f"sha256_{what}"]:
-            wrong.append(
-                f"the {what} of the four classes are not the published ones by their sha256 (--id_list, a "
-                "file of lines `id label`, names the differences)"
-            )
-    return wrong[:1]
-
-
-def listed_differences(labels: dict[str, str], id_list: Path, out_dir: Path) -> list[str]:
-    """Against a list of `id label` in raw codes; all differences go to a file beside out_dir."""
-    listed = {utt_id: raw for utt_id, raw in read_table(id_list).items() if raw in FOUR}
-    lines = [
-        f"{utt_id} {labels.get(utt_id, 'missing')}, listed {listed.get(utt_id, 'not')}"
-        for utt_id in sorted(labels.keys() | listed.keys())
-        if labels.get(utt_id) != listed.get(utt_id)
-    ]
-    if not lines:
-        return []
-    full = out_dir.with_name("iemocap_differences.txt")
-    full.parent.mkdir(parents=True, exist_ok=True)
-    write_text(full, "\n".join(lines) + "\n")
-    return [f"{len(lines)} ids differ from {id_list}: {first_few(lines, 3)} (all: {full})"]
 
 
 def main() -> None:
@@ -187,8 +121,17 @@ def main() -> None:
     parser.add_argument("--style", choices=("all", "improvised", "scripted"), default="all")
     parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and others (%(default)s)")
     parser.add_argument("--case", choices=("keep", "lower"), default="keep", help="of transcripts (%(default)s)")
-    parser.add_argument("--punctuation", choices=("keep", "drop"), default="keep", help="of transcripts (%(default)s)")
-    parser.add_argument("--id_list", type=Path, help="compare ids and labels with this list of `id label` (raw codes)")
+    parser.add_argument(
+        "--punctuation",
+        choices=("keep", "drop", "split"),
+        default="keep",
+        help="of transcripts; split: marks as words of their own, `Really good .` (%(default)s)",
+    )
+    parser.add_argument(
+        "--id_list",
+        type=Path,
+        help="compare ids and labels with this list: lines `id label` (raw codes), or EmoBox's iemocap.jsonl",
+    )
     parser.add_argument(
         "--check_counts",
         choices=("true", "false"),

@@ -49,8 +49,9 @@ class Cell:
         ser_args = [*self.model.get("ser_args", ()), *args.ser_args.split()] if self.trained else []
         inference_args = [*self.model.get("inference_args", ()), *args.inference_args.split()]
         return [
-            "./run.sh", "--stage", str(first), "--stop_stage", str(last), "--folds", args.folds, "--seeds", args.seeds,
-            "--expdir", args.expdir, "--ser_tag", self.tag, "--tasks", self.system["tasks"],
+            "./run.sh", "--preset", args.preset, "--stage", str(first), "--stop_stage", str(last),
+            "--folds", args.folds, "--seeds", args.seeds, "--expdir", args.expdir, "--ser_tag", self.tag,
+            "--tasks", self.system["tasks"],
             "--ser_config", self.system["ser_config"], "--ser_args", " ".join(ser_args),
             "--inference_config", self.system.get("inference_config", "conf/decode.yaml"),
             "--inference_args", " ".join(inference_args), "--inference_tag", INFERENCE_TAG,
@@ -127,6 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", default="1 2 3 4 5")
     parser.add_argument("--seeds", default="")
     parser.add_argument("--expdir", default="exp")
+    parser.add_argument("--preset", default="", help="a directory of conf, see preset.sh; empty: conf itself")
 
 
 def main() -> None:
