@@ -197,6 +197,11 @@ class DecodeConfig:
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio")
         at_least(0, self, "num_workers")
+        if self.teacher_forced:
+            without = "with teacher_forced, which searches nothing; leave it out"
+            allow(self.grammar == "strict", "grammar", self.grammar, f"strict {without}")
+            allow(self.suppress == "none", "suppress", self.suppress, f"none {without}")
+            allow(not self.lang, "lang", self.lang, f"that of the token list {without}")
 
 
 def allow(valid: bool, name: str, value: Any, allowed: str) -> None:

@@ -58,6 +58,8 @@ class EncoderClassifier(Model):
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """The posterior (B, C) of each task."""
+        if config.teacher_forced:
+            raise UserError("teacher_forced: encoder_classifier answers each task alone; leave teacher_forced at false")
         return [logits_BC.softmax(-1) for logits_BC in self.logits(batch, encoded)]
 
     def read(self, utt_ids: list[str], answers: list[torch.Tensor], config: DecodeConfig) -> list[Prediction]:
@@ -71,6 +73,10 @@ class EncoderClassifier(Model):
             }
             predictions.append(Prediction(utt_id, values, posteriors))
         return predictions
+
+    def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
+        """Its answers as they are: no task sees another."""
+        return self.predict(batch, DecodeConfig(), encoded)
 
 
 def argmax(values: list[float]) -> int:
