@@ -236,6 +236,8 @@ def test_a_converted_model_refuses_what_ctranslate2_cannot_do(learned, utterance
         opened.model.predict(batch, DecodeConfig(search="other"))
     with pytest.raises(UserError, match="suppress=whisper: a CTranslate2 model suppresses nothing"):
         opened.model.predict(batch, DecodeConfig(suppress="whisper"))
+    with pytest.raises(UserError, match="teacher_forced: a CTranslate2 model reads no references"):
+        opened.model.predict(batch, DecodeConfig(teacher_forced=True))
     with pytest.raises(UserError, match="dtype=bfloat16: a CTranslate2 model computes in what it was converted to"):
         opened.model.predict(batch, DecodeConfig(dtype="bfloat16"))
 
