@@ -216,10 +216,8 @@ class Trainer:
 
     def keep_untrained(self) -> None:
         """The model as it was loaded becomes the one checkpoint; nothing selects it."""
-        self.progress.finished, self.progress.best = (
-            "max_steps=0",
-            [{"step": 0, "accuracy": None, "ua": None, "loss": None}],
-        )
+        self.progress.finished = "max_steps=0"
+        self.progress.best = [{"step": 0, "accuracy": None, "ua": None, "loss": None}]
         self.save_checkpoint(self.progress.best[0])
         self.save_state()
 

@@ -99,7 +99,7 @@ def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) 
         if collapse := metrics.collapse(task.name, score.confusion, task.labels):
             result.collapses.append(collapse)
     elif task.kind == "scale":
-        ccc = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps]).ccc
-        result.accuracy[task.name] = ccc
+        score = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps])
+        result.accuracy[task.name] = score.ccc
     else:
         result.accuracy[task.name] = 1.0 - metrics.count_word_errors(refs, hyps).wer
