@@ -132,8 +132,8 @@ class OptimConfig:
 class ValidConfig:
     """How validation predicts, and what it selects by. WA, UA and loss are recorded whatever is chosen."""
 
-    # as in decoding, a beam of 1 | the answer to each task given the reference of those before it; to a text, the likeliest
-    # token at each place of its reference, of which 1 - WER is taken as of any other text
+    # as in decoding, a beam of 1 | the answer to each task given the reference of those before it; to a text, the
+    # likeliest token at each place of its reference, of which 1 - WER is taken as of any other text
     predict: Literal["greedy", "teacher_forced"] = "greedy"
     select: Literal["wa", "ua", "loss"] = "wa"  # of valid_task: ranks the checkpoints, and stops early
 
