@@ -132,7 +132,8 @@ class OptimConfig:
 class ValidConfig:
     """How validation predicts, and what it selects by. WA, UA and loss are recorded whatever is chosen."""
 
-    # as in decoding, a beam of 1 | the answer to each task given the reference of those before it
+    # as in decoding, a beam of 1 | the answer to each task given the reference of those before it; to a text, the
+    # likeliest token at each place of its reference, of which 1 - WER is taken as of any other text
     predict: Literal["greedy", "teacher_forced"] = "greedy"
     select: Literal["wa", "ua", "loss"] = "wa"  # of valid_task: ranks the checkpoints, and stops early
 
@@ -197,6 +198,11 @@ class DecodeConfig:
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio")
         at_least(0, self, "num_workers")
+        if self.teacher_forced:
+            without = "with teacher_forced, which searches nothing; leave it out"
+            allow(self.grammar == "strict", "grammar", self.grammar, f"strict {without}")
+            allow(self.suppress == "none", "suppress", self.suppress, f"none {without}")
+            allow(not self.lang, "lang", self.lang, f"that of the token list {without}")
 
 
 def allow(valid: bool, name: str, value: Any, allowed: str) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whisper_er.data.dataset import bucketed, by_length, count_labels, read_utterances
+from whisper_er.data.dataset import bucketed, by_length, count_labels, read_utterances, shuffled
 from whisper_er.text.tokenizer import load_tokenizer
 
 NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)
@@ -17,7 +17,8 @@ def padding(batches: list[list[int]]) -> float:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 2000])
 def test_an_epoch_holds_every_utterance_once(batch_size):
-    for batches in (bucketed(NUM_SAMPLES, batch_size, seed=3), by_length(NUM_SAMPLES, batch_size)):
+    epochs = [draw(NUM_SAMPLES, batch_size, seed=3) for draw in (bucketed, shuffled)]
+    for batches in (*epochs, by_length(NUM_SAMPLES, batch_size)):
         assert sorted(index for batch in batches for index in batch) == list(range(1003))
         assert max(map(len, batches)) == min(batch_size, 1003)
 
@@ -25,15 +26,18 @@ def test_an_epoch_holds_every_utterance_once(batch_size):
 @pytest.mark.parametrize("batch_size", [7, 16])
 def test_an_epoch_has_no_more_batches_than_it_needs(batch_size):
     """The trainer counts ceil(utterances / batch_size) of them to find its place again."""
-    assert len(bucketed(NUM_SAMPLES, batch_size, seed=3)) == -(-1003 // batch_size)
+    for draw in (bucketed, shuffled):
+        assert len(draw(NUM_SAMPLES, batch_size, seed=3)) == -(-1003 // batch_size)
 
 
-def test_the_same_seed_gives_the_same_epoch():
-    assert bucketed(NUM_SAMPLES, 16, seed=3) == bucketed(NUM_SAMPLES, 16, seed=3)
+@pytest.mark.parametrize("draw", [bucketed, shuffled])
+def test_the_same_seed_gives_the_same_epoch(draw):
+    assert draw(NUM_SAMPLES, 16, seed=3) == draw(NUM_SAMPLES, 16, seed=3)
 
 
-def test_two_epochs_differ_in_the_order_and_in_the_members_of_their_batches():
-    first, second = bucketed(NUM_SAMPLES, 16, seed=3), bucketed(NUM_SAMPLES, 16, seed=4)
+@pytest.mark.parametrize("draw", [bucketed, shuffled])
+def test_two_epochs_differ_in_the_order_and_in_the_members_of_their_batches(draw):
+    first, second = draw(NUM_SAMPLES, 16, seed=3), draw(NUM_SAMPLES, 16, seed=4)
     assert first != second
     assert not set(map(frozenset, first)) & set(map(frozenset, second))
 
@@ -48,6 +52,7 @@ def test_padding_is_a_small_part_of_what_a_random_order_has():
     order = np.random.default_rng(0).permutation(1003).tolist()
     by_chance = padding([order[start : start + 16] for start in range(0, 1003, 16)])
     assert padding(bucketed(NUM_SAMPLES, 16, seed=3)) < by_chance / 5
+    assert padding(shuffled(NUM_SAMPLES, 16, seed=3)) == pytest.approx(by_chance, rel=0.1)
     assert by_chance > 0.3
 
 

@@ -98,6 +98,15 @@ def test_the_model_returns_the_loss_of_a_loop_over_utterances_tasks_and_tokens(b
     assert output.count_K.tolist() == count_K
 
 
+def test_single_task_recognition_learns_to_end_where_nobody_speaks(bpe_tokens, tmp_path):
+    tokenizer = Tokenizer(bpe_tokens, tasks_of("asr"), "bpe", "en")
+    model = tiny_model(tokenizer)
+    batch = batch_of(write_utterances(tmp_path, [0.3], [{"asr": ""}]), tokenizer)
+    output = model(batch)
+    expected = -logits_of(model, batch)[0, len(tokenizer.prefix) - 1].log_softmax(-1)[tokenizer.end]
+    assert output.loss.item() == pytest.approx(float(expected), rel=1e-5) and output.count_K.tolist() == [1]
+
+
 def test_the_prefix_is_read_but_not_learned(whisper_tokens, tmp_path):
     tokenizer = Tokenizer(whisper_tokens, tasks_of("emotion"), "whisper", "en")
     batch = batch_of(write_utterances(tmp_path, [0.3], [{"emotion": "sad"}]), tokenizer)

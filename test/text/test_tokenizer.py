@@ -84,6 +84,14 @@ def test_a_category_without_a_label_keeps_its_place_with_the_label_that_is_drawn
     assert UNLEARNED not in tokenizer.encode({**VALUES, "emotion": ""})[1]  # nothing follows it
 
 
+def test_an_empty_text_is_its_end_where_it_is_the_only_task_and_nothing_beside_others(base_tokens):
+    """Paper, eq. 5: y is the text and <|endoftext|>, here I = 1."""
+    alone = tokenizer_of(base_tokens, "asr")
+    assert alone.encode({"asr": ""}) == ([alone.end], [0])
+    assert tokenizer_of(base_tokens, "gender asr").encode({"gender": "male", "asr": ""})[1] == [0]
+    assert tokenizer_of(base_tokens, "emotion").encode({"emotion": ""}) == ([], [])  # has no label
+
+
 @pytest.mark.parametrize("text", [*SENTENCES, "<|happy|>", "<|male|><|happy|>"])
 def test_text_comes_back_also_when_it_spells_a_task_token(base_tokens, text):
     tokenizer = tokenizer_of(base_tokens)

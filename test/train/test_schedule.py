@@ -56,6 +56,19 @@ def test_a_run_by_a_schedule_and_with_other_losses_goes_on_bit_equal_where_it_wa
     assert contents(train_and_average(corpus, tmp_path / "stopped", *options)) == whole
 
 
+@pytest.mark.usefixtures("no_git")
+def test_a_run_that_selects_and_lowers_its_rate_by_the_loss_of_forced_answers_goes_on_bit_equal(corpus, tmp_path):
+    """Of batches that are drawn without looking at the length."""
+    options = ["valid.select=loss", "optim.plateau_metric=loss", "optim.plateau_patience=0", "optim.lr=1",
+               "valid.predict=teacher_forced", "bucketing=false", "n_best=1", "valid_interval=2"]  # fmt: skip
+    whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
+    assert "valid_loss.ave_1best.safetensors" in whole
+    assert len({entry["lr"] for entry in whole["metrics.jsonl"] if "lr" in entry}) > 1
+    with StopAt(9), pytest.raises(Stopped):
+        call(train, *train_arguments(corpus, tmp_path / "stopped", *options))
+    assert contents(train_and_average(corpus, tmp_path / "stopped", *options)) == whole
+
+
 class EveryOther(Schedule):
     """Has a state that only its own saving keeps: how many steps it has seen."""
 

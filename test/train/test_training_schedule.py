@@ -11,28 +11,32 @@ import torch
 from tiny_experiment import call, train_arguments
 
 from whisper_er.base.errors import UserError
-from whisper_er.bin import train
-from whisper_er.config import OptimConfig, TrainConfig, load
+from whisper_er.bin import average, train
+from whisper_er.config import OptimConfig, TrainConfig, build, load
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
+from whisper_er.task import scale
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import weights
 from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.selection import check_metrics
 from whisper_er.train.trainer import Sums, Trainer
 from whisper_er.train.validation import Validation
 
 
-def run(
-    corpus: Path, exp_dir: Path, results: list[tuple[float, float]], *overrides: str
-) -> tuple[Trainer, list[float]]:
-    """Train with a validation after every step, whose (accuracy, loss) are given; also each step's learning rate."""
+def run(corpus: Path, exp_dir: Path, results: list[tuple[float, ...]], *overrides: str) -> tuple[Trainer, list[float]]:
+    """Train with a validation after every step, whose (accuracy, loss) or (accuracy, loss, UA) are given; also each
+    step's learning rate."""
     short = [f"max_steps={len(results)}", "valid_interval=1", "batch_size=2", "log_interval=1", *overrides]
     config = load(TrainConfig, corpus / "train.yaml", short)
     tokenizer = load_tokenizer(corpus / "token_list")
     torch.manual_seed(config.seed)
     trainer = Trainer(build_model(config, tokenizer), tokenizer, config, exp_dir, torch.device("cpu"))
-    given = [Validation(loss, {"asr": 0.0, "gender": 1.0, "emotion": accuracy}) for accuracy, loss in results]
+    given = [
+        Validation(loss, {"asr": 0.0, "gender": 1.0, "emotion": accuracy}, dict(zip(["emotion"], ua)))
+        for accuracy, loss, *ua in results
+    ]
     with mock.patch("whisper_er.train.trainer.validate", side_effect=given):
         trainer.run(read_utterances(corpus / "train", tokenizer, "error"), [])
     entries = [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
@@ -78,6 +82,47 @@ def test_the_accuracy_of_valid_task_selects(corpus, tmp_path):
     assert json.loads((tmp_path / "checkpoints/best.json").read_text())["metric"] == "valid_gender_accuracy"
 
 
+def test_each_metric_ranks_the_checkpoints_and_names_itself(corpus, tmp_path):
+    results = [(0.5, 3.0, 0.4), (0.7, 2.0, 0.1), (0.6, 1.0, 0.4), (0.2, 4.0, 0.9)]
+    for select, order, metric in (
+        ("wa", [2, 3, 1], "valid_emotion_accuracy"),
+        ("ua", [4, 3, 1], "valid_emotion_ua"),  # of equal UA the lower loss
+        ("loss", [3, 2, 1], "valid_loss"),
+    ):
+        run(corpus, tmp_path / select, results, "n_best=3", f"valid.select={select}")
+        assert kept(tmp_path / select) == order, select
+        best = json.loads((tmp_path / select / "checkpoints/best.json").read_text())
+        assert best["metric"] == metric
+        named = dict(zip(("accuracy", "loss", "ua"), results[order[0] - 1]))
+        assert best["best"][0] == {"step": order[0], **named}
+        call(average, "--exp_dir", tmp_path / select)
+        assert (tmp_path / select / f"{metric}.ave_3best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("select, stopped", [("wa", 3), ("ua", 5), ("loss", 4)])
+def test_each_metric_ends_training(corpus, tmp_path, select, stopped):
+    results = [(0.9, 3, 0.1), (0.5, 2, 0.2), (0.9, 2, 0.3), (0.9, 9, 0.1), (0.9, 9, 0.1), (0.9, 9, 0.1)]
+    trainer, _ = run(corpus, tmp_path, results, "patience=2", f"valid.select={select}")
+    assert trainer.progress.step == stopped
+
+
+def test_wa_ua_and_loss_are_recorded_whatever_selects(corpus, tmp_path):
+    run(corpus, tmp_path, [(0.5, 3.0, 0.4)], "valid.select=loss")
+    [line] = [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if "valid" in line]
+    accuracies = {"accuracy_asr": 0.0, "accuracy_gender": 1.0, "accuracy_emotion": 0.5}
+    assert json.loads(line)["valid"] == {"loss": 3.0, **accuracies, "ua_emotion": 0.4}
+
+
+@pytest.mark.parametrize("option", ["valid.select", "optim.plateau_metric"])
+def test_ua_is_refused_where_the_selecting_task_has_none(corpus, tmp_path, option):
+    with pytest.raises(UserError, match=rf"{option}: ua is not allowed with valid_task 'asr', a text.*wa \(1 - WER\)"):
+        call(train, *train_arguments(corpus, tmp_path / "exp", f"{option}=ua", "valid_task=asr"))
+    assert not (tmp_path / "exp").exists()
+    config = build(TrainConfig, {"valid": {"select": "ua"}}, "train.yaml")
+    with pytest.raises(UserError, match=r"'valence', a scale, which has no UA; allowed: wa \(CCC\), loss"):
+        check_metrics(config, scale("valence", 1, 5, 3))
+
+
 def test_training_stops_after_patience_validations_without_improvement(corpus, tmp_path):
     results = [(0.1, 1), (0.5, 1), (0.5, 0), (0.4, 1), (0.6, 1), (0.6, 1), (0.1, 1), (0.6, 1), (0.9, 1)]
     trainer, _ = run(corpus, tmp_path, results, "patience=3")
@@ -98,6 +143,15 @@ def test_the_learning_rate_falls_by_its_factor_after_plateau_patience_validation
     plateau = ["optim.plateau_factor=0.5", "optim.plateau_patience=1"]
     _, rates = run(corpus, tmp_path, [(0.5, 1), (0.4, 1), (0.4, 1), (0.6, 1), (0.4, 1), (0.4, 1), (0.4, 1)], *plateau)
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4])
+
+
+@pytest.mark.parametrize("metric, lowered", [("wa", [4, 6]), ("ua", [3, 5, 6]), ("loss", [5])])
+def test_the_plateau_watches_its_metric_in_the_right_direction(corpus, tmp_path, metric, lowered):
+    """lowered: the steps whose rate is half that of the step before. A loss that falls, even below 0, is no plateau."""
+    results = [(0.5, 1.0, 0.9), (0.9, 0.5, 0.8), (0.8, -1.0, 0.95), (0.95, -0.9995, 0.9), (0.9, -3, 0.9), (0.9, -4, 1)]
+    plateau = ["optim.plateau_factor=0.5", "optim.plateau_patience=0", f"optim.plateau_metric={metric}"]
+    _, rates = run(corpus, tmp_path, results, *plateau, "valid.select=loss")
+    assert [step for step in range(2, 7) if rates[step - 1] == rates[step - 2] / 2] == lowered
 
 
 def test_warm_up_rises_linearly_to_the_full_rate_in_every_group(corpus, tmp_path):

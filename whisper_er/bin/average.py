@@ -27,7 +27,8 @@ def main() -> None:
     few = f" (n_best is {record['n_best']}, training validated no more often)" if len(best) < record["n_best"] else ""
     print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {record['metric']}{few}")
     for entry in best if record["metric"] != UNTRAINED else ():
-        print(f"  step {entry['step']}: {entry['accuracy']:.4f}, loss {entry['loss']:.4f}")
+        ua = "" if entry.get("ua") is None else f", UA {entry['ua']:.4f}"
+        print(f"  step {entry['step']}: accuracy {entry['accuracy']:.4f}{ua}, loss {entry['loss']:.4f}")
     averaged = args.exp_dir / f"{record['metric']}.ave_{len(best)}best.safetensors"
     checkpoints = (args.exp_dir / BEST).parent
     save_weights(average([checkpoints / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)

@@ -17,6 +17,7 @@ from whisper_er.bin import make_parser, run
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.comparison import COMPARISON, write_comparison
 from whisper_er.report.markdown import changed_lines, changed_table, comparison_table, mcnemar_line, most_certain
+from whisper_er.report.rows import caveats
 from whisper_er.score.comparison import compare
 from whisper_er.score.results import SetResult, collect, common_task
 
@@ -48,7 +49,9 @@ def main() -> None:
     names = (args.first.name, args.second.name)
     if names[0] == names[1]:
         names = (str(args.first), str(args.second))
-    parts = [f"# {names[1]} against {names[0]}", comparison_table(comparison, names), mcnemar_line(comparison, names)]
+    parts = [f"# {names[1]} against {names[0]}"]
+    parts += [f"{name}: {line}" for name, result in zip(names, (first, second)) for line in caveats(result)]
+    parts += [comparison_table(comparison, names), mcnemar_line(comparison, names)]
     print("\n\n".join(parts[1:]))
     for name, changed in zip(names, (comparison.only_first, comparison.only_second)):
         shown = most_certain(comparison, changed)[:SHOWN]

@@ -4,7 +4,7 @@
         --out_dir exp/mini/fold1/decode/test beam_size=1
 
 Writes a data directory like the reference (text, utt2<task>, utt2spk), posteriors.jsonl and decode.json. No label of
-the data directory is read.
+the data directory is read, unless teacher_forced=true asks for what the answers are given the references before them.
 """
 
 import os
@@ -43,7 +43,7 @@ def main() -> None:
     if args.allow_shared_speakers == "false":
         check_unseen(args.exp_dir, args.data_dir)
     utterances = read_utterances(
-        args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=False
+        args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=config.teacher_forced
     )
     plan = by_length(utterances.num_samples_N, config.batch_size)
     processes = reading_processes(config.num_workers, recognizer.device)

@@ -17,7 +17,8 @@ from whisper_er.bin import make_parser, run
 from whisper_er.report import plots
 from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
-from whisper_er.report.markdown import render, render_seeds, seed_table, summary_table
+from whisper_er.report.markdown import render, render_seeds, seed_caveats, seed_table, summary_table
+from whisper_er.report.rows import caveats
 from whisper_er.score.results import SetResult, collect
 from whisper_er.score.scoring import json_text
 
@@ -46,12 +47,12 @@ def main() -> None:
     seeds = {seed: gather(args, args.exp_dir / f"seed{seed}", commands) for seed in args.seeds.split()}
     if not seeds:
         for result in gather(args, args.exp_dir, commands):
-            print(f"{result.name} of {args.exp_dir}\n{summary_table(result)}\n")
+            print("\n".join([f"{result.name} of {args.exp_dir}", *caveats(result), summary_table(result), ""]))
     else:
         first = next(iter(seeds.values()))
         by_name = {result.name: {seed: results[i] for seed, results in seeds.items()} for i, result in enumerate(first)}
         for name, results in by_name.items():
-            print(f"{name} of {args.exp_dir}, seeds\n{seed_table(results)}\n")
+            print("\n".join([f"{name} of {args.exp_dir}, seeds", *seed_caveats(results), seed_table(results), ""]))
         write_text(args.exp_dir / "RESULTS.md", render_seeds(args.exp_dir, commands, seeds))
     print(f"tables, confusion matrices, protocol: {args.exp_dir / 'RESULTS.md'}")
 

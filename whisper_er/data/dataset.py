@@ -204,6 +204,11 @@ def bucketed(num_samples_N: np.ndarray, batch_size: int, seed: int) -> list[list
     return [batches[index] for index in random.permutation(len(batches))]
 
 
+def shuffled(num_samples_N: np.ndarray, batch_size: int, seed: int) -> list[list[int]]:
+    """One epoch as `bucketed` has it, in batches that are drawn without looking at the length."""
+    return cut(np.random.default_rng(seed).permutation(len(num_samples_N)), batch_size)
+
+
 def by_length(num_samples_N: np.ndarray, batch_size: int) -> list[list[int]]:
     """Every index once, longest first: for validation and decoding, where order does not matter."""
     return cut(np.argsort(-num_samples_N, kind="stable"), batch_size)

@@ -16,7 +16,7 @@ from whisper_er.export.data_card import DataCard
 from whisper_er.models.features import HOP, MAX_FRAMES, PadRule
 from whisper_er.recognize.pretrained import Pretrained
 from whisper_er.report.markdown import bullets, interval_table, summary_table, table
-from whisper_er.report.rows import columns_of, level_percent, notes, protocol_lines, unscaled
+from whisper_er.report.rows import caveats, columns_of, had_references, level_percent, notes, protocol_lines, unscaled
 from whisper_er.score.results import RESULT, SetResult, collect
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
@@ -28,7 +28,7 @@ SAMPLES_PER_FRAME = 2 * HOP  # of the encoder, whose second convolution halves t
 
 def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
     """The scores of every way of decoding and every test set that lie in an experiment, as far as they are those of
-    these weights: what others gave, or these before they were made anew, is named and left out."""
+    these weights: what others gave, or these before they were made anew, is named and left out, as is a ceiling."""
     weights = weights.resolve()
     results = []
     for path in sorted(exp_dir.glob(f"decode_*/*/{RESULT}")):
@@ -36,6 +36,8 @@ def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
         models = {fold.result.about["decoding"].get("model") for result in sets for fold in result.folds.values()}
         if models != {weights.name} or path.stat().st_mtime < weights.stat().st_mtime:
             print(f"{path}: not of {weights.name} as it is now: left out of the card; stages 5 and 6 score it")
+        elif any(had_references(result) for result in sets):
+            print(f"{path}: a ceiling, decoded with teacher_forced: left out of the card")
         else:
             results += sets
     return results
@@ -49,6 +51,7 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
         TEMPLATE,
         any_unscaled,
         bullets,
+        caveats,
         interval_table,
         level_percent,
         notes,

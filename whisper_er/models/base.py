@@ -99,6 +99,10 @@ class Model(torch.nn.Module):
         """Predictions from answers; waits for the device. utt_ids: of the batch."""
         raise NotImplementedError
 
+    def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
+        """Each task's answer given the references of the tasks before it, which are those of the batch."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         return self.read(batch.utt_ids, self.answer(batch, config, encoded), config)

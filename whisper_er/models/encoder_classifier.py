@@ -60,6 +60,8 @@ class EncoderClassifier(Model):
         """The posterior (B, C) of each task."""
         if config.lang:
             raise UserError(f"lang={config.lang}: the conventional method has no decoder prefix; leave lang empty")
+        if config.teacher_forced:
+            raise UserError("teacher_forced: encoder_classifier answers each task alone; leave teacher_forced at false")
         return [logits_BC.softmax(-1) for logits_BC in self.logits(batch, encoded)]
 
     def read(self, utt_ids: list[str], answers: list[torch.Tensor], config: DecodeConfig) -> list[Prediction]:
@@ -73,6 +75,10 @@ class EncoderClassifier(Model):
             }
             predictions.append(Prediction(utt_id, values, posteriors))
         return predictions
+
+    def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
+        """Its answers as they are: no task sees another."""
+        return self.predict(batch, DecodeConfig(), encoded)
 
 
 def argmax(values: list[float]) -> int:

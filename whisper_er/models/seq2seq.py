@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import WhisperModel
 
-from whisper_er.batch import Batch
+from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
@@ -114,6 +114,32 @@ class WhisperER(Model):
             config,
         )
 
+    @torch.no_grad()
+    def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
+        """From one forward pass. A category or a scale: the posterior over its own tokens at its place. A text: the
+        most probable token, of the whole vocabulary, at each of the places where the reference has one."""
+        input_BL, place_BK = references(batch, self.tokenizer, self.max_target)
+        cross = cross_attention_inputs(self.decoder, *(encoded or self.encode(batch)))
+        hidden_BLD, _ = decode(self.decoder, input_BL, cross)
+        rows_N, places_N = batch.learned_N // batch.target_BL.shape[1], batch.learned_N % batch.target_BL.shape[1]
+        tokens_BL = batch.target_BL.index_put((rows_N, places_N), self.logits(hidden_BLD[rows_N, places_N]).argmax(-1))
+        rows_B1 = torch.arange(len(batch), device=place_BK.device)[:, None]
+        logits_BKV = self.logits(hidden_BLD[rows_B1, place_BK]).float()
+        predictions = [Prediction(utt_id, {}, {}) for utt_id in batch.utt_ids]
+        for k, (task, ids) in enumerate(zip(self.tokenizer.tasks, self.tokenizer.task_ids)):
+            if task.kind == "text":
+                is_text_BL = (batch.target_BL != IGNORE) & (batch.task_BL == k)
+                for prediction, tokens_L, is_text_L in zip(predictions, tokens_BL.cpu(), is_text_BL.cpu()):
+                    prediction.values[task.name] = self.tokenizer.decode_text(tokens_L[is_text_L].tolist())
+                continue
+            for prediction, posterior in zip(predictions, logits_BKV[:, k, ids].softmax(-1).tolist()):
+                prediction.posteriors[task.name] = posterior
+                prediction.values[task.name] = task.value(posterior, posterior.index(max(posterior)))
+        return predictions
+
+    def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
+        return self.given(batch, encoded) if config.teacher_forced else super().predict(batch, config, encoded)
+
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
         return [
             to_prediction(self.tokenizer, utt_id, hypothesis, config.posterior)
@@ -129,6 +155,26 @@ class WhisperER(Model):
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
         return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
+
+
+def references(batch: Batch, tokenizer: Tokenizer, max_target: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the decoder reads of the references, and int64 (B, K): the position from which each task's answer starts.
+
+    The input is the batch's and the last token of the target, behind which a task without a label may stand. Where
+    several such tasks end a target, they are all answered there.
+    """
+    target_BL, is_learned_BL = batch.target_BL, batch.target_BL != IGNORE
+    input_BL = F.pad(batch.input_BL, (0, 1), value=tokenizer.end)
+    input_BL[:, 1:] = torch.where(is_learned_BL, target_BL, input_BL[:, 1:])
+    first = len(tokenizer.prefix) - 1  # reads the last token of the prefix
+    positions_L = torch.arange(target_BL.shape[1], device=target_BL.device)
+    last_B = torch.where(is_learned_BL, positions_L + 1, first).amax(1).clamp(max=max_target - 1)
+    place_B, places = torch.full_like(last_B, first), []
+    for k, task in enumerate(tokenizer.tasks):
+        places.append(place_B.minimum(last_B))
+        is_text_BL = is_learned_BL & (batch.task_BL == k) & (target_BL != tokenizer.end)
+        place_B = place_B + (is_text_BL.sum(1) if task.kind == "text" else 1)
+    return input_BL[:, :max_target], torch.stack(places, dim=1)
 
 
 def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: float, positions: int) -> torch.Tensor:

@@ -100,6 +100,8 @@ class CTranslate2Whisper:
             raise UserError(
                 f"search={config.search}: a CTranslate2 model has a beam search of its own; set search=beam"
             )
+        if config.teacher_forced:
+            raise UserError("teacher_forced: a CTranslate2 model reads no references; leave teacher_forced at false")
         if config.suppress != "none":
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
         if config.grammar != "strict":

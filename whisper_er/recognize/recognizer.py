@@ -146,6 +146,8 @@ class Recognizer:
         """Predictions for utterances, float32 (samples,) each, 16 kHz mono, at most 30 s; batched by length."""
         if self.decoding.grammar != "strict":
             raise UserError(f"grammar={self.decoding.grammar}: a recognition needs every label; set grammar=strict")
+        if self.decoding.teacher_forced:
+            raise UserError("teacher_forced: recordings have no references; leave teacher_forced at false")
         plan = by_length(np.array([len(wave) for wave in waves]), self.decoding.batch_size)
         batches = (unlabelled([waves[i] for i in indices], self.tokenizer, self.model.max_target) for indices in plan)
         by_index: dict[int, Prediction] = {}

@@ -10,7 +10,7 @@ from whisper_er.report.experiment import about_utterances, clips_of, made_by
 from whisper_er.report.markdown import comparison_rows, mcnemar_line
 from whisper_er.report.markup import Markup, element, join, paragraph, table
 from whisper_er.report.page import Section, page
-from whisper_er.report.rows import UNDEFINED, columns_of, protocol_lines, unscaled
+from whisper_er.report.rows import UNDEFINED, caveats, columns_of, protocol_lines, unscaled
 from whisper_er.report.utterances import Column, plain, table_data, task_column
 from whisper_er.score.comparison import Comparison
 from whisper_er.score.pairing import Pairs
@@ -42,7 +42,11 @@ def write_comparison(
     sections.append(Section("utterances", "Utterances", about_utterances(sounds)))
     about = join(
         [
-            *(paragraph(f"{name}: ", protocol_lines(result)[0]) for name, result in zip(names, results)),
+            *(
+                paragraph(f"{name}: ", line)
+                for name, result in zip(names, results)
+                for line in (*caveats(result), protocol_lines(result)[0])
+            ),
             made_by([command]),
         ]
     )

@@ -12,7 +12,7 @@ from whisper_er.report.rows import UNDEFINED
 
 METRICS = "metrics.jsonl"
 KINDS = ("train", "valid")
-ACCURACY = {"text": "1 − WER, as written", "category": "WA", "scale": "CCC"}  # validation.accuracy
+ACCURACY = {"text": "1 − WER, as written", "category": "WA", "scale": "CCC"}  # of a validation
 
 Curves = dict[str, list[tuple[float, float]]]  # "train loss_asr" -> (step, value), finite
 
@@ -61,6 +61,7 @@ def learning_curves(folds: dict[str, Path], kinds: dict[str, str]) -> Markup:
     validated = [
         figure("loss, nats per utterance", "valid loss", read),
         *(figure(f"{task}: {ACCURACY[kind]}", f"valid accuracy_{task}", read, 1.0) for task, kind in kinds.items()),
+        *(figure(f"{task}: UA", f"valid ua_{task}", read, 1.0) for task in kinds),  # of a category
     ]
     for title, drawn in (("Training", trained), ("Validation", validated)):
         parts += [element("h3", title), element("div", *drawn, class_="charts")]

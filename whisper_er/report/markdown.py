@@ -13,6 +13,7 @@ from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
     UNDEFINED,
+    caveats,
     columns_of,
     command_lines,
     group_rows,
@@ -92,6 +93,7 @@ def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult])
         summary_table,
         table,
         unscaled,
+        caveats,
         name=exp_dir.name,
         commands=commands,
         results=results,
@@ -103,7 +105,12 @@ def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[S
     """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
     names = [result.name for result in next(iter(seeds.values()))]
     sets = {name: {seed: results[i] for seed, results in seeds.items()} for i, name in enumerate(names)}
-    return templates.render(HERE / "seeds.md.j2", seed_table, unscaled, name=exp_dir.name, commands=commands, sets=sets)
+    about = {"name": exp_dir.name, "commands": commands, "sets": sets}
+    return templates.render(HERE / "seeds.md.j2", bullets, seed_table, seed_caveats, unscaled, **about)
+
+
+def seed_caveats(seeds: dict[str, SetResult]) -> list[str]:
+    return [f"seed {seed}: {line}" for seed, result in seeds.items() for line in caveats(result)]
 
 
 def seed_table(seeds: dict[str, SetResult]) -> str:

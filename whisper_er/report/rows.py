@@ -11,8 +11,8 @@ from whisper_er.score.bootstrap import LEVEL, NUM_RESAMPLES, Interval
 from whisper_er.score.comparison import UNITS
 from whisper_er.score.figure import Figure, Figures, Values
 from whisper_er.score.figures import FIGURES
-from whisper_er.score.metrics import WordErrors
-from whisper_er.score.results import RESULT, SetResult
+from whisper_er.score.metrics import WordErrors, collapse
+from whisper_er.score.results import RESULT, WHOLE, SetResult
 from whisper_er.score.scoring import PartScore
 
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
@@ -129,6 +129,29 @@ def interval_rows(parts: Iterable[tuple[str, PartScore]]) -> list[IntervalRow]:
         for task, figures in part.tasks.items()
         for name in figures.intervals.get("utterance", ())
     ]
+
+
+def had_references(result: SetResult) -> bool:
+    """Whether any fold was decoded with teacher_forced."""
+    return any(part.result.about["decoding"].get("teacher_forced", False) for part in result.folds.values())
+
+
+def caveats(result: SetResult) -> list[str]:
+    """What keeps the figures from being results, one line each: it stands above the table."""
+    lines = []
+    if had_references(result):
+        lines.append(
+            "A ceiling, not a result: each answer was given the references of the tasks before it (teacher_forced)."
+        )
+    folds_of: dict[str, list[str]] = {}
+    for fold, part in result.folds.items():
+        for name, figures in part.result.score.tasks.items():
+            if figures.task.kind == "category" and (said := collapse(name, figures.confusion, figures.labels)):
+                folds_of.setdefault(said, []).append(fold)
+    for said, folds in folds_of.items():
+        where = "" if folds == [WHOLE] else f"fold {', '.join(folds)}: "
+        lines.append(f"Warning: {where}{said}, though the references have several labels.")
+    return lines
 
 
 def notes(result: SetResult) -> list[str]:

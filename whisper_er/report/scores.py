@@ -9,6 +9,7 @@ from whisper_er.report.rows import (
     INTERVAL_NOTE,
     MOST_CLASSES,
     UNDEFINED,
+    caveats,
     group_rows,
     interval_rows,
     level_percent,
@@ -27,7 +28,8 @@ SHADES = 10  # of a confusion matrix; report.css has a rule for each
 
 
 def scores(result: SetResult) -> Markup:
-    parts = [table(summary_rows(result), "Figures of each fold" if result.mean is not None else "Figures")]
+    parts = [bullets(lines)] if (lines := caveats(result)) else []
+    parts += [table(summary_rows(result), "Figures of each fold" if result.mean is not None else "Figures")]
     about = f"Figures in percent; {unscaled('scale', 'category')} as they are."
     if result.mean is not None:
         about += " Mean ± sample standard deviation over the folds; pooled: all folds' utterances together."

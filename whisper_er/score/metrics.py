@@ -45,6 +45,14 @@ def macro_f1(confusion_CC: np.ndarray) -> np.ndarray:
     return mean_defined(ratio(2 * np.diagonal(confusion_CC, axis1=-2, axis2=-1), size))
 
 
+def collapse(task: str, confusion_CC: Sequence[Sequence[int]] | np.ndarray, labels: Sequence[str]) -> str:
+    """A sentence where every answer is the same label though the references have two or more; "" elsewhere."""
+    confusion_CC = np.asarray(confusion_CC)
+    said = np.flatnonzero(confusion_CC[:, : len(labels)].sum(axis=0))  # missing answers stand in a column of their own
+    spoken = np.flatnonzero(confusion_CC.sum(axis=1))
+    return f"every answer to {task} is '{labels[said[0]]}'" if len(said) == 1 and len(spoken) > 1 else ""
+
+
 @dataclass(frozen=True)
 class CategoryScore:
     """What the confusion matrix of one category task says.

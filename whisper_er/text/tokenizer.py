@@ -187,7 +187,8 @@ class Tokenizer:
 
         values: task name -> label or text; "" is "no label". A category without a label keeps its place, so that
         later tokens are learned at their places in decoding: the decoder reads the `draw`-th label and learns nothing.
-        <|endoftext|> belongs to the last task (paper, eq. 6) and is left out with it.
+        <|endoftext|> belongs to the last task (paper, eq. 6) and is left out with it. An empty text as the only task
+        is a target of <|endoftext|> alone (eq. 5, I = 1): a table has no sign for a transcript that is missing.
         """
         ids: list[int] = []
         owners: list[int] = []
@@ -199,7 +200,8 @@ class Tokenizer:
                 tokens = [self.task_ids[k][task.index(value)]]
             else:
                 tokens, owner = [self.task_ids[k][draw % len(task.labels)]], UNLEARNED
-            if value and k == len(self.tasks) - 1:
+            only_text = task.kind == "text" and len(self.tasks) == 1
+            if (value or only_text) and k == len(self.tasks) - 1:
                 tokens = [*tokens, self.end]
             ids += tokens
             owners += [owner] * len(tokens)

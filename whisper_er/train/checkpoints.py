@@ -12,18 +12,13 @@ from whisper_er.train.training_state import previous, read_state
 
 
 def checkpoint(exp_dir: Path, entry: dict[str, Any]) -> Path:
-    """Path of the checkpoint of an entry {step, accuracy, loss}."""
+    """Path of the checkpoint of an entry of best.json."""
     return exp_dir / "checkpoints" / f"step{entry['step']:06d}.safetensors"
 
 
 def checkpoints(exp_dir: Path) -> set[Path]:
     """Paths of the checkpoints in exp_dir."""
     return set((exp_dir / "checkpoints").glob("step*.safetensors"))
-
-
-def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best first: by accuracy, and among equal accuracies by the lower validation loss."""
-    return sorted(entries, key=lambda entry: (-entry["accuracy"], entry["loss"]))
 
 
 def list_best(exp_dir: Path, record: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from whisper_er.config import OptimConfig
+from whisper_er.train.selection import LOWER_IS_BETTER
 
 TIMESCALE = 10_000  # of inverse_sqrt without a warm-up, as transformers has it
 
@@ -30,8 +31,8 @@ class Schedule:
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * share
 
-    def after_validation(self, accuracy: float) -> None:
-        """Adapt to a validation. accuracy: of the task that selects models; -inf where it is not defined."""
+    def after_validation(self, value: float) -> None:
+        """Adapt to a validation. value: of optim.plateau_metric; an accuracy that is not defined is -inf."""
 
     def state_dict(self) -> dict[str, Any]:
         """State besides the step, as plain values."""
@@ -50,11 +51,14 @@ class Plateau(Schedule):
     def __init__(self, optimizer: torch.optim.Optimizer, config: OptimConfig, max_steps: int) -> None:
         super().__init__(optimizer, config, max_steps)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, "max", factor=config.plateau_factor, patience=config.plateau_patience
+            optimizer,
+            "min" if config.plateau_metric in LOWER_IS_BETTER else "max",
+            factor=config.plateau_factor,
+            patience=config.plateau_patience,
         )
 
-    def after_validation(self, accuracy: float) -> None:
-        self.plateau.step(accuracy)
+    def after_validation(self, value: float) -> None:
+        self.plateau.step(value)
 
     def state_dict(self) -> dict[str, Any]:
         return self.plateau.state_dict()

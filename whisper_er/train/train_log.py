@@ -11,6 +11,7 @@ import torch
 from whisper_er.base import distributed
 from whisper_er.base.files import write_text
 from whisper_er.models.base import Output
+from whisper_er.train.validation import Validation
 
 
 class TrainLog:
@@ -48,11 +49,17 @@ class TrainLog:
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
             self.writer.flush()
 
-    def validation(self, step: int, loss: float, accuracy: dict[str, float], better: bool) -> None:
-        """A line and a record. accuracy: by task; better: best so far."""
-        text = " ".join(f"{name} {value:.4f}" for name, value in accuracy.items())
-        self.say(f"step {step} validation: loss {loss:.4f} accuracy: {text}{' (best so far)' * better}")
-        self.record(step, "valid", {"loss": loss, **{f"accuracy_{name}": value for name, value in accuracy.items()}})
+    def validation(self, step: int, result: Validation, better: bool) -> None:
+        """A line, a warning for each task whose answers are all the same, and a record. better: best so far."""
+        text, values = f"loss {result.loss:.4f}", {"loss": result.loss}
+        for title, key, by_task in (("accuracy", "accuracy", result.accuracy), ("UA", "ua", result.ua)):
+            if by_task:
+                text += f" {title}: " + " ".join(f"{name} {value:.4f}" for name, value in by_task.items())
+                values |= {f"{key}_{name}": value for name, value in by_task.items()}
+        self.say(f"step {step} validation: {text}{' (best so far)' * better}")
+        for collapse in result.collapses:
+            self.say(f"warning: validation at step {step}: {collapse}")
+        self.record(step, "valid", values)
 
     def close(self) -> None:
         if self.writer:

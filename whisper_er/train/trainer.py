@@ -19,7 +19,7 @@ from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
-from whisper_er.data.dataset import Utterances, bucketed, load
+from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
 from whisper_er.models.base import Model
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
@@ -30,6 +30,7 @@ from whisper_er.train.experiment import STATE, UNTRAINED
 from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.parallel import gather_whole, spread, whole, without_exchange
 from whisper_er.train.schedule import SCHEDULES
+from whisper_er.train.selection import check_metrics, name_of, rank, value_of, worth
 from whisper_er.train.train_log import Sums, TrainLog
 from whisper_er.train.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
 from whisper_er.train.validation import Validation, validate
@@ -41,7 +42,7 @@ RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
 
 @dataclass
 class Progress:
-    """Where training stands. best: the n best checkpoints as {step, accuracy, loss}, the best first."""
+    """Where training stands. best: the n best checkpoints as entries of best.json (selection.py), the best first."""
 
     step: int = 0
     best: list[dict] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Trainer:
         self.valid_task = config.valid_task or main_task(tokenizer.tasks).name
         if self.valid_task not in self.task_names:
             raise UserError(f"valid_task: '{self.valid_task}' is not a task; allowed: {' '.join(self.task_names)}")
+        check_metrics(config, tokenizer.tasks[self.task_names.index(self.valid_task)])
         if distributed.world_size() > config.batch_size:
             raise UserError(
                 f"batch_size: {config.batch_size} utterances cannot be shared by "
@@ -125,11 +127,12 @@ class Trainer:
         runs the first one silenced, since all of them have to take part.
         """
         batch_size, max_target = self.config.batch_size, self.model.max_target
+        draw = bucketed if self.config.bucketing else shuffled
         rank, processes = distributed.rank(), distributed.world_size()
         per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
-            plan = bucketed(train.num_samples_N, batch_size * self.config.accum_grad, self.seed(epoch))[done:]
+            plan = draw(train.num_samples_N, batch_size * self.config.accum_grad, self.seed(epoch))[done:]
             passes = [[step[i : i + batch_size] for i in range(0, len(step), batch_size)] for step in plan]
             shares = [[indices[rank::processes] for indices in step] for step in passes]
             to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
@@ -194,27 +197,27 @@ class Trainer:
 
     def after_validation(self, result: Validation, log: TrainLog) -> None:
         """Rank the checkpoint, tell the schedule, end or go on, log, save."""
-        progress, accuracy = self.progress, result.accuracy[self.valid_task]
-        accuracy = accuracy if math.isfinite(accuracy) else -math.inf
-        better = not progress.best or accuracy > progress.best[0]["accuracy"]
+        progress, select = self.progress, self.config.valid.select
+        entry = result.entry(progress.step, self.valid_task)
+        better = not progress.best or worth(entry, select) > worth(progress.best[0], select)
         progress.since_better = 0 if better else progress.since_better + 1
         progress.validated = progress.step
-        self.schedule.after_validation(accuracy)
-        entry = {"step": progress.step, "accuracy": accuracy, "loss": result.loss}
-        progress.best = checkpoints.rank([*progress.best, entry])[: self.config.n_best]
+        self.schedule.after_validation(value_of(entry, self.config.optim.plateau_metric))
+        progress.best = rank([*progress.best, entry], select)[: self.config.n_best]
         if entry in progress.best:
             self.save_checkpoint(entry)
         progress.finished = reason_to_stop(progress.step, progress.since_better, self.config)
         if progress.finished and self.judge.skipped:
             progress.finished += f", {self.judge.skipped} steps skipped"
         # Recorded before it is saved: a run that is killed in between repeats this validation and removes the record.
-        log.validation(progress.step, result.loss, result.accuracy, better)
+        log.validation(progress.step, result, better)
         self.sums = Sums(progress.step)
         self.save_state()
 
     def keep_untrained(self) -> None:
         """The model as it was loaded becomes the one checkpoint; nothing selects it."""
-        self.progress.finished, self.progress.best = "max_steps=0", [{"step": 0, "accuracy": None, "loss": None}]
+        self.progress.finished = "max_steps=0"
+        self.progress.best = [{"step": 0, "accuracy": None, "ua": None, "loss": None}]
         self.save_checkpoint(self.progress.best[0])
         self.save_state()
 
@@ -238,7 +241,7 @@ class Trainer:
             self.list_best()
 
     def list_best(self) -> None:
-        metric = f"valid_{self.valid_task}_accuracy" if self.config.max_steps else UNTRAINED
+        metric = name_of(self.config.valid.select, self.valid_task) if self.config.max_steps else UNTRAINED
         checkpoints.list_best(
             self.exp_dir,
             {

@@ -1,7 +1,9 @@
 """Loss and accuracy of a model on the validation set."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -19,11 +21,23 @@ from whisper_er.train.parallel import gathered
 
 @dataclass(frozen=True)
 class Validation:
-    """loss: what training minimises, per utterance (nats with the default `loss`);
-    accuracy: per task, higher is better (see `accuracy`)."""
+    """loss: what training minimises, per utterance (nats with the default `loss`); accuracy: per task, higher is better
+    (see `add_scores`); ua: per category; collapses: a sentence for each category whose answers are all the same."""
 
     loss: float
     accuracy: dict[str, float]
+    ua: dict[str, float] = field(default_factory=dict)
+    collapses: list[str] = field(default_factory=list)
+
+    def entry(self, step: int, task: str) -> dict[str, Any]:
+        """Of the selecting task, as best.json lists it (selection.py)."""
+        accuracy, ua = self.accuracy[task], self.ua.get(task, math.nan)
+        return {
+            "step": step,
+            "accuracy": accuracy if math.isfinite(accuracy) else -math.inf,
+            "ua": ua if math.isfinite(ua) else None,
+            "loss": self.loss,
+        }
 
 
 @torch.no_grad()
@@ -35,7 +49,8 @@ def validate(
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
-    """The loss, and the accuracy of greedy decoding under the grammar, which the test uses as well.
+    """The loss, and the accuracy of the answers: by greedy decoding under the grammar, which the test uses as well, or
+    given the references (valid.predict).
 
     Every process takes its part of the batches and returns the result over all; None if `stop()` is True on any.
     """
@@ -56,7 +71,10 @@ def validate(
                         f"validation: the loss is not finite on {first_few(batch.utt_ids)}: the weights "
                         "are out of bounds; lower optim.lr or set optim.grad_clip"
                     )
-                predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
+                if config.valid.predict == "teacher_forced":
+                    predictions = model.given(batch, encoded)
+                else:
+                    predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
                 hypotheses |= {prediction.utt_id: prediction.values for prediction in predictions}
     model.train()
     loss = float(torch.stack(losses).double().sum()) if losses else 0.0
@@ -64,19 +82,24 @@ def validate(
     if any(part["stopped"] for part in parts):
         return None
     hypotheses = {utt_id: values for part in parts for utt_id, values in part["hypotheses"].items()}
-    scores = {
-        task.name: accuracy(task, [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances])
-        for task in tokenizer.tasks
-    }
-    return Validation(sum(part["loss"] for part in parts) / len(utterances), scores)
+    result = Validation(sum(part["loss"] for part in parts) / len(utterances), {})
+    for task in tokenizer.tasks:
+        pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances]
+        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref])
+    return result
 
 
-def accuracy(task: Task, pairs: list[tuple[str, str]]) -> float:
-    """WA of a category, CCC of a scale, 1 - WER of a text (as written, not normalised); labelled utterances only."""
-    pairs = [(ref, hyp) for ref, hyp in pairs if ref]
-    refs, hyps = [ref for ref, _ in pairs], [hyp for _, hyp in pairs]
+def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) -> None:
+    """The scores of a task. Its accuracy is the WA of a category, the CCC of a scale, 1 - WER of a text (as written,
+    not normalised). labelled: reference and answer of each utterance that has a reference."""
+    refs, hyps = [ref for ref, _ in labelled], [hyp for _, hyp in labelled]
     if task.kind == "category":
-        return metrics.score_categories(refs, hyps, task.labels).wa
-    if task.kind == "scale":
-        return metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps]).ccc
-    return 1.0 - metrics.count_word_errors(refs, hyps).wer
+        score = metrics.score_categories(refs, hyps, task.labels)
+        result.accuracy[task.name], result.ua[task.name] = score.wa, score.ua
+        if collapse := metrics.collapse(task.name, score.confusion, task.labels):
+            result.collapses.append(collapse)
+    elif task.kind == "scale":
+        score = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps])
+        result.accuracy[task.name] = score.ccc
+    else:
+        result.accuracy[task.name] = 1.0 - metrics.count_word_errors(refs, hyps).wer
