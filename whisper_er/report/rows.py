@@ -146,8 +146,10 @@ def caveats(result: SetResult) -> list[str]:
     folds_of: dict[str, list[str]] = {}
     for fold, part in result.folds.items():
         for name, figures in part.result.score.tasks.items():
-            if figures.task.kind == "category" and (said := collapse(name, figures.confusion, figures.labels)):
-                folds_of.setdefault(said, []).append(fold)
+            # A result that an older version wrote may have no confusion matrix.
+            if figures.task.kind == "category" and figures.confusion:
+                if said := collapse(name, figures.confusion, figures.labels):
+                    folds_of.setdefault(said, []).append(fold)
     for said, folds in folds_of.items():
         where = "" if folds == [WHOLE] else f"fold {', '.join(folds)}: "
         lines.append(f"Warning: {where}{said}, though the references have several labels.")
