@@ -18,6 +18,7 @@ from whisper_er.report.rows import Column
 from whisper_er.score import pairing, results, scoring
 from whisper_er.score.bootstrap import Interval
 from whisper_er.task import Task
+from whisper_er.text.conventions import Writing
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 
@@ -59,8 +60,8 @@ def write_experiment(exp_dir: Path, token_list: Path) -> Path:
     return exp_dir
 
 
-def pair(tmp_path: Path, tasks, normalize=str.lower):
-    return pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, normalize)
+def pair(tmp_path: Path, tasks, normalize=str.lower, language="en"):
+    return pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, Writing(language, normalize))
 
 
 def run_bin(name: str, *options: object) -> subprocess.CompletedProcess:
@@ -325,7 +326,7 @@ def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
     for fold, label in (("1", ""), ("2", "sad")):
         ref = write_dir(tmp_path / f"ref{fold}", utt2emotion={f"u{fold}": label})
         hyp = write_dir(tmp_path / f"fold{fold}" / "decode_x" / "test", utt2emotion={f"u{fold}": "sad"})
-        pairs = pairing.pair_directories(ref, hyp, [EMOTION], str)
+        pairs = pairing.pair_directories(ref, hyp, [EMOTION], Writing("en", str))
         about = {"protocol": "", "decoding": {}, "training": {"command": []}}
         result = about | scoring.score_pairs([EMOTION], pairs).to_json()
         scoring.write_score(hyp / results.RESULT, result, pairs)
@@ -378,7 +379,7 @@ def write_styles(tmp_path: Path) -> list[str]:
 
 def test_groups_are_scored_apart_and_posteriors_calibrated(tmp_path):
     write_styles(tmp_path)
-    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], Writing("en", str), ["style"])
     scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
     assert pairing.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
     result = scoring.score_pairs([EMOTION], pairs)
@@ -413,7 +414,7 @@ def test_an_utterance_without_a_group_or_speaker_is_named(tmp_path, table, utt_i
     ids = write_styles(tmp_path)
     write_table(tmp_path / "ref" / table, dict.fromkeys(ids, "x") | {utt_id: value})
     with pytest.raises(UserError, match=message):
-        pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+        pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], Writing("en", str), ["style"])
 
 
 def test_posteriors_of_other_utterances_are_an_error(tmp_path):

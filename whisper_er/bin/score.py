@@ -9,6 +9,7 @@ from pathlib import Path
 from whisper_er.bin import make_parser, run
 from whisper_er.score import pairing, scoring
 from whisper_er.score.hypotheses import read_protocol
+from whisper_er.text.conventions import Writing
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 from whisper_er.train.experiment import protocol, read_environment
@@ -27,8 +28,8 @@ def main() -> None:
     token_list = read_token_list(args.exp_dir / "token_list")
     tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
-    normalize = text_normalizer(token_list.language, spelling)
-    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize, args.score_by.split())
+    writing = Writing(token_list.language, text_normalizer(token_list.language, spelling))
+    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, writing, args.score_by.split())
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
