@@ -29,7 +29,7 @@ WORD_ERROR_RATES = [name for name in CONVENTIONS if name != "cer"]
 SHOWN = 3  # that come nearest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoding:
     """A model's transcripts of the test sets. With the first pad and suppression it is the cell of paper.sh itself."""
 
