@@ -196,6 +196,7 @@ def test_several_seeds_give_mean_and_deviation(recipe, report):
     (("--systems", "a_g"), 1, "--systems: 'a_g' is not in the paper's file; allowed: conventional stl_ser"),
     (("--models", "wavlm-base", "--systems", "a_s"), 1, "no such combination"),
     (("--paper_config", "none.yaml"), 1, "none.yaml: no such file"),
+    (("--wer_protocols", "true", "--seeds", "1 2"), 1, "--seeds 1 2: --wer_protocols has one system"),
     (("--run_opts", "--ser_tag fold_JOB"), 2, "JOB in it would be taken for a number"),
     (("--run_opts", "--local_data_opts 'x"), 2, "cannot split"),
     (("--cells_at_once", "0"), 2, "it must be at least 1"),
