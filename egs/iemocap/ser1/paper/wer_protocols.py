@@ -79,7 +79,8 @@ def render(scored: dict[Decoding, Values], folds: str, command: str) -> str:
         "# Whisper before fine-tuning: how its WER depends on the protocol",
         "Generated, not to be edited, by",
         f"    {command}",
-        f"In percent, the utterances of the test folds {folds} together; a dash: not scored.",
+        f"In percent, the utterances of the test folds {folds} together; a dash: not scored. The rest of "
+        "decoding is that of conf/decode_zero_shot.yaml.",
         table(rows),
         bullets([f"{catalogue[name].title}: {convention.about}" for name, convention in CONVENTIONS.items()]),
     ]
