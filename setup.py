@@ -23,6 +23,8 @@ setup(
         "soxr",  # to 16 kHz from any other rate
         "sentencepiece",
         "jiwer",
+        "rapidfuzz",  # comes with jiwer; counts errors without an alignment
+        "regex",  # comes with transformers; letters with their combining marks
         "pyyaml",
         "jinja2",  # comes with torch; the report, RESULTS.md and the model card are templates
         "numpy",

@@ -226,6 +226,7 @@ def test_several_seeds_give_mean_and_deviation(recipe, report):
     (("--systems", "a_g"), 1, "--systems: 'a_g' is not in the paper's file; allowed: conventional stl_ser"),
     (("--models", "wavlm-base", "--systems", "a_s"), 1, "no such combination"),
     (("--paper_config", "none.yaml"), 1, "none.yaml: no such file"),
+    (("--wer_protocols", "true", "--seeds", "1 2"), 1, "--seeds 1 2: --wer_protocols has one system"),
     (("--run_opts", "--ser_tag fold_JOB"), 2, "JOB in it would be taken for a number"),
     (("--run_opts", "--local_data_opts 'x"), 2, "cannot split"),
     (("--cells_at_once", "0"), 2, "it must be at least 1"),
@@ -256,3 +257,39 @@ def test_every_configuration_of_the_paper_is_there(recipe):
         assert config["models"][model]["options"] == ["--whisper_model", f"openai/whisper-{model}"]
     steps = dict(value.split("=") for value in config["models"]["large-v3"]["ser_args"])
     assert int(steps["batch_size"]) * int(steps["accum_grad"]) == 16
+
+
+def test_whisper_before_fine_tuning_is_scored_by_every_convention_and_decoding(recipe):
+    paper(recipe, "--systems", "zero_shot", "--models", "base", "--folds", "1")
+    done = recipe / "exp/zero_shot_base/fold1/decode_paper/test/text"
+    before = done.stat().st_mtime_ns
+    paper_figure = yaml.safe_load((recipe / "tiny.yaml").read_text())
+    paper_figure["systems"]["zero_shot"]["paper"]["base"] = {"WER": 22.2}
+    (recipe / "protocols.yaml").write_text(yaml.safe_dump(paper_figure, sort_keys=False))
+    options = ("--wer_protocols", "true", "--paper_config", "protocols.yaml", "--models", "base", "--folds", "1")
+    out = paper(recipe, *options)
+    assert done.stat().st_mtime_ns == before  # as paper.sh has decoded it
+    written = (recipe / "exp/paper/WER_PROTOCOLS.md").read_text()
+    assert written in out
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if line[:1] == "|"]
+    head, _, *rows = lines
+    assert head == ["model", "pad", "suppress", "WER", "WER raw", "WER lower", "WER marks", "CER"]
+    assert [row[:3] for row in rows] == [
+        ["base", pad, suppress] for pad in ("30s", "none") for suppress in ("whisper", "none")
+    ]
+    for row, (tag, decoding) in zip(
+        rows,
+        [(tag, f"decode_paper{suppress}") for tag in ("", "_pad_none") for suppress in ("", "_suppress_none")],
+        strict=True,
+    ):
+        fold = recipe / f"exp/zero_shot_base{tag}/fold1"
+        assert yaml.safe_load((fold / "config.yaml").read_text())["model"]["pad"] == row[1]
+        assert json.loads((fold / decoding / "test/decode.json").read_text())["suppress"] == row[2]
+        scored = json.loads((fold / decoding / "test/score/result.json").read_text())["tasks"]["asr"]
+        names = ("wer", "wer_raw", "wer_lower", "wer_marks", "cer")
+        assert row[3:] == [f"{100 * scored[name]:.1f}" for name in names]
+    wanted = min((float(cell) for row in rows for cell in row[3:-1]), key=lambda rate: abs(rate - 22.2))
+    nearest = written.split("## Nearest to the paper's 22.2 for base\n\n- ")[1].splitlines()[0]
+    assert nearest.endswith(f": {wanted:.1f} ({wanted - 22.2:+.1f})")
+    table = run_script(recipe / "paper.sh", *options[:6], "--folds", "1 2", "--report_only", "true")
+    assert f"| {DASH} |" in re.sub(" +", " ", table)  # fold 2 of three of the decodings is missing

@@ -1,19 +1,20 @@
 """The figures of a task on disk: as they were, older, forged; and what a new one takes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from parsed_report import rewritten
 from sklearn.metrics import cohen_kappa_score
-from small_results import EMOTION, TWO_FOLDS, read_two_folds, write_fold, write_two_folds
+from small_results import ASR, EMOTION, TWO_FOLDS, read_two_folds, write_fold, write_two_folds
 
 from whisper_er.base.errors import UserError
 from whisper_er.export.data_card import DataCard
 from whisper_er.export.model_card import model_index
 from whisper_er.report.markdown import comparison_table, render, seed_table
+from whisper_er.report.rows import convention_tables
 from whisper_er.score import figures
 from whisper_er.score.comparison import compare
 from whisper_er.score.figure import figure
@@ -22,6 +23,7 @@ from whisper_er.score.pairing import Pairs, TaskPairs, read_pairs
 from whisper_er.score.results import RESULT, SetResult, read_result
 from whisper_er.score.scoring import json_text, score_pairs
 from whisper_er.task import Task
+from whisper_er.text.conventions import CONVENTIONS
 
 RECORDED = Path(__file__).parent / "recorded"  # as the first version wrote it
 TASKS = (Task("asr", "text"), Task("emotion", "category", ("happy", "sad")), Task("valence", "scale", ("1", "3", "5")))
@@ -79,6 +81,28 @@ def test_what_an_older_result_lacks_is_undefined_while_the_other_folds_have_it(t
         cells = [row[heading.index(title)] for row in rows]  # fold 1, fold 2, mean ± sd, pooled
         assert cells[0] == cells[2] == "–" and "–" not in (cells[1], cells[3])
     assert "nan" not in render(exp, ["command"], [result])
+
+
+def test_word_error_rates_by_convention_are_a_dash_in_results_from_before_them(tmp_path):
+    exp = write_two_folds(tmp_path)  # whose utterances have no counts of them
+    result = read_two_folds(exp)
+    assert result.pooled.tasks["asr"].cer is result.mean["asr"]["cer"] is None
+    assert convention_tables(result) == []
+    counted = tuple({"cer": {"errors": 1, "words": 4}} for _ in result.pairs.utt_ids)
+    values = replace(result.pairs.tasks["asr"], word_errors=counted)
+    scored = score_pairs([ASR], replace(result.pairs, tasks={"asr": values}))
+    (rows,) = convention_tables(replace(result, pooled=scored))
+    assert [row[-2:] for row in rows[-2:]] == [["–", "–"], ["–", "25.0"]]  # WER marks, CER
+
+
+@pytest.mark.parametrize("counts", [{"cer": 1}, {"cer": {"errors": 1}}, {"cer": {"errors": "1", "words": 2}}, []])
+def test_forged_counts_are_one_line(tmp_path, counts):
+    path = tmp_path / "utterances.jsonl"
+    line = json.loads((RECORDED / "utterances.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    line["tasks"]["asr"]["word_errors"] = counts
+    path.write_text(json.dumps(line), encoding="utf-8")
+    with pytest.raises(UserError, match="utterances.jsonl: not what scoring writes"):
+        read_pairs(path)
 
 
 @pytest.mark.parametrize("task, wrong", [
@@ -160,3 +184,8 @@ def test_a_new_figure_is_a_dash_in_results_from_before_it(tmp_path, monkeypatch)
     heading, *rows = rewritten(exp).tables["Figures of each fold"]
     cells = [row[heading.index("emotion kappa")] for row in rows]
     assert cells[:3] == ["–"] * 3 and cells[3] != "–"
+
+
+def test_every_convention_of_the_words_has_a_figure():
+    names = [name for name, one in figures.TextFigures.catalogue().items() if one.title.startswith(("WER", "CER"))]
+    assert names == [*CONVENTIONS]

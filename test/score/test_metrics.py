@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from whisper_er.score.metrics import (
     confusion_rows,
+    count_distances,
     count_word_errors,
     macro_f1,
     score_categories,
@@ -125,6 +126,7 @@ def test_word_error_rows_are_those_of_each_utterance_alone():
 def test_word_error_rows_of_a_corpus_are_quick_and_add_up():
     ref, hyp = random_sentences(5531, 1, vocabulary=3000)
     total = count_word_errors(ref, hyp)
+    assert count_distances(map(str.split, ref), map(str.split, hyp)).tolist() == word_error_rows(ref, hyp).tolist()
     start = time.perf_counter()
     rows = word_error_rows(ref, hyp)
     assert time.perf_counter() - start < 3

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from whisper_er.report.rows import Column
 from whisper_er.score import pairing, results, scoring
 from whisper_er.score.bootstrap import Interval
 from whisper_er.task import Task
+from whisper_er.text.conventions import CONVENTIONS, Writing
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 
@@ -61,8 +63,8 @@ def write_experiment(exp_dir: Path, token_list: Path) -> Path:
     return exp_dir
 
 
-def pair(tmp_path: Path, tasks, normalize=str.lower):
-    return pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, normalize)
+def pair(tmp_path: Path, tasks, normalize=str.lower, language="en"):
+    return pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", tasks, Writing(language, normalize))
 
 
 def run_bin(name: str, *options: object) -> subprocess.CompletedProcess:
@@ -153,6 +155,36 @@ def test_an_empty_transcript_is_scored_and_its_insertions_count(tmp_path):
     assert (figures.normalized.reference_words, figures.wer) == (3, 1.0)
     assert (figures.raw.empty_references, figures.raw.insertions_on_empty) == (1, 1)
     assert figures.wer_raw == (2 + 3 + 1) / 3  # Mm-hmm. -> go on, It's fine. -> it is FINE, (none) -> yes
+
+
+SAID = {"u1": "Really good.", "u2": "Mm-hmm.", "u3": "It's twenty five dollars, OK?", "u4": ""}
+HEARD = {"u1": "really, good.", "u2": "Hm", "u3": "Its 25 dollars OK", "u4": "yes"}
+
+
+def test_every_convention_has_its_figure(tmp_path):
+    write_dir(tmp_path / "ref", text=SAID, utt2style=dict(zip(SAID, "abab")))
+    write_dir(tmp_path / "hyp", text=HEARD)
+    writing = Writing("en", text_normalizer("en", {}))
+    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [ASR], writing, ["style"])
+    score = scoring.score_pairs([ASR], pairs)
+    for part, ids in ((score, SAID), (score.groups["style"]["a"], ["u1", "u3"])):
+        for name, convention in CONVENTIONS.items():
+            ref, hyp = (
+                [" ".join(convention.words(writing.text(texts[one]))) for one in ids] for texts in (SAID, HEARD)
+            )
+            assert getattr(part.tasks["asr"], name) == pytest.approx(jiwer.wer(ref, hyp)), name
+    figures = score.tasks["asr"]
+    # mmhmm -> hm; twenty five -> 25; yes / Really -> really and a comma, Mm-hmm . -> Hm, four more, yes
+    assert (figures.wer_lower, figures.wer_marks) == ((1 + 2 + 1) / 8, (2 + 2 + 5 + 1) / 12)
+
+
+def test_a_language_without_spaces_is_scored_by_characters(tmp_path):
+    write_dir(tmp_path / "ref", text={"u1": "你好，世界。", "u2": "再见"})
+    write_dir(tmp_path / "hyp", text={"u1": "你好世纪", "u2": "再见！"})
+    figures = scoring.score_pairs([ASR], pair(tmp_path, [ASR], text_normalizer("zh", {}), "zh")).tasks["asr"]
+    assert figures.wer == figures.cer == figures.wer_lower == 1 / 6
+    assert figures.wer_marks == pytest.approx(jiwer.cer(["你好，世界。", "再见"], ["你好世纪", "再见！"]))
+    assert figures.normalized.reference_words == 6
 
 
 def test_the_english_normaliser_uses_the_spelling_table_and_other_languages_the_basic_one(tmp_path):
@@ -297,6 +329,14 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
         drawn = experiment.directory / "figures" / f"confusion_emotion_decode_beam4_test.{suffix}"
         assert drawn.stat().st_size > 1000
     assert "empty references: 1, with 1 of the insertions" in markdown
+    conventions = markdown.split("### Word error rates by convention\n\n")[1].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in conventions]
+    assert rows[0] == ["words of asr", "figure", "mean ± sd", "pooled"]
+    assert [row[1] for row in rows[2:]] == ["WER", "WER raw", "WER lower", "WER marks", "CER"]
+    # One colour. -> one color; Oh -> oh; Mm-hmm. -> x; six times a b -> a
+    assert [row[3] for row in rows[2:5]] == ["46.7", "62.5", "50.0"]
+    lower = [figures["folds"][fold]["tasks"]["asr"]["wer_lower"] for fold in "12"]
+    assert lower == [2 / 4, 6 / 12] and figures["mean"]["asr"]["wer_lower"] == 0.5
     assert "with 1 British-American spellings" in markdown
 
 
@@ -324,7 +364,7 @@ def test_a_figure_that_is_not_defined_in_a_fold_has_no_mean(tmp_path):
     for fold, label in (("1", ""), ("2", "sad")):
         ref = write_dir(tmp_path / f"ref{fold}", utt2emotion={f"u{fold}": label})
         hyp = write_dir(tmp_path / f"fold{fold}" / "decode_x" / "test", utt2emotion={f"u{fold}": "sad"})
-        pairs = pairing.pair_directories(ref, hyp, [EMOTION], str)
+        pairs = pairing.pair_directories(ref, hyp, [EMOTION], Writing("en", str))
         about = {"protocol": "", "decoding": {}, "training": {"command": []}}
         result = about | scoring.score_pairs([EMOTION], pairs).to_json()
         scoring.write_score(hyp / results.RESULT, result, pairs)
@@ -389,7 +429,7 @@ def write_styles(tmp_path: Path) -> list[str]:
 
 def test_groups_are_scored_apart_and_posteriors_calibrated(tmp_path):
     write_styles(tmp_path)
-    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+    pairs = pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], Writing("en", str), ["style"])
     scoring.write_score(tmp_path / "score" / "result.json", {}, pairs)
     assert pairing.read_pairs(tmp_path / "score" / scoring.UTTERANCES) == pairs
     result = scoring.score_pairs([EMOTION], pairs)
@@ -424,7 +464,7 @@ def test_an_utterance_without_a_group_or_speaker_is_named(tmp_path, table, utt_i
     ids = write_styles(tmp_path)
     write_table(tmp_path / "ref" / table, dict.fromkeys(ids, "x") | {utt_id: value})
     with pytest.raises(UserError, match=message):
-        pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], str, ["style"])
+        pairing.pair_directories(tmp_path / "ref", tmp_path / "hyp", [EMOTION], Writing("en", str), ["style"])
 
 
 def test_posteriors_of_other_utterances_are_an_error(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from whisper_er.bin import make_parser, run
 from whisper_er.score import pairing, scoring
 from whisper_er.score.hypotheses import read_protocol
+from whisper_er.text.conventions import Writing
 from whisper_er.text.normalizer import read_spelling, text_normalizer
 from whisper_er.text.token_list import read_token_list
 from whisper_er.train.experiment import protocol, read_environment
@@ -29,8 +30,8 @@ def main() -> None:
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
     decoding = read_protocol(args.hyp_dir)
     language = decoding.get("lang") or token_list.language  # of the text: decoding may have asked for another
-    normalize = text_normalizer(language, spelling)
-    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, normalize, args.score_by.split())
+    writing = Writing(language, text_normalizer(language, spelling))
+    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, writing, args.score_by.split())
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),

@@ -12,8 +12,11 @@ from whisper_er.score.comparison import UNITS
 from whisper_er.score.figure import Figure, Figures, Values
 from whisper_er.score.figures import FIGURES
 from whisper_er.score.metrics import WordErrors, collapse
+from whisper_er.score.pairing import COUNTED
 from whisper_er.score.results import RESULT, WHOLE, SetResult
 from whisper_er.score.scoring import PartScore
+from whisper_er.text.conventions import CONVENTIONS
+from whisper_er.text.normalizer import is_spaced
 
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
 UNDEFINED = "–"
@@ -63,7 +66,7 @@ def columns_of(tasks: Mapping[str, Figures]) -> list[Column]:
     for task, figures in tasks.items():
         for name, title in figures.columns(figures.task).items():
             figure = figures.catalogue()[name]
-            if figure.always or figures.values[name] is not None:
+            if figure.column and (figure.always or figures.values[name] is not None):
                 columns.append(Column(title, task, name, figure.scale, figure.digits))
     return columns
 
@@ -83,6 +86,25 @@ def summary_rows(result: SetResult) -> list[list[str]]:
     if result.mean is not None:
         rows.append(["mean ± sd", "", *(column.show(result.mean, result.sd) for column in columns)])
         rows.append(row_of("pooled", result.pooled, columns))
+    return rows
+
+
+def convention_tables(result: SetResult) -> list[list[list[str]]]:
+    """Of each text task a heading and a row per convention; none for a result from before there were several."""
+    return [
+        convention_rows(result, name)
+        for name, figures in result.pooled.tasks.items()
+        if figures.task.kind == "text" and any(figures.values[convention] is not None for convention in COUNTED)
+    ]
+
+
+def convention_rows(result: SetResult, task: str) -> list[list[str]]:
+    catalogue, several = result.pooled.tasks[task].catalogue(), result.mean is not None
+    rows = [[f"words of {task}", "figure", *(["mean ± sd"] if several else []), "pooled" if several else "value"]]
+    for name, convention in CONVENTIONS.items():
+        column = Column(catalogue[name].title, task, name, catalogue[name].scale, catalogue[name].digits)
+        mean = [column.show(result.mean, result.sd)] if several else []
+        rows.append([convention.about, column.title, *mean, column.show(result.pooled.values)])
     return rows
 
 
@@ -195,7 +217,7 @@ def normalizer(result: SetResult) -> str:
         titles.append(
             f"Whisper's normaliser for 'en' {table} British-American spellings"
             if language == "en"
-            else f"Whisper's basic normaliser ('{language}')"
+            else f"Whisper's basic normaliser ('{language}'{'' if is_spaced(language) else ', characters as words'})"
         )
     return " and ".join(titles)
 

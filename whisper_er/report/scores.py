@@ -10,6 +10,7 @@ from whisper_er.report.rows import (
     MOST_CLASSES,
     UNDEFINED,
     caveats,
+    convention_tables,
     group_rows,
     interval_rows,
     level_percent,
@@ -34,6 +35,7 @@ def scores(result: SetResult) -> Markup:
     if result.mean is not None:
         about += " Mean ± sample standard deviation over the folds; pooled: all folds' utterances together."
     parts.append(paragraph(about, class_="note"))
+    parts += [table(rows, "Word error rates by convention") for rows in convention_tables(result)]
     if drawn := intervals([("", result.pooled)], result, f"{level_percent()} bootstrap intervals"):
         about = "Upright line: the figure; thick: its interval by utterance; thin: by speaker. "
         parts += [drawn, paragraph(about, INTERVAL_NOTE, class_="note")]

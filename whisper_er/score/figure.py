@@ -28,6 +28,7 @@ class Figure:
     hub:        metric type and name in the header of a model card; empty: it is not there
     always:     whether its column is there where the figure is undefined
     by_speaker: whether the table of speakers has the column
+    column:     whether it is a column at all; a word error rate by one convention of several is a row
     """
 
     title: str
@@ -38,6 +39,7 @@ class Figure:
     hub: tuple[str, str] | tuple[()] = ()
     always: bool = True
     by_speaker: bool = False
+    column: bool = True
 
 
 def figure(title: str, **about: Any) -> Any:

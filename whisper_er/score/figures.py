@@ -17,7 +17,7 @@ from whisper_er.score.bootstrap import Statistic
 from whisper_er.score.calibration import ReliabilityBin, calibrate
 from whisper_er.score.figure import CountedFigures, Figures, Values, figure
 from whisper_er.score.figure_parts import BINS, INTERVALS, NAMES, NUMBER, RARE_NAMES, WORDS, Part, defined
-from whisper_er.score.pairing import Pairs, TaskPairs
+from whisper_er.score.pairing import COUNTED, Pairs, TaskPairs
 from whisper_er.task import Task
 
 NO_ANSWER = "no answer"  # no label: it has a space
@@ -105,10 +105,14 @@ def posterior_figures(values: TaskPairs) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TextFigures(CountedFigures):
-    """normalized, raw: the counts of WER and of WER raw. An empty transcript is a reference like any other."""
+    """A rate per convention of text/conventions.py, by its name there; normalized, raw: the counts of the first two.
+    An empty transcript is a reference like any other."""
 
     wer: float | None = figure("WER", statistic=metrics.word_error_rate, hub=("wer", "WER"), by_speaker=True)
     wer_raw: float | None = figure("WER raw")
+    wer_lower: float | None = figure("WER lower", column=False)
+    wer_marks: float | None = figure("WER marks", column=False)
+    cer: float | None = figure("CER", column=False)
     normalized: metrics.WordErrors | None = None
     raw: metrics.WordErrors | None = None
 
@@ -140,9 +144,20 @@ class TextFigures(CountedFigures):
             intervals=cls.bootstrap(pairs, counts_NX),
             **cls.of_sums(counts_NX.sum(axis=0)),
             wer_raw=defined(raw.wer),
+            **convention_figures(values),
             normalized=metrics.count_word_errors(values.reference_normalized, values.hypothesis_normalized),
             raw=raw,
         )
+
+
+def convention_figures(values: TaskPairs) -> Values:
+    """The rates that pairing counted; none for utterances from before they were counted."""
+    counts_of: dict[str, list[tuple[int, int]]] = {}
+    for counts in values.word_errors:
+        for name, one in counts.items():
+            counts_of.setdefault(name, []).append((one["errors"], one["words"]))
+    sums = {name: np.sum(counts_of.get(name, [(0, 0)]), axis=0, dtype=np.float64) for name in COUNTED}
+    return {name: defined(float(metrics.word_error_rate(counts_2))) for name, counts_2 in sums.items()}
 
 
 @dataclass(frozen=True)

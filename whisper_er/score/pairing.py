@@ -10,13 +10,18 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.data.kaldi import Table, read_table
 from whisper_er.score.hypotheses import check_same_ids, read_posteriors
+from whisper_er.score.metrics import count_distances
 from whisper_er.task import Task, to_number
-from whisper_er.text.normalizer import TextNormalizer
+from whisper_er.text.conventions import CONVENTIONS, Text, Writing
 
 # A line of utterances.jsonl, and what it has of a task.
 LINE = {"utt_id": str, "speaker": str, "groups": {str: str}, "tasks": {str: {}}}
 COLUMNS = {"reference": str, "hypothesis": str}
-OPTIONAL = {"reference_normalized": str, "hypothesis_normalized": str, "posterior": {str: float}}
+OPTIONAL = {
+    "reference_normalized": str, "hypothesis_normalized": str,
+    "word_errors": {str: {"errors": float, "words": float}}, "posterior": {str: float},
+}  # fmt: skip
+COUNTED = tuple(name for name in CONVENTIONS if name not in ("wer", "wer_raw"))  # those come from the texts themselves
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,15 @@ class TaskPairs:
     """One task's values, one per utterance; of a category or scale an empty reference is no label, and an empty
     hypothesis no answer.
 
-    The normalised texts are there for a text task only; posterior, label -> probability, for a category that was
-    decoded with one.
+    The normalised texts are there for a text task only, as is word_errors: of each convention in COUNTED the errors and
+    the words of the reference; posterior, label -> probability, for a category that was decoded with one.
     """
 
     reference: tuple[str, ...]
     hypothesis: tuple[str, ...]
     reference_normalized: tuple[str, ...] = ()
     hypothesis_normalized: tuple[str, ...] = ()
+    word_errors: tuple[dict[str, dict[str, int]], ...] = ()
     posterior: tuple[dict[str, float], ...] = ()
 
     def select(self, positions: Sequence[int]) -> "TaskPairs":
@@ -87,7 +93,7 @@ class Pairs:
 
 
 def pair_directories(
-    ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], normalize: TextNormalizer, groups: Sequence[str] = ()
+    ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], writing: Writing, groups: Sequence[str] = ()
 ) -> Pairs:
     """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
 
@@ -108,20 +114,34 @@ def pair_directories(
         check_same_ids(ref_path, ref, hyp_path, hyp)
         check_values(task, ref_path, ref)
         check_values(task, hyp_path, hyp)
-        pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, normalize, posteriors)
+        pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, writing, posteriors)
     return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
 
 
 def pair_tables(
-    task: Task, utt_ids: Sequence[str], ref: Table, hyp: Table, normalize: TextNormalizer, posteriors: dict[str, dict]
+    task: Task, utt_ids: Sequence[str], ref: Table, hyp: Table, writing: Writing, posteriors: dict[str, dict]
 ) -> TaskPairs:
     columns = [tuple(table[utt_id] for utt_id in utt_ids) for table in (ref, hyp)]
     if task.kind == "text":
-        columns += [tuple(map(normalize, column)) for column in columns]
+        texts = [tuple(map(writing.text, column)) for column in columns]
+        columns += [tuple(text.normalized for text in side) for side in texts]
+        columns.append(count_by_convention(*texts))
     posterior = ()
     if task.kind == "category" and posteriors and task.name in posteriors[utt_ids[0]]:
         posterior = tuple(posteriors[utt_id][task.name] for utt_id in utt_ids)
     return TaskPairs(*columns, posterior=posterior)
+
+
+def count_by_convention(reference: Sequence[Text], hypothesis: Sequence[Text]) -> tuple[dict[str, dict[str, int]], ...]:
+    """Of each utterance the errors and the words of the reference, by convention."""
+    counts_of = {}
+    for name in COUNTED:
+        ref, hyp = (map(CONVENTIONS[name].words, side) for side in (reference, hypothesis))
+        counts_of[name] = count_distances(ref, hyp).tolist()
+    return tuple(
+        {name: {"errors": errors, "words": words} for name, (errors, words) in zip(counts_of, counts)}
+        for counts in zip(*counts_of.values())
+    )
 
 
 def read_column(path: Path, wanted_path: Path, wanted: Table) -> tuple[str, ...]:

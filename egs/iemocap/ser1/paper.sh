@@ -27,6 +27,7 @@ cells_at_once=1        # cells that run at the same time
 expdir=""              # experiments, and in paper/ the report; empty: exp, or exp/<preset>
 dry_run=false          # only list the cells and how far they are
 report_only=false      # only write the report of what has been scored
+wer_protocols=false    # instead: Whisper before fine-tuning by every convention of WER -> paper/WER_PROTOCOLS.md
 ## end of options
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -49,6 +50,13 @@ chosen=(--paper_config "${paper_config}" --systems "${systems}" --models "${mode
 how=(--iemocap="${iemocap}" --ser_args="${ser_args}" --inference_args="${inference_args}" --run_opts="${run_opts}")
 cells() { python paper/cells.py "$1" "${chosen[@]}" "${@:2}"; }
 
+if [ "${wer_protocols}" == true ]; then
+    action=run
+    [ "${report_only}" == false ] || action=table
+    [ "${dry_run}" == false ] || action=list
+    python paper/wer_protocols.py "${action}" "${chosen[@]}" "${how[@]}" --command "${called# }"
+    exit
+fi
 if [ "${dry_run}" == true ]; then
     cells list
     exit

@@ -131,14 +131,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="", help="a directory of conf, see preset.sh; empty: conf itself")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("list", "count", "prepare", "run"))
-    add_arguments(parser)
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the cells are run."""
     parser.add_argument("--iemocap", default="", help="IEMOCAP_full_release")
     parser.add_argument("--ser_args", default="", help="changes to the training of every trained cell")
     parser.add_argument("--inference_args", default="", help="changes to the decoding of every cell")
     parser.add_argument("--run_opts", default="", help="more options of run.sh, quoted as in a shell")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("list", "count", "prepare", "run"))
+    add_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument("--cell", type=int, help="which one to run, from 1 on")
     args = parser.parse_args()
     cells = cells_of(read_config(args.paper_config), args.systems, args.models)
