@@ -1,5 +1,6 @@
 """utils/systems_table.py on results that are made up: intervals by group, seeds, collapsed folds, time in a log."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from whisper_er.data.kaldi import write_table
 from whisper_er.score.results import collect
 
 sys.path.insert(0, str(LAUNCH.parent))
-from systems import Call, System  # noqa: E402
-from systems_table import Scored, against, training_seconds  # noqa: E402
+from systems import Call, System, states  # noqa: E402
+from systems_table import Scored, against, experiments, read_scored, training_seconds  # noqa: E402
 
 EVENTS, SIZE = 12, 5  # an event is understood or not, all of its utterances alike
 WRONG_EVENTS = {"": (2, 5), "1": (2, 5), "2": (0, 1, 5, 7)}  # by seed
@@ -82,6 +83,18 @@ def test_a_fold_with_one_answer_for_everybody_is_told(tmp_path):
     runs = collect(tmp_path / "a", ["0", "1"], "test", "x")
     (line,) = Scored(Call("a", System(), "a", System(), ""), runs).collapsed()
     assert line.endswith("fold1/decode_x/test: everybody is 'sad'")
+
+
+def test_ready_sets_without_folds_are_one_experiment(tmp_path):
+    pairs = pairs_of([(ref, ref, 0.9) for ref in LABELS])
+    write_fold(tmp_path / "made", "1", pairs, None)
+    (tmp_path / "made/fold1").rename(tmp_path / "a_base")
+    args = argparse.Namespace(folds="", seeds="", expdir=str(tmp_path))
+    call = Call("a", System(inference_tag="x"), "a", System(), "base")
+    one = read_scored(call, args)
+    assert one.pooled("UA", "utterance").startswith("100.0 [") and one.over_folds("UA") == "–"
+    assert one.fold_dirs == [tmp_path / "a_base"] and str(tmp_path / "a_base") in experiments([one])
+    assert states([call], args).splitlines()[2].split() == ["|", "1", "|", "a", "|", "scored", "|"]
 
 
 def test_the_time_of_a_training_is_that_of_all_its_calls(tmp_path):

@@ -69,7 +69,7 @@ def test_every_cell_is_trained_and_tested_on_both_corpora(checkout):
     ]
     prepared = [call for call in run if "--ser_tag" not in call and "--corpus_dir" in call]
     assert [option(call, "--corpus_dir") for call in prepared] == ["/corpora/emo db", "/corpora/ravdess"]
-    assert option(trainings[0], "--ser_args").startswith("'model.pad=to 10'  max_steps=8 optim.lr=3e-5")
+    assert option(trainings[0], "--ser_args").startswith("'model.pad=to 10'  max_steps=8 n_best=1")
     assert "'model.pad=none' 'model.train_pad={none: 0.8, 30s: 0.2}' max_steps=8" in option(trainings[1], "--ser_args")
     decodings = [call for call in run if "whisper_er.bin.decode" in call]
     assert len(decodings) == 8

@@ -23,7 +23,7 @@ ravdess_fold=4         # test fold of RAVDESS
 steps=600              # updates of 16 utterances
 seeds="1"              # seeds to train with, such as "1 2 3"
 ngpu=0                 # GPUs for training and decoding; 0: the CPU
-ser_args="optim.lr=3e-5 optim.schedule=constant valid_interval=60 n_best=1" # further changes to the configurations
+ser_args="n_best=1"    # further changes to the configurations
 run_opts=""            # more options of run.sh
 table_only=false       # only print the table of what has been scored
 ## end of options
@@ -45,17 +45,17 @@ recipe() {  # recipe CORPUS [option of its run.sh ...]
 }
 
 cell() {  # cell CORPUS SYSTEM PAD: train it, test it on its own corpus and on the other
-    local fold=$1_fold tag=$2_${3// /}_${steps} seed tasks="asr gender emotion" config=serialmtl factors decode_args=()
-    factors=" optim.lr_factors.embed_tokens=1"  # the rows of the new tokens learn at the rate of all
+    local fold=$1_fold tag=$2_${3// /}_${steps} seed tasks="asr gender emotion" config=serialmtl decode_args
     decode_args=("lang=${language[${other[$1]}]}")
     if [ "$2" == conventional ]; then
-        tasks=emotion config=conventional factors="" decode_args=()
+        tasks=emotion config=conventional decode_args=()
     fi
     recipe "$1" --expdir exp/padding --ser_tag "${tag}" --folds "${!fold}" --seeds "${seeds}" --tasks "${tasks}" \
         --ser_config "conf/train_${config}.yaml" \
-        --ser_args "'model.pad=${3/mixed/none}' ${mixed[$3]:-} max_steps=${steps}${factors} ${ser_args}"
+        --ser_args "'model.pad=${3/mixed/none}' ${mixed[$3]:-} max_steps=${steps} ${ser_args}"
     for seed in ${seeds}; do
-        other_corpus "$1" "${other[$1]}" "exp/padding/${tag}/seed${seed}/fold${!fold}" "${tasks}" "${decode_args[@]}"
+        other_corpus "$1" "${other[$1]}" "exp/padding/${tag}/seed${seed}/fold${!fold}" "${tasks}" \
+            ${decode_args[@]+"${decode_args[@]}"}
     done
 }
 

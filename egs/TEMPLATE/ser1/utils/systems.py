@@ -20,6 +20,7 @@ from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.report.markdown import table
+from whisper_er.score.results import WHOLE
 
 TEST_SET = "test"
 COLUMNS = {"UA": ("emotion", "ua"), "WA": ("emotion", "wa"), "gender": ("gender", "wa"), "WER": ("asr", "wer")}
@@ -44,7 +45,7 @@ class SystemsConfig:
     """conf/systems.yaml."""
 
     systems: dict[str, System] = field(default_factory=dict)
-    folds: str = ""
+    folds: str = ""  # empty: ready sets, one training
     baseline: str = "conventional"  # the system that the others are compared with
     interval_by: str = "utterance"  # what the bootstrap draws: utterance, or the groups of a table utt2<name>
 
@@ -91,6 +92,10 @@ class Call:
         exp_dir = Path(args.expdir, self.tag)
         return {seed: exp_dir / f"seed{seed}" for seed in args.seeds.split()} or {"": exp_dir}
 
+    def fold_dirs(self, exp_dir: Path, args: argparse.Namespace) -> dict[str, Path]:
+        """Fold -> its directory; the experiment itself where there are no folds."""
+        return {fold: exp_dir / f"fold{fold}" for fold in args.folds.split()} or {WHOLE: exp_dir}
+
     def command(self, args: argparse.Namespace, first: int, last: int) -> list[str]:
         """run.sh from one stage to another."""
         optional = {"--corpus_dir": args.corpus_dir, "--whisper_model": args.whisper_model}
@@ -135,12 +140,12 @@ def jobs_of(calls: list[Call]) -> list[list[Call]]:
 
 
 def states(calls: list[Call], args: argparse.Namespace) -> str:
-    folds = args.folds.split()
-    rows = [["job", "system", *(["seed"] if args.seeds else []), *(f"fold {fold}" for fold in folds)]]
+    folds = [f"fold {fold}" for fold in args.folds.split()] or [WHOLE]
+    rows = [["job", "system", *(["seed"] if args.seeds else []), *folds]]
     for number, job in enumerate(jobs_of(calls), start=1):
         for call in job:
             for seed, exp_dir in call.exp_dirs(args).items():
-                done = [fold_state(exp_dir / f"fold{fold}", call.hypotheses) for fold in folds]
+                done = [fold_state(path, call.hypotheses) for path in call.fold_dirs(exp_dir, args).values()]
                 rows.append([str(number), call.name, *([seed] if seed else []), *done])
     return table(rows)
 

@@ -163,7 +163,8 @@ def training_seconds(log: Path) -> float | None:
 
 def read_scored(call: Call, args: argparse.Namespace) -> Scored:
     folds, exp_dirs = args.folds.split(), list(call.exp_dirs(args).values())
-    states = {fold_state(exp_dir / f"fold{fold}", call.hypotheses) for exp_dir in exp_dirs for fold in folds}
+    fold_dirs = [path for exp_dir in exp_dirs for path in call.fold_dirs(exp_dir, args).values()]
+    states = {fold_state(path, call.hypotheses) for path in fold_dirs}
     if states != {"scored"}:
         return Scored(call, [])
     return Scored(call, [collect(exp_dir, folds, TEST_SET, call.system.inference_tag)[0] for exp_dir in exp_dirs])
@@ -190,13 +191,12 @@ def rows_of(scored: Sequence[Scored], baseline: Scored | None, interval_by: str)
 
 
 def experiments(scored: Sequence[Scored]) -> str:
-    """A line per experiment: where it is, and which data trained, selected and tested its first fold."""
+    """A line per experiment: its first fold, and which data trained, selected and tested it."""
     lines = []
     for one in scored:
         for result in one.runs:
-            fold, first = next(iter(result.folds.items()))
-            where = first.directory.parents[2]
-            lines.append(f"{one.call.title}: `{where}`; fold {fold}: {first.result.about['protocol']}")
+            first = next(iter(result.folds.values()))
+            lines.append(f"{one.call.title}: `{first.directory.parents[1]}`: {first.result.about['protocol']}")
     return bullets(lines)
 
 
@@ -214,7 +214,8 @@ def main() -> None:
         level=level_percent(), unit=config.interval_by, baseline=baseline.call.title if baseline else config.baseline
     )
     parts = [
-        f"# Systems on {Path.cwd().parent.name}, folds {args.folds}{args.seeds and f', seeds {args.seeds}'}",
+        f"# Systems on {Path.cwd().parent.name}{args.folds and f', folds {args.folds}'}"
+        f"{args.seeds and f', seeds {args.seeds}'}",
         "Generated, not to be edited, by",
         f"    {args.command}",
         table(rows_of(scored, baseline, config.interval_by)),
