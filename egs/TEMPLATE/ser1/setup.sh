@@ -27,7 +27,7 @@ mkdir -p "${corpus}"
 new=$(mktemp -d "${corpus}/.new.XXXXXX")
 trap 'rm -rf "${new}"' EXIT
 chmod 755 "${new}"
-for name in ser.sh path.sh cmd.sh utils; do
+for name in ser.sh systems.sh path.sh cmd.sh utils; do
     ln -s "../../TEMPLATE/ser1/${name}" "${new}/${name}"
 done
 cp -R "${template}/run.sh" "${template}/local" "${new}"
