@@ -49,13 +49,15 @@ def figure(title: str, **about: Any) -> Any:
 class Figures:
     """What all kinds have. A kind has `of(task, pairs)` and, figures by speaker, `of_speakers(task, scored)` as well.
 
-    num_scored: utterances; intervals: shares of 1, of the figures that have a statistic.
+    num_scored: utterances; intervals: shares of 1, of the figures that have a statistic;
+    unseen: those of the unlabelled that have a label, which training lacks (open categories only).
     """
 
     task: Task
     num_scored: int | None = None
     unlabelled: tuple[str, ...] = ()
     intervals: Intervals = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     PARTS: ClassVar[dict[str, Part]] = {}  # what result.json has after the figures, in its order
 

@@ -52,7 +52,7 @@ class CategoryFigures(CountedFigures):
     confusion: list[list[int]] = field(default_factory=list)
 
     PARTS = {
-        "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES,
+        "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES, "unseen": NAMES,
         "recall": Part({str: NUMBER}), "labels": NAMES, "confusion": Part([[int]]),
     }  # fmt: skip
 
@@ -80,7 +80,13 @@ class CategoryFigures(CountedFigures):
             **posterior_figures(scored.tasks[task.name]),
             recall=dict(zip(task.labels, map(defined, metrics.class_recall(confusion_CC)))),
             confusion=confusion_CC.tolist(),
+            unseen=tuple(utt_id for utt_id, label in zip(pairs.utt_ids, pairs.tasks[task.name].unseen) if label),
         )
+
+    def to_json(self) -> dict:
+        """With `unseen` only where there are such utterances."""
+        content = super().to_json()
+        return content if self.unseen else {key: value for key, value in content.items() if key != "unseen"}
 
 
 def posterior_figures(values: TaskPairs) -> dict[str, Any]:

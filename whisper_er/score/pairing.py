@@ -3,12 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
-from whisper_er.data.kaldi import Table, read_table
+from whisper_er.data.kaldi import Table, label_table, read_table
 from whisper_er.score.hypotheses import check_same_ids, read_posteriors
 from whisper_er.task import Task, to_number
 from whisper_er.text.normalizer import TextNormalizer
@@ -16,7 +16,7 @@ from whisper_er.text.normalizer import TextNormalizer
 # A line of utterances.jsonl, and what it has of a task.
 LINE = {"utt_id": str, "speaker": str, "groups": {str: str}, "tasks": {str: {}}}
 COLUMNS = {"reference": str, "hypothesis": str}
-OPTIONAL = {"reference_normalized": str, "hypothesis_normalized": str, "posterior": {str: float}}
+OPTIONAL = {"reference_normalized": str, "hypothesis_normalized": str, "posterior": {str: float}, "unseen": str}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TaskPairs:
     """One task's values, one per utterance; an empty reference is no label.
 
     The normalised texts are there for a text task only; posterior, label -> probability, for a category that was
-    decoded with one.
+    decoded with one; unseen, for an open task: the label that training lacks, which is no reference, or "".
     """
 
     reference: tuple[str, ...]
@@ -32,6 +32,7 @@ class TaskPairs:
     reference_normalized: tuple[str, ...] = ()
     hypothesis_normalized: tuple[str, ...] = ()
     posterior: tuple[dict[str, float], ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def select(self, positions: Sequence[int]) -> "TaskPairs":
         return TaskPairs(
@@ -78,9 +79,10 @@ def pair_directories(
 ) -> Pairs:
     """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
 
-    UserError: an id that only one table has, a hypothesis without a label, a label outside the task's labels.
+    UserError: an id that only one table has, a hypothesis without a label, a label outside the task's labels (but for a
+    reference of an open task).
     """
-    first = ref_dir / tasks[0].table
+    first = ref_dir / label_table(ref_dir, tasks[0].table)
     utterances = read_table(first)
     if not utterances:
         raise UserError(f"{first}: no utterance; there is nothing to score")
@@ -89,13 +91,17 @@ def pair_directories(
     posteriors = read_posteriors(hyp_dir, first, utterances, tasks)
     pairs = {}
     for task in tasks:
-        ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
+        ref_path, hyp_path = ref_dir / label_table(ref_dir, task.table), hyp_dir / task.table
         ref, hyp = read_table(ref_path), read_table(hyp_path)
         check_same_ids(first, utterances, ref_path, ref)
         check_same_ids(ref_path, ref, hyp_path, hyp)
-        check_values(task, ref_path, ref, may_be_empty=True)
+        known = {utt_id: task.known(value) for utt_id, value in ref.items()}
+        check_values(task, ref_path, known, may_be_empty=True)
         check_values(task, hyp_path, hyp, may_be_empty=False)
-        pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, normalize, posteriors)
+        pairs[task.name] = pair_tables(task, utt_ids, known, hyp, normalize, posteriors)
+        if task.open:
+            unseen = tuple("" if known[utt_id] else ref[utt_id] for utt_id in utt_ids)
+            pairs[task.name] = replace(pairs[task.name], unseen=unseen)
     return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
 
 
