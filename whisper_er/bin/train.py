@@ -84,9 +84,9 @@ def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
     """UserError where the task that selects the checkpoints is open, and none of its labels there was trained on."""
     if selecting.open and valid.values[selecting.name].num_empty() == len(valid):
         raise UserError(
-            f"{valid_set}: '{selecting.name}' selects the checkpoints (valid_task), but training lacks all of its labels "
-            "here; let another task select (--ser_args valid_task=emotion), or validate on known labels (--valid_split "
-            "random:0.1)"
+            f"{valid_set}: '{selecting.name}' selects the checkpoints (valid_task), but training lacks all its labels "
+            "of this set; let another task select (--ser_args valid_task=emotion), or validate on known labels "
+            "(--valid_split random:0.1)"
         )
 
 
