@@ -32,8 +32,8 @@ TEXTS = [
     "there is a clock at school",
     "that was very good, jim",
 ]
-SHORT = {
-    "--whisper_model": "--help",  # with .., add ..
+SHORT = {  # an option of a command, and what cuts that command short
+    "--whisper_model": "--help",
     "--scales": "--stop_stage 2",
     "--open_tasks": "--stop_stage 2",
     "--fold_by": "--stop_stage 1",
