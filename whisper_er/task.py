@@ -22,11 +22,13 @@ class Task:
     name:   as in `tasks=` of run.sh; also names the metric and the log line (loss_<name>).
     kind:   "text" (WER), "category" (WA, UA, F1) or "scale" (ordered bins; CCC).
     labels: closed label set in token-id order; bin centres for "scale"; empty for "text".
+    open:   of a category: whether a label that training lacks counts as no label; else it is an error.
     """
 
     name: str
     kind: Literal["text", "category", "scale"]
     labels: tuple[str, ...] = ()
+    open: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -41,6 +43,10 @@ class Task:
     def tokens(self) -> tuple[str, ...]:
         """The tokens of the labels: <|happy|> for a category, <|valence:3|> for a scale."""
         return tuple(f"<|{self.name}:{label}|>" if self.kind == "scale" else f"<|{label}|>" for label in self.labels)
+
+    def known(self, value: str) -> str:
+        """The value; "", no label, for one that the labels of an open task lack."""
+        return "" if self.open and value not in self.labels else value
 
     def index(self, value: str) -> int:
         """Position of a value in `labels`; a scale takes the nearest bin. UserError for any other value."""
@@ -112,6 +118,8 @@ def check_task(task: Task, where: str) -> None:
     """UserError where the labels do not fit the task's kind; `where` opens the message."""
     if len(set(task.labels)) < len(task.labels):
         raise UserError(f"{where}: {task.name} has a label twice")
+    if task.open and task.kind != "category":
+        raise UserError(f"{where}: {task.name} is open, and no category")
     if task.kind == "text" and task.labels:
         raise UserError(f"{where}: {task.name} is text and has labels")
     if task.kind == "category":

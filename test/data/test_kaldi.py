@@ -133,6 +133,17 @@ def test_a_sound_directory_is_valid(tmp_path):
     assert result.stdout == f"{tmp_path / 'all'}: 2 utterances, 2 speakers: ok\n"
 
 
+def test_who_speaks_is_read_from_utt2spk_unless_the_task_has_a_table_of_its_own(tmp_path):
+    data = tables("a", "b")
+    kaldi.write_dir(tmp_path / "all", data)
+    kaldi.validate(tmp_path / "all", kaldi.read_dir(tmp_path / "all"), ["speaker"])
+    _, columns = kaldi.read_columns(tmp_path / "all", ["utt2speaker", "utt2spk"], ["speaker"])
+    assert list(columns["utt2speaker"]) == list(columns["utt2spk"]) == list(data["utt2spk"].values())
+    kaldi.write_dir(tmp_path / "all", data | {"utt2speaker": {"a": "x", "b": ""}})
+    _, columns = kaldi.read_columns(tmp_path / "all", ["utt2speaker", "utt2spk"], ["speaker"])
+    assert list(columns["utt2speaker"]) == ["x", ""] and list(columns["utt2spk"]) == list(data["utt2spk"].values())
+
+
 def drop(name: str, *keys: str):
     def change(data: kaldi.DataDir) -> None:
         for key in keys:

@@ -85,6 +85,14 @@ def test_the_conventional_method_goes_the_same_road(recipe, first):
     assert "emotion UA" in out and "gender accuracy" in out and "WER" not in out
 
 
+def test_speakers_whom_training_has_not_heard_can_be_an_open_task(recipe, first):
+    few = ("--ser_args", "max_steps=4 valid_interval=2 n_best=1", "--stage", "2", "--stop_stage", "6")
+    out = run(recipe, *few, "--tasks", "asr speaker emotion", "--open_tasks", "speaker")
+    exp = recipe / "exp/train_mini_max_steps=4_valid_interval=2_n_best=1_asr_speaker_emotion_open_speaker"
+    note = f"speaker: {TEST_SIZE} of {TEST_SIZE} utterances have a label that training lacks: unlabelled"
+    assert "speaker accuracy" in out and note in (exp / "RESULTS.md").read_text()
+
+
 def test_the_exported_directory_opens_in_transformers_with_the_averaged_weights(recipe, first):
     from transformers import WhisperForConditionalGeneration
 

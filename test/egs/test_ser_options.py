@@ -46,6 +46,7 @@ def names(calls):
         (["--inference_tag", "a/../b"], "--inference_tag is 'a/../b'; it would lead out of its directory"),
         (["--dumpdir", "-rf"], "--dumpdir is '-rf'; it would be taken for an option: write ./-rf"),
         (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
+        (["--open_tasks", "speaker,sex"], "--open_tasks is 'speaker,sex'"),
         (["--seeds", "one"], "--seeds is 'one'"),
         (["--score_by", "a,b"], "--score_by is 'a,b'"),
         (["--ctranslate2", "int4"], "--ctranslate2 is 'int4'; it must be empty, or a quantization"),
@@ -94,6 +95,17 @@ def test_another_encoder_and_another_split_reach_what_they_concern(recipe):
     assert option(train, "--exp_dir") == "exp/train_serialmtl_wav_lm_emotion/fold1"
     (folds,) = [call for call in calls if call[0] == "make_folds"]
     assert option(folds, "--valid_split") == "random:0.1"
+
+
+def test_open_tasks_reach_the_token_list_and_name_it_and_the_experiment(recipe):
+    tasks = ("--tasks", "asr speaker emotion")
+    closed, opened = (recipe.calls(*FOLDS, *tasks, *more) for more in ((), ("--open_tasks", "speaker")))
+    lists = [[call for call in calls if call[0] == "token_list"] for calls in (closed, opened)]
+    assert "--open_tasks" not in lists[0][0] and option(lists[1][0], "--open_tasks") == "speaker"
+    name = "asr_speaker_emotion_open_speaker/fold1"
+    (train, _) = [call for call in opened if call[0] == "train"]
+    assert option(train, "--token_list") == option(lists[1][0], "--out_dir") == f"data/token_list/bpe100_en_{name}"
+    assert option(train, "--exp_dir") == f"exp/train_serialmtl_{name}"
 
 
 def test_help_prints_every_option_with_comment_and_value(recipe):

@@ -32,7 +32,12 @@ TEXTS = [
     "there is a clock at school",
     "that was very good, jim",
 ]
-SHORT = {"--whisper_model": "--help", "--scales": "--stop_stage 2", "--fold_by": "--stop_stage 1"}  # with .., add ..
+SHORT = {  # an option of a command, and what cuts that command short
+    "--whisper_model": "--help",
+    "--scales": "--stop_stage 2",
+    "--open_tasks": "--stop_stage 2",
+    "--fold_by": "--stop_stage 1",
+}
 
 
 def commands(section: str) -> str:
@@ -110,7 +115,9 @@ def test_what_takes_long_is_cut_short_and_nothing_else():
     assert [line for line in commands("Run").splitlines() if line.endswith(" --help")] == [
         './run.sh --corpus_dir "${corpus}" --whisper_model openai/whisper-base --ngpu 1 --gpu_inference true --help'
     ]
-    assert re.findall("--stop_stage .$", commands("Add a task"), re.MULTILINE) == ["--stop_stage 2", "--stop_stage 1"]
+    assert re.findall("--stop_stage .$", commands("Add a task"), re.MULTILINE) == [
+        "--stop_stage 2", "--stop_stage 2", "--stop_stage 1"
+    ]  # fmt: skip
     assert commands("Look") in GUIDE.replace("```\n", "")
 
 
@@ -123,5 +130,8 @@ def test_the_guide_leads_from_files_to_scores_to_a_recording_and_to_more_tasks(r
     reader.follow("Add a task")
     (scale,) = reader.recipe.glob("data/token_list/*_valence/fold1")
     assert read_token_list(scale).tasks[-1].labels == ("1", "2", "3", "4", "5")
+    (opened,) = reader.recipe.glob("data/token_list/*_open_speaker/fold1")
+    _, speaker, _ = read_token_list(opened).tasks
+    assert speaker.open and len(speaker.labels) == len(SPEAKERS) - 2  # of the folds that train
     trained_on = kaldi.read_dir(reader.recipe / "dump/known_speakers/fold1/train")
-    assert set(trained_on["utt2speaker"].values()) == set(SPEAKERS)
+    assert set(trained_on["utt2spk"].values()) == set(SPEAKERS)

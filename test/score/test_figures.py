@@ -14,7 +14,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.export.data_card import DataCard
 from whisper_er.export.model_card import model_index
 from whisper_er.report.markdown import comparison_table, render, seed_table
-from whisper_er.report.rows import convention_tables
+from whisper_er.report.rows import convention_tables, notes
 from whisper_er.score import figures
 from whisper_er.score.comparison import compare
 from whisper_er.score.figure import figure
@@ -128,6 +128,31 @@ def test_folds_in_which_a_task_has_another_kind_are_not_averaged(tmp_path):
         write_fold(tmp_path, fold, Pairs((f"u{fold}",), ("s",), {}, {"emotion": values}), None, [task])
     with pytest.raises(UserError, match="fold2.*other tasks than .*fold1"):
         read_two_folds(tmp_path)
+
+
+def test_an_open_label_stays_unlabelled_where_the_training_of_another_fold_has_it(tmp_path):
+    """Fold 1 was trained on ben and carl and tested on anna, fold 2 on anna and carl, of whom carl is tested."""
+    folds = {
+        "1": (("ben", "carl"), TaskPairs(("", ""), ("ben", "carl"), unseen=("anna", "anna"))),
+        "2": (("anna", "carl"), TaskPairs(("carl", "carl", ""), ("carl", "anna", "anna"), unseen=("", "", ""))),
+    }
+    for fold, (labels, values) in folds.items():
+        utt_ids = tuple(f"u{fold}{i}" for i in range(len(values.reference)))
+        pairs = Pairs(utt_ids, ("s",) * len(utt_ids), {}, {"speaker": values})
+        write_fold(tmp_path, fold, pairs, None, [Task("speaker", "category", labels, open=True)])
+    result = read_two_folds(tmp_path)
+    of_fold = {fold: part.result.score.tasks["speaker"] for fold, part in result.folds.items()}
+    assert [figures.wa for figures in of_fold.values()] == [None, 0.5]
+    assert result.mean["speaker"]["wa"] is result.sd["speaker"]["wa"] is None
+    pooled = result.pooled.tasks["speaker"]
+    assert (pooled.num_scored, pooled.wa, pooled.unseen, pooled.unlabelled) == (2, 0.5, ("u10", "u11"),
+                                                                                ("u10", "u11", "u22"))  # fmt: skip
+    assert notes(result) == [
+        "speaker: 2 of 5 utterances have a label that training lacks: unlabelled",
+        "speaker: 1 utterances without a label are not scored: u22",
+    ]
+    heading, *rows = rewritten(tmp_path).tables["Figures of each fold"]
+    assert [row[heading.index("speaker accuracy")] for row in rows] == ["–", "50.0", "–", "50.0"]
 
 
 def kappa(confusion_CC: np.ndarray) -> np.ndarray:

@@ -147,6 +147,28 @@ def test_unlabelled_utterances_are_named_and_left_out(tmp_path):
     assert result.num_utterances == 3
 
 
+def test_of_an_open_task_the_labels_that_training_has_are_scored_and_the_others_counted(tmp_path):
+    speaker = Task("speaker", "category", ("anna", "ben"), open=True)
+    reference = {"u1": "anna", "u2": "ben", "u3": "carl", "u4": "", "u5": "carl"}
+    write_dir(tmp_path / "ref", utt2speaker=reference)
+    write_dir(tmp_path / "hyp", utt2speaker=dict.fromkeys(reference, "anna"))
+    pairs = pair(tmp_path, [speaker])
+    figures = scoring.score_pairs([speaker], pairs).tasks["speaker"]
+    assert (figures.num_scored, figures.wa, figures.confusion) == (2, 0.5, [[1, 0], [1, 0]])
+    assert (figures.unlabelled, figures.unseen) == (("u3", "u4", "u5"), ("u3", "u5"))
+    (tmp_path / "utterances.jsonl").write_text(pairing.to_lines(pairs))
+    assert pairing.read_pairs(tmp_path / "utterances.jsonl") == pairs
+    with pytest.raises(UserError, match="ref/utt2speaker: u3 has the label 'carl', which is not in the token list"):
+        pair(tmp_path, [Task("speaker", "category", speaker.labels)])
+
+
+def test_a_prediction_that_the_token_list_lacks_stays_an_error_in_an_open_task(tmp_path):
+    write_dir(tmp_path / "ref", utt2speaker={"u1": "anna"})
+    write_dir(tmp_path / "hyp", utt2speaker={"u1": "carl"})
+    with pytest.raises(UserError, match="hyp/utt2speaker: u1 has the label 'carl'"):
+        pair(tmp_path, [Task("speaker", "category", ("anna", "ben"), open=True)])
+
+
 def test_an_empty_transcript_is_scored_and_its_insertions_count(tmp_path):
     write_dir(tmp_path / "ref", text={"u1": "Mm-hmm.", "u2": "It's fine.", "u3": ""})
     write_dir(tmp_path / "hyp", text={"u1": "go on", "u2": "it is FINE", "u3": "yes"})

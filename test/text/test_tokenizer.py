@@ -1,6 +1,7 @@
 """Values <-> ids for both kinds of tokens."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import sentencepiece
@@ -150,6 +151,25 @@ def test_a_saved_tokenizer_loads_as_it_was(base_tokens, tmp_path, order):
         values = {**VALUES, "asr": text, "valence": "4.9"}
         assert loaded.encode(values) == saved.encode(values)
         assert loaded.decode_text(loaded.text.encode(text)) == text
+
+
+def test_an_open_task_is_saved_as_such_and_a_closed_one_without_a_word(bpe_tokens, tmp_path):
+    for directory, is_open in (("closed", False), ("open", True)):
+        (tmp_path / directory).mkdir()
+        tasks = (replace(GENDER, open=is_open), EMOTION)
+        Tokenizer(bpe_tokens, tasks, "bpe", "en").save(tmp_path / directory)
+        assert load_tokenizer(tmp_path / directory).tasks == tasks
+    closed, opened = ((tmp_path / name / "token_list.yaml").read_text() for name in ("closed", "open"))
+    assert "open" not in closed and opened.replace("  open: true\n", "") == closed
+
+
+@pytest.mark.parametrize("wrong, message", [("'yes'", "'open' is 'yes'"), ("true", "asr is open, and no category")])
+def test_a_token_list_with_a_wrong_open_is_refused(bpe_tokens, tmp_path, wrong, message):
+    Tokenizer(bpe_tokens, tasks_of("asr"), "bpe", "en").save(tmp_path)
+    with open(tmp_path / "token_list.yaml", "a") as file:
+        file.write(f"  open: {wrong}\n")
+    with pytest.raises(UserError, match=message):
+        load_tokenizer(tmp_path)
 
 
 def test_a_base_vocabulary_larger_than_the_tokenizer_keeps_its_size_when_saved(whisper_tokens, tmp_path):

@@ -3,17 +3,19 @@
     whisper-er token_list --train_set dump/fold1/train --tasks "asr gender emotion" --token_type bpe \\
         --bpe_size 100 --out_dir data/token_list/bpe100_en_asr_gender_emotion/fold1
 
-Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks.
+Only the training set enters the vocabulary; --check_sets are looked at for labels that it lacks: an error, but for
+--open_tasks, where they are counted.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import check_labels
+from whisper_er.data.dataset import checked_labels
 from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.text.token_list import LIST_FILE
 from whisper_er.text.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--bpe_size", type=int, default=100, help="pieces, for token_type=bpe")
     parser.add_argument("--lang", default="en", help="language of the transcripts, as in Whisper's <|en|>")
     parser.add_argument("--scales", default="", help='tasks on a scale, "name=low:high:bins ..."')
+    parser.add_argument("--open_tasks", default="", help="tasks of which a label that training lacks counts as none")
     parser.add_argument("--check_sets", type=Path, nargs="*", default=[], help="sets whose labels must be in the list")
     parser.add_argument("--out_dir", type=Path, required=True)
     args = parser.parse_args()
@@ -40,7 +43,8 @@ def main() -> None:
     data = kaldi.read_dir(args.train_set)
     kaldi.validate(args.train_set, data, names)
     scales = parse_scales(args.scales, names)
-    tasks = [scales.get(name) or make_task(name, data) for name in names]
+    tasks = [scales.get(name) or make_task(name, args.train_set, data) for name in names]
+    tasks = open_tasks(tasks, args.open_tasks.split())
     with replace_dir(args.out_dir, holding(LIST_FILE)) as directory:
         if args.token_type == "bpe":
             texts = [text for text in data.get("text", {}).values() if text]
@@ -63,7 +67,7 @@ def main() -> None:
             utt_ids, columns = kaldi.read_columns(check_set, [task.table for task in tasks], names)
             for task in tasks:
                 try:
-                    check_labels(check_set, utt_ids, columns[task.table], task)
+                    checked_labels(check_set, utt_ids, columns[task.table], task)
                 except UserError as error:
                     raise UserError(f"{error}{remedy(task, args.train_set)}") from None
         tokenizer.save(directory)
@@ -72,10 +76,10 @@ def main() -> None:
     print(f"{args.out_dir / LIST_FILE}: {tokenizer.size} tokens, {tokenizer.size - base.size} of them added")
 
 
-def make_task(name: str, data: kaldi.DataDir) -> Task:
+def make_task(name: str, train_set: Path, data: kaldi.DataDir) -> Task:
     if name == TEXT_TASK:
         return Task(name, "text")
-    task = category(name, data[f"utt2{name}"].values())
+    task = category(name, data[kaldi.label_table(train_set, f"utt2{name}")].values())
     if fractions := [label for label in task.labels if FRACTION.fullmatch(label)]:
         raise UserError(
             f"utt2{name}: its labels are numbers such as {fractions[0]}: say in how many bins they are "
@@ -84,13 +88,23 @@ def make_task(name: str, data: kaldi.DataDir) -> Task:
     return task
 
 
+def open_tasks(tasks: list[Task], names: list[str]) -> list[Task]:
+    """The tasks, those of these names open."""
+    categories = [task.name for task in tasks if task.kind == "category"]
+    for name in names:
+        if name not in categories:
+            allowed = " ".join(categories) or "none, there is no category"
+            raise UserError(f"open_tasks '{name}': not a category among the tasks; allowed: {allowed}")
+    return [replace(task, open=task.name in names) for task in tasks]
+
+
 def remedy(task: Task, train_set: Path) -> str:
     if task.kind != "category":
         return "; the labels of a scale are numbers, and --scales has to span them"
     return (
         f" (the labels of {train_set}); no model predicts a label that it was not trained on: change the folds or "
         "the labels. To tell known speakers apart, train, valid and test need the same speakers "
-        "(--allow_shared_speakers true)"
+        f"(--allow_shared_speakers true); --open_tasks {task.name} counts such labels as none"
     )
 
 

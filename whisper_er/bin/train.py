@@ -18,12 +18,14 @@ import torch
 from whisper_er import config as configuration
 from whisper_er.base import distributed
 from whisper_er.base.device import choose_device
+from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import tables_of
-from whisper_er.data.dataset import count_labels, read_utterances
+from whisper_er.data.dataset import Utterances, count_labels, read_utterances
 from whisper_er.models.build import build_model
+from whisper_er.task import Task
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import experiment
 from whisper_er.train.trainer import Trainer
@@ -59,6 +61,8 @@ def main() -> None:
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
+    if config.max_steps:
+        check_known(args.valid_set, valid, next(one for one in tokenizer.tasks if one.name == trainer.valid_task))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
         if unlabelled := train.values[task.name].num_empty():
@@ -74,6 +78,16 @@ def main() -> None:
                 experiment.write_description(args.exp_dir, description, args.token_list)
             write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
         print(f"training ended: {trainer.run(train, valid)}")
+
+
+def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
+    """UserError where the task that selects the checkpoints is open, and none of its labels there was trained on."""
+    if selecting.open and valid.values[selecting.name].num_empty() == len(valid):
+        raise UserError(
+            f"{valid_set}: '{selecting.name}' selects the checkpoints (valid_task), but training lacks all its labels "
+            "of this set; let another task select (--ser_args valid_task=emotion), or validate on known labels "
+            "(--valid_split random:0.1)"
+        )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ class Utterances(Sequence[Utterance]):
 
 
 def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True) -> Utterances:
-    """All utterances of a dump directory; labels are checked against the token list.
+    """All utterances of a dump directory; labels are checked against the token list, those it lacks of an open task are
+    left out and counted.
 
     long_audio: "error" or "truncate" for audio over 30 s. labelled=False reads no labels (decoding needs none).
     """
@@ -70,7 +71,7 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     blank = PackedStrings([""] * len(utt_ids))
     values = {task.name: columns.get(task.table, blank) for task in tokenizer.tasks}
     for task in tasks:
-        check_labels(directory, utt_ids, values[task.name], task)
+        values[task.name] = checked_labels(directory, utt_ids, values[task.name], task)
     num_samples_N = parse_lengths(directory / LENGTHS, utt_ids, columns[LENGTHS])
     utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values)
     check_length(directory, utterances, long_audio)
@@ -90,16 +91,26 @@ def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> 
     return num_samples_N
 
 
-def check_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> None:
-    """UserError for a label that the task does not have; texts and missing labels pass."""
+def checked_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> PackedStrings:
+    """The column; without the labels that an open task does not have, which are counted on standard output.
+
+    UserError for a label that another task does not have; texts and missing labels pass.
+    """
     if task.kind == "text":
-        return
+        return column
+    if task.open:
+        known, unseen = PackedStrings(map(task.known, column)), sorted(set(column) - {"", *task.labels})
+        if number := known.num_empty() - column.num_empty():
+            what = f"{number} of {len(column)} utterances have a label that training lacks"
+            print(f"{directory}: {task.name}: {what}: unlabelled ({first_few(unseen)})", flush=True)
+        return known
     for value in sorted(set(column) - {""}):
         try:
             task.index(value)
         except UserError as error:
             first = next(utt_id for utt_id, other in zip(utt_ids, column) if other == value)
             raise UserError(f"{directory}: {first}: {error}") from None
+    return column
 
 
 def count_labels(utterances: Utterances, tasks: Sequence[Task]) -> dict[str, list[int]]:

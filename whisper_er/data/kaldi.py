@@ -1,9 +1,9 @@
 """Data directories in Kaldi's manner: read, write, validate, subset, combine.
 
 A directory holds tables, one `id value...` a line, UTF-8: `wav.scp` (id -> file, `command |` or file.ark:offset),
-`text`, `utt2spk`, one `utt2<task>` per label task, `utt2fold`, and `segments` (utterance -> recording start end, in
-seconds) where wav.scp is keyed by recording. Every other table lists every utterance; an id alone on its line is an
-empty transcript or, in `utt2<task>`, an utterance that has no label.
+`text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2fold`, and `segments` (utterance ->
+recording start end, in seconds) where wav.scp is keyed by recording. Every other table lists every utterance; an id
+alone on its line is an empty transcript or, in `utt2<task>`, an utterance that has no label.
 """
 
 import re
@@ -112,7 +112,7 @@ def segment(data: DataDir, utt_id: str) -> tuple[str, float, float]:
 def validate(path: Path, data: DataDir, tasks: Sequence[str] = ()) -> None:
     """UserError where the directory `path` with the tables `data` is not ready for the tasks.
 
-    Required are wav.scp and utt2spk, `text` for the task asr, `utt2<task>` for any other; the order of lines is free.
+    Required are wav.scp and utt2spk, `text` for the task asr, `label_table` for any other; the order of lines is free.
     """
     _require(path, data, tasks)
     source = path / ("segments" if "segments" in data else "wav.scp")
@@ -139,14 +139,20 @@ def read_columns(path: Path, names: Collection[str], tasks: Sequence[str] = ()) 
         table = read_table(path / name)
         utt_ids = utt_ids or _sorted_ids(path, table)
         _validate_table(path / name, table, source, utt_ids)
-        if name in names:
-            columns[name] = PackedStrings(table[utt_id] for utt_id in utt_ids)
+        if asked := [one for one in names if label_table(path, one) == name]:
+            columns |= dict.fromkeys(asked, PackedStrings(table[utt_id] for utt_id in utt_ids))
         del table  # before the next one is read
     return PackedStrings(utt_ids), columns
 
 
+def label_table(directory: Path, table: str) -> str:
+    """The table that a task's labels are read from: without utt2speaker, those of the task speaker are in utt2spk."""
+    return "utt2spk" if table == "utt2speaker" and not (directory / table).is_file() else table
+
+
 def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> None:
-    for name in ("wav.scp", "utt2spk", *("text" if task == "asr" else f"utt2{task}" for task in tasks)):
+    tables = ("text" if task == "asr" else label_table(path, f"utt2{task}") for task in tasks)
+    for name in ("wav.scp", "utt2spk", *tables):
         if name not in names:
             raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
 

@@ -187,10 +187,13 @@ def notes(result: SetResult) -> list[str]:
                 text_note("WER", normalizer(result), figures.normalized),
                 text_note("WER raw", "text as it is", figures.raw),
             ]
-        if figures.unlabelled:
+        unseen = set(figures.unseen)
+        if unseen:
+            share = f"{len(unseen)} of {result.pooled.num_utterances} utterances"
+            lines.append(f"{name}: {share} have a label that training lacks: unlabelled")
+        if unlabelled := [utt_id for utt_id in figures.unlabelled if utt_id not in unseen]:
             lines.append(
-                f"{name}: {len(figures.unlabelled)} utterances without a label are not scored: "
-                f"{first_few(figures.unlabelled)}"
+                f"{name}: {len(unlabelled)} utterances without a label are not scored: {first_few(unlabelled)}"
             )
         if figures.no_answer:
             what = "count as wrong, in WA, UA, recall and F1" if figures.task.kind == "category" else "are left out"

@@ -52,7 +52,8 @@ class Figures:
     """What all kinds have. A kind has `of(task, pairs)` and, figures by speaker, `of_speakers(task, scored)` as well.
 
     num_scored: utterances; unlabelled: those without a label; no_answer: labelled ones whose hypothesis has none,
-    wrong for a category, left out for a scale; intervals: shares of 1, of the figures that have a statistic.
+    wrong for a category, left out for a scale; intervals: shares of 1, of the figures that have a statistic; unseen:
+    those of the unlabelled that have a label, which training lacks (open categories only).
     """
 
     task: Task
@@ -60,6 +61,7 @@ class Figures:
     unlabelled: tuple[str, ...] = ()
     no_answer: tuple[str, ...] = ()
     intervals: Intervals = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     PARTS: ClassVar[dict[str, Part]] = {}  # what result.json has after the figures, in its order
 

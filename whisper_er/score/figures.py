@@ -54,7 +54,7 @@ class CategoryFigures(CountedFigures):
     confusion: list[list[int]] = field(default_factory=list)
 
     PARTS = {
-        "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES,
+        "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES, "unseen": RARE_NAMES,
         "no_answer": RARE_NAMES, "recall": Part({str: NUMBER}), "labels": NAMES, "confusion": Part([[int]]),
     }  # fmt: skip
 
@@ -89,6 +89,7 @@ class CategoryFigures(CountedFigures):
             **posterior_figures(scored.tasks[task.name]),
             recall=dict(zip(task.labels, map(defined, metrics.class_recall(confusion_CA)))),
             confusion=(confusion_CA if no_answer else confusion_CA[:, :-1]).tolist(),
+            unseen=tuple(utt_id for utt_id, label in zip(pairs.utt_ids, pairs.tasks[task.name].unseen) if label),
         )
 
 

@@ -3,12 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
-from whisper_er.data.kaldi import Table, read_table
+from whisper_er.data.kaldi import Table, label_table, read_table
 from whisper_er.score.hypotheses import check_same_ids, read_posteriors
 from whisper_er.score.metrics import count_distances
 from whisper_er.task import Task, to_number
@@ -19,7 +19,7 @@ LINE = {"utt_id": str, "speaker": str, "groups": {str: str}, "tasks": {str: {}}}
 COLUMNS = {"reference": str, "hypothesis": str}
 OPTIONAL = {
     "reference_normalized": str, "hypothesis_normalized": str,
-    "word_errors": {str: {"errors": float, "words": float}}, "posterior": {str: float},
+    "word_errors": {str: {"errors": float, "words": float}}, "posterior": {str: float}, "unseen": str,
 }  # fmt: skip
 COUNTED = tuple(name for name in CONVENTIONS if name not in ("wer", "wer_raw"))  # those come from the texts themselves
 
@@ -30,7 +30,8 @@ class TaskPairs:
     hypothesis no answer.
 
     The normalised texts are there for a text task only, as is word_errors: of each convention in COUNTED the errors and
-    the words of the reference; posterior, label -> probability, for a category that was decoded with one.
+    the words of the reference; posterior, label -> probability, for a category that was decoded with one; unseen, for
+    an open task: the label that training lacks, which is no reference, or "".
     """
 
     reference: tuple[str, ...]
@@ -39,6 +40,7 @@ class TaskPairs:
     hypothesis_normalized: tuple[str, ...] = ()
     word_errors: tuple[dict[str, dict[str, int]], ...] = ()
     posterior: tuple[dict[str, float], ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def select(self, positions: Sequence[int]) -> "TaskPairs":
         return TaskPairs(
@@ -97,9 +99,9 @@ def pair_directories(
 ) -> Pairs:
     """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
 
-    UserError: an id that only one table has, a label outside the task's labels.
+    UserError: an id that only one table has, a label outside the task's labels (but for a reference of an open task).
     """
-    first = ref_dir / tasks[0].table
+    first = ref_dir / label_table(ref_dir, tasks[0].table)
     utterances = read_table(first)
     if not utterances:
         raise UserError(f"{first}: no utterance; there is nothing to score")
@@ -108,13 +110,17 @@ def pair_directories(
     posteriors = read_posteriors(hyp_dir, first, utterances, tasks)
     pairs = {}
     for task in tasks:
-        ref_path, hyp_path = ref_dir / task.table, hyp_dir / task.table
+        ref_path, hyp_path = ref_dir / label_table(ref_dir, task.table), hyp_dir / task.table
         ref, hyp = read_table(ref_path), read_table(hyp_path)
         check_same_ids(first, utterances, ref_path, ref)
         check_same_ids(ref_path, ref, hyp_path, hyp)
-        check_values(task, ref_path, ref)
+        known = {utt_id: task.known(value) for utt_id, value in ref.items()}
+        check_values(task, ref_path, known)
         check_values(task, hyp_path, hyp)
-        pairs[task.name] = pair_tables(task, utt_ids, ref, hyp, writing, posteriors)
+        pairs[task.name] = pair_tables(task, utt_ids, known, hyp, writing, posteriors)
+        if task.open:
+            unseen = tuple("" if known[utt_id] else ref[utt_id] for utt_id in utt_ids)
+            pairs[task.name] = replace(pairs[task.name], unseen=unseen)
     return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
 
 

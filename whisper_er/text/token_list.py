@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.plain_files import parse_yaml, read_plain
+from whisper_er.base.plain_files import misfit, parse_yaml, read_plain
 from whisper_er.task import Task, check_task
 
 LIST_FILE = "token_list.yaml"
@@ -30,7 +30,11 @@ class TokenList:
     tasks: tuple[Task, ...]
 
     def write(self, directory: Path) -> None:
-        text = yaml.safe_dump(plain(asdict(self)), sort_keys=False, allow_unicode=True)
+        content = plain(asdict(self))
+        for task in content["tasks"]:
+            if not task["open"]:
+                del task["open"]  # as it is read where it is missing
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (directory / LIST_FILE).write_text(text, encoding="utf-8")
 
 
@@ -42,15 +46,23 @@ def read_token_list(directory: Path) -> TokenList:
     what, remedy = "a token list", "run stage 2 again"
     content = read_plain(parse_yaml, path, SHAPE, what, remedy)
     try:
-        tasks = tuple(Task(t["name"], t["kind"], tuple(map(str, t["labels"]))) for t in content["tasks"])
-        for task in tasks:
-            check_task(task, "tasks")
+        tasks = tuple(map(read_task, content["tasks"]))
     except UserError as error:
         raise UserError(f"{path}: not {what} ({error}); {remedy}") from None
     names = {task.name for task in tasks}
     if len(names) < len(tasks) or not names or not 0 < content["base_size"] <= LARGEST_BASE:
         raise UserError(f"{path}: not {what} (no task, one twice, or a base_size above {LARGEST_BASE}); {remedy}")
     return TokenList(*(content[key] for key in ("token_type", "language", "multilingual", "base_size")), tasks)
+
+
+def read_task(content: dict) -> Task:
+    """UserError for what does not fit together."""
+    is_open = content.get("open", False)
+    if problem := misfit(is_open, bool, "'open'"):
+        raise UserError(problem)
+    task = Task(content["name"], content["kind"], tuple(map(str, content["labels"])), is_open)
+    check_task(task, "tasks")
+    return task
 
 
 def plain(value: object) -> object:

@@ -41,6 +41,7 @@ allow_shared_speakers=false # let training, validation and test share speakers
 # Tasks and tokens
 tasks="asr gender emotion" # what is predicted, in this order: asr (text), any other name reads utt2<name>
 scales=""              # tasks with ordered values, name=low:high:bins, such as "valence=1:5:9"
+open_tasks=""          # categories of which labels that training lacks count as missing, such as "speaker"
 token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece of the training set) or none (no text)
 bpe_size=100           # units of bpe
 whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
@@ -102,9 +103,9 @@ sanitise() { local name=${1//[^A-Za-z0-9_.=-]/_}; echo "${name}"; }
 stem() { local name=${1##*/}; echo "${name%.yaml}"; }
 model=${whisper_model:-${encoder_model}}
 model=${model%/}
-joined_tasks=$(sanitise "${tasks}")
+joined_tasks=$(sanitise "${tasks}${open_tasks:+ open ${open_tasks}}")
 if [ -z "${ser_tag}" ]; then
-    ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${tasks}")
+    ser_tag=$(sanitise "$(stem "${ser_config}")${model:+_${model##*/}}${ser_args:+_${ser_args}}_${joined_tasks}")
 fi
 if [ -z "${inference_tag}" ]; then
     inference_tag=$(stem "${inference_config}")
@@ -181,6 +182,7 @@ stage_1() {  # data prep
 stage_2() {  # token list
     local part to sets token_opts=(--tasks "${tasks}" --token_type "${token_type}" --lang "${lang}")
     [ -z "${scales}" ] || token_opts+=(--scales "${scales}")
+    [ -z "${open_tasks}" ] || token_opts+=(--open_tasks "${open_tasks}")
     if [ "${token_type}" == bpe ]; then
         token_opts+=(--bpe_size "${bpe_size}")
     elif [ "${token_type}" == whisper ]; then

@@ -30,6 +30,8 @@ check_options() {
     [ -z "${folds}" ] || words "${folds}" "${number}" \
         || usage_error "--folds is '${folds}'; write numbers from 1 on, such as \"1 2 3\""
     words "${tasks}" '[a-z][a-z0-9_]*' || usage_error "--tasks is '${tasks}'; write names such as \"asr emotion\""
+    [ -z "${open_tasks}" ] || words "${open_tasks}" '[a-z][a-z0-9_]*' \
+        || usage_error "--open_tasks is '${open_tasks}'; write names such as \"speaker\""
     for name in train_set valid_set test_sets; do
         words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
     done
