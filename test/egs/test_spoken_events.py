@@ -112,3 +112,19 @@ for name in names:  # a voice tells as many events of one emotion as of another
     assert max(numbers) - min(numbers) <= 1, name
 """
     subprocess.run([sys.executable, "-c", script], cwd=LOCAL, check=True)
+
+
+def test_the_same_line_gives_the_same_two_to_five_seconds_every_time_and_each_voice_sounds_its_own_way():
+    script = """
+from make_corpus import VOICES, Utterance, plan
+from espeak import speak
+from whisper_er.config import SAMPLE_RATE
+event = plan()[0].event
+sounds = [speak(Utterance(event, voice).line) for voices in VOICES.values() for voice in voices]
+assert (speak(plan()[0].line) == sounds[0]).all()
+assert len({sound.tobytes() for sound in sounds}) == 7
+for sound in sounds:
+    assert 2 < len(sound) / SAMPLE_RATE < 5
+    assert 0.05 < abs(sound / 32768).max() < 0.99
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=LOCAL, check=True)
