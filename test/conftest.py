@@ -11,6 +11,7 @@ import browser as browsers
 import pytest
 import slurm_cluster
 import warm_python as warm_pythons
+from assets import write_whole_whisper
 from refusals import Case, check_refusal
 from stopped_runs import OVERRIDES, contents
 from tiny_experiment import TASKS, call, decode_arguments, train_and_average, write_corpus
@@ -21,8 +22,8 @@ from whisper_er.text.tokenizer import TextTokens, from_whisper, train_sentencepi
 
 # Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
 LONG = ("test_slurm_recipe.py", "test_distributed.py", "test_slurm_launch.py", "test_survival.py",
-        "test_iemocap_paper.py", "test_benchmarks.py", "test_template.py", "test_mini_recipe.py",
-        "test_hostile_data_dir.py", "test_ser_options.py")  # fmt: skip
+        "test_iemocap_paper.py", "test_whole_whisper.py", "test_benchmarks.py", "test_template.py",
+        "test_mini_recipe.py", "test_hostile_data_dir.py", "test_ser_options.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +36,24 @@ def whisper_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("whisper")
     write_whisper(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def whole_whisper(tmp_path_factory) -> Iterator[Callable[[str], Path]]:
+    """The directory of a whole pretrained Whisper by its name, whisper-base or whisper-tiny.en; made when first asked
+    for, and removed in the end (145 and 76 MB)."""
+    root, reasons = tmp_path_factory.mktemp("whole"), {}
+    lock = tmp_path_factory.getbasetemp().parent / "whole_whisper.lock"  # in the directory of all workers
+
+    def get(kind: str) -> Path:
+        if kind not in reasons:
+            reasons[kind] = write_whole_whisper(kind, root / kind, lock)
+        if reasons[kind]:
+            pytest.skip(f"no {kind}: {reasons[kind]}")
+        return root / kind
+
+    yield get
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")

@@ -201,6 +201,10 @@ def test_every_number_has_a_largest_value(path, cls, key):
     ("model.specaug.time_width=1.1", "0 to 1"), ("valid_task=\"a\\nb\"", "printable"),
     ("model.whisper_sizes={encoder_layers: 1000000000}", "at most 10+"),
     ("model.whisper_sizes={d_model: 1000000000}", "at most 10+"), ("optim.lr=1e30", "at most 10+"),
+    ("model.train_pad={none: 0.8, 30s: 0.3}", "a sum of 1.1 .* sum to 1"), ("model.train_pad.none=0.5", "sum to 1"),
+    ("model.train_pad={none: 1.5, 30s: -0.5}", "train_pad.30s: -0.5 .* above 0"),
+    ("model.train_pad={none: 1, 30s: 0}", "train_pad.30s: 0.0 .* above 0"),
+    ("model.train_pad=30s", "expected dict"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_what_is_allowed(path, override, allowed):
     path.write_text("")
@@ -219,6 +223,7 @@ REFUSED = [
     ("train", {}, ["model.whisper_sizes.d_modell=3"], ["whisper_sizes", "'d_modell'"]),
     ("train", {}, ["model.whisper_sizes={}"], ["whisper_model", "whisper_sizes"]),
     ("train", {}, ["model.pad=to 31"], ["pad", "'to 31'", "+<seconds>"]),
+    ("train", {}, ["model.train_pad={none: 0.5, 3s: 0.5}"], ["train_pad", "'3s'", "+<seconds>"]),
     ("train", {}, ["model.kind=transducer"], ["kind", "'transducer'", "seq2seq encoder_classifier"]),
     ("train", {}, ["optim.lr_factors={head_: 10}"], ["lr_factors", "'head_'"]),
     ("train", {"train.yaml": MORE_KEYS}, [], ["unknown key 'learning_rate'"]),

@@ -62,9 +62,11 @@ class ModelConfig:
     # transformers' WhisperConfig, from scratch only
     whisper_sizes: dict[str, int | float | bool | str] = field(default_factory=dict)
     # what is redrawn before training (Table 5 of the paper): nothing | the decoder's layers | all of the decoder, with
-    # embedding and positions; new rows are then random
+    # embedding and positions; the rows of the added tokens are then random, whatever new_token_init says
     decoder_init: Literal["pretrained", "layers", "all"] = "pretrained"
-    new_token_init: Literal["mean", "words", "random"] = "words"  # rows of the added tokens
+    # rows of the added tokens: mean of all | of those of the label's words; from scratch, where no word means anything,
+    # random | random
+    new_token_init: Literal["mean", "words", "random"] = "words"
     pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
     train_pad: dict[str, float] = field(default_factory=dict)  # pad -> share of the training batches; empty: all by pad
     pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
@@ -74,6 +76,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         pools = self.kind == "encoder_classifier"
         allow(pools or self.pool == "real", "pool", self.pool, "real with model.kind=seq2seq, which pools nothing")
+        for pad, share in self.train_pad.items():
+            allow(share > 0, f"train_pad.{pad}", share, "shares above 0")
+        total = sum(self.train_pad.values())
+        allow(not self.train_pad or abs(total - 1) < 1e-6, "train_pad", f"a sum of {total:g}", "shares that sum to 1")
         for key, value in self.whisper_sizes.items():  # a billion layers would fill the memory
             most = 1000 if key.endswith("layers") or key == "num_mel_bins" else 1_000_000
             fine = isinstance(value, str) or abs(value) <= most

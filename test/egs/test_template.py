@@ -6,20 +6,18 @@ tokens or its folds.
 """
 
 import csv
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from recipe_copy import ROOT, copy_recipes
+from guide import GUIDE, Reader, commands
+from repository import ROOT
 
 from whisper_er.data import kaldi
 from whisper_er.text.token_list import read_token_list
 
-GUIDE = (ROOT / "egs/TEMPLATE/README.md").read_text(encoding="utf-8")
 SPEAKERS = {"Anna": "female", "Ben": "male", "Cleo": "female", "Dirk": "male", "Eva": "female"}
 VALENCE = {"angry": "1.5", "happy": "4.5"}
 TEXTS = [
@@ -40,13 +38,11 @@ SHORT = {  # an option of a command, and what cuts that command short
 }
 
 
-def commands(section: str) -> str:
-    """The commands of a section of the guide, those of SHORT cut short."""
-    (text,) = re.findall(rf"^## \d\. {section}\b.*?\n(.*?)(?=^## \d|\Z)", GUIDE, re.DOTALL | re.MULTILINE)
-    found = "".join(re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+def shortened(text: str) -> str:
+    """Commands, those of SHORT cut short."""
     for option, more in SHORT.items():
-        found = re.sub(rf"(^\./run\.sh (?:.*\\\n)*.*{option} (?:.*\\\n)*.*)$", rf"\1 {more}", found, flags=re.MULTILINE)
-    return found
+        text = re.sub(rf"(^\./run\.sh (?:.*\\\n)*.*{option} (?:.*\\\n)*.*)$", rf"\1 {more}", text, flags=re.MULTILINE)
+    return text
 
 
 def write_corpus(directory: Path) -> None:
@@ -71,29 +67,11 @@ def write_corpus(directory: Path) -> None:
         csv.writer(file, dialect="excel").writerows([header, *rows])
 
 
-class Reader:
-    """Someone who follows the guide, from one section to the next."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.home = root, root / "home"
-        write_corpus(self.home / "mycorpus")
-        (self.home / "recording.wav").write_bytes((self.home / "mycorpus/wav/Ben take 2.wav").read_bytes())
-        self.recipe = copy_recipes(root) / "mycorpus/ser1"
-
-    def follow(self, section: str) -> str:
-        """What the commands print, in a shell that still has the variables of section 1."""
-        first = "" if section == "Make the recipe" else f"corpus=~/mycorpus; cd {self.recipe}\n"
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HOME": str(self.home)}
-        command = ["bash", "-eo", "pipefail", "-c", first + commands(section)]
-        done = subprocess.run(command, cwd=self.root, env=env, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory) -> Reader:
     """Has made the recipe and written local/data.sh."""
-    reader = Reader(tmp_path_factory.mktemp("template"))
+    reader = Reader(tmp_path_factory.mktemp("template"), write_corpus)
+    (reader.home / "recording.wav").write_bytes((reader.home / "mycorpus/wav/Ben take 2.wav").read_bytes())
     assert "egs/TEMPLATE/README.md" in reader.follow("Make the recipe")
     assert f"{len(SPEAKERS) * 4} utterances" in reader.follow("Write local/data.sh")
     return reader
@@ -112,22 +90,22 @@ def test_what_the_guide_shows_of_run_sh_is_there():
 
 
 def test_what_takes_long_is_cut_short_and_nothing_else():
-    assert [line for line in commands("Run").splitlines() if line.endswith(" --help")] == [
+    assert [line for line in shortened(commands("Run")).splitlines() if line.endswith(" --help")] == [
         './run.sh --corpus_dir "${corpus}" --whisper_model openai/whisper-base --ngpu 1 --gpu_inference true --help'
     ]
-    assert re.findall("--stop_stage .$", commands("Add a task"), re.MULTILINE) == [
+    assert re.findall("--stop_stage .$", shortened(commands("Add a task")), re.MULTILINE) == [
         "--stop_stage 2", "--stop_stage 2", "--stop_stage 1"
     ]  # fmt: skip
     assert commands("Look") in GUIDE.replace("```\n", "")
 
 
 def test_the_guide_leads_from_files_to_scores_to_a_recording_and_to_more_tasks(reader):
-    said = reader.follow("Run")
+    said = reader.follow("Run", shortened)
     assert "emotion UA" in said and "exp/smoke/RESULTS.md" in said
     assert "--whisper_model" in said  # of --help, with the options of the real run
     said = reader.follow("Look")
     assert "# Results of smoke" in said and re.search(r"recording\.wav: gender=\w+ \(.*emotion=", said)
-    reader.follow("Add a task")
+    reader.follow("Add a task", shortened)
     (scale,) = reader.recipe.glob("data/token_list/*_valence/fold1")
     assert read_token_list(scale).tasks[-1].labels == ("1", "2", "3", "4", "5")
     (opened,) = reader.recipe.glob("data/token_list/*_open_speaker/fold1")

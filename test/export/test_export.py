@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 from tiny_experiment import call
-from tiny_export import learn, sounds, tokenizer_of, write_experiment
+from tiny_export import cut, features, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, logits_of
-from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export
@@ -75,20 +75,6 @@ def exported(root, learned):
         return exp_dir, exp_dir / "export"
 
     return get
-
-
-def features(wave, pad: str) -> torch.Tensor:
-    """(1, F, N): what transformers takes for 30 s, as far as the pad rule goes."""
-    frames = int(PadRule.parse(pad).frames(torch.tensor([len(wave)])))
-    return WhisperFeatureExtractor()(wave, sampling_rate=16000, return_tensors="pt").input_features[..., :frames]
-
-
-def cut(whisper: WhisperForConditionalGeneration, frames: int) -> WhisperForConditionalGeneration:
-    """transformers' encoder for so many mel frames."""
-    whisper.config.max_source_positions = frames // 2
-    positions = whisper.model.encoder.embed_positions.weight[: frames // 2]
-    whisper.model.encoder.embed_positions = torch.nn.Embedding.from_pretrained(positions)
-    return whisper
 
 
 @pytest.mark.parametrize("pad", PADS)

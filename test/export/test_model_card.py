@@ -69,6 +69,8 @@ def test_the_scores_of_other_weights_are_left_out(root, tmp_path, capsys):
 @pytest.mark.parametrize("base, options, said", [
     ("", {}, "trained from scratch"), ("openai/whisper-base", {}, "fine-tuned from `openai/whisper-base`"),
     ("b", {"model": ModelConfig(decoder_init="all")}, "fine-tuned from `b`, the decoder trained from scratch"),
+    ("b", {"model": ModelConfig(decoder_init="layers")},
+     "fine-tuned from `b`, the decoder's layers trained from scratch"),
     ("", {"max_steps": 0}, "not trained"), ("b", {"max_steps": 0}, "as it is in `b`, with new tokens and not trained"),
 ])  # fmt: skip
 def test_what_happened_to_the_weights_is_said(base, options, said):

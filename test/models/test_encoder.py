@@ -1,5 +1,7 @@
 """The encoder on inputs of any length against transformers' on 30 s."""
 
+from collections import Counter
+
 import numpy as np
 import torch
 from tiny_whisper import EMOTION, sound, tiny_model
@@ -43,3 +45,39 @@ def test_the_encoder_sees_nothing_behind_an_utterance(bpe_tokens):
     longer_BFN = torch.cat([torch.nn.functional.pad(mel_BFN, (0, 60)), torch.randn(1, 80, 100)])
     states_BTD, _ = encode(encoder, longer_BFN, torch.tensor([40, 100]))
     torch.testing.assert_close(states_BTD[:1, :20], alone_BTD, atol=1e-5, rtol=0)
+
+
+def frames_drawn(audio_encoder, times: int) -> Counter:
+    """Frames of the longer one of two utterances, 10 and 25 frames, in so many batches."""
+    inputs = stacked([sound(3200, 0), sound(8000, 1)])
+    torch.manual_seed(0)
+    return Counter(audio_encoder(*inputs)[0].shape[1] for _ in range(times))
+
+
+@torch.no_grad()
+def test_in_training_every_batch_draws_its_padding_by_the_shares_and_else_it_is_pad(bpe_tokens):
+    tokenizer = Tokenizer(bpe_tokens, [EMOTION], "bpe", "en")
+    audio_encoder = tiny_model(tokenizer, pad="+1", train_pad={"none": 0.7, "to 1": 0.2, "+2": 0.1}).audio_encoder
+    assert frames_drawn(audio_encoder, 3) == {75: 3}
+    drawn = frames_drawn(audio_encoder.train(), 400)
+    assert set(drawn) == {25, 50, 125}
+    assert abs(drawn[25] - 280) < 46 and abs(drawn[50] - 80) < 40  # five standard deviations
+    assert frames_drawn(audio_encoder, 400) == drawn
+
+
+@torch.no_grad()
+def test_without_shares_training_pads_as_validation_does_and_draws_nothing(bpe_tokens):
+    audio_encoder = tiny_model(Tokenizer(bpe_tokens, [EMOTION], "bpe", "en"), pad="+1").audio_encoder.train()
+    assert frames_drawn(audio_encoder, 3) == {75: 3}
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_batches_are_padded_as_the_shares_say(bpe_tokens):
+    """A batch under a drawn rule is what it is under that rule as `pad`."""
+    tokenizer = Tokenizer(bpe_tokens, [EMOTION], "bpe", "en")
+    inputs = stacked([sound(3200, 0), sound(8000, 1)])
+    drawn = tiny_model(tokenizer, train_pad={"to 1": 1.0}).audio_encoder.train()(*inputs)
+    fixed = tiny_model(tokenizer, pad="to 1").audio_encoder.train()(*inputs)
+    assert torch.equal(drawn[0], fixed[0]) and drawn[1] is None and fixed[1] is None

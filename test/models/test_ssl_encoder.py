@@ -78,6 +78,7 @@ def test_a_saved_model_is_made_again_from_its_configuration_and_weights(tmp_path
     "options, message",
     [
         ({"pad": "+1"}, "log-mel"),
+        ({"train_pad": {"none": 1.0}}, "log-mel"),
         ({"specaug": SpecAugmentConfig(time_masks=1)}, "log-mel"),
         ({"kind": "seq2seq"}, "no decoder"),
         ({"whisper_model": "x"}, "both given"),

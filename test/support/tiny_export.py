@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from tiny_whisper import SIZES, batch_of, tasks_of, tiny_model, write_utterances
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from whisper_er import config as configuration
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data.dataset import Utterance
 from whisper_er.models.build import BACKBONE
+from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.text.tokenizer import TextTokens, Tokenizer
 from whisper_er.train.weights import save_weights
@@ -58,3 +61,17 @@ def write_experiment(directory: Path, model: WhisperER, pad: str = "none") -> Pa
     (directory / "config.yaml").write_text(yaml.safe_dump(configuration.to_plain(config)))
     save_weights(model.state_dict(), directory / "ave.safetensors")
     return directory
+
+
+def features(wave: np.ndarray, pad: str) -> torch.Tensor:
+    """(1, F, N): what transformers takes for 30 s, as far as the pad rule goes."""
+    frames = int(PadRule.parse(pad).frames(torch.tensor([len(wave)])))
+    return WhisperFeatureExtractor()(wave, sampling_rate=16000, return_tensors="pt").input_features[..., :frames]
+
+
+def cut(whisper: WhisperForConditionalGeneration, frames: int) -> WhisperForConditionalGeneration:
+    """transformers' encoder for so many mel frames."""
+    whisper.config.max_source_positions = frames // 2
+    positions = whisper.model.encoder.embed_positions.weight[: frames // 2]
+    whisper.model.encoder.embed_positions = torch.nn.Embedding.from_pretrained(positions)
+    return whisper

@@ -20,6 +20,7 @@ from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
 
 SPECAUG = ["model.specaug.time_masks=2", "model.specaug.freq_masks=2"]
+TRAIN_PAD = "model.train_pad={none: 0.5, to 1: 0.5}"
 
 
 META = torch.device("meta")
@@ -40,7 +41,7 @@ def prepare(tmp_path, kind: str, token_list: str, *options: str):
 
 
 @systems
-@pytest.mark.parametrize("options", [[], [*SPECAUG, "optim.grad_clip=1", "accum_grad=2"]])
+@pytest.mark.parametrize("options", [[], [*SPECAUG, TRAIN_PAD, "optim.grad_clip=1", "accum_grad=2"]])
 def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options):
     trainer, utterances = prepare(tmp_path, kind, token_list, *options)
     trainer.optimizer.step = lambda: None  # the fused AdamW knows no `meta`

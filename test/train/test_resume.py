@@ -103,3 +103,11 @@ def test_a_line_that_a_kill_cut_short_is_removed(corpus, whole, tmp_path):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 3, "tra')
     assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+def test_a_resumed_run_pads_every_batch_as_if_it_had_not_stopped(corpus, tmp_path):
+    more = [*OVERRIDES, "model.train_pad={none: 0.5, to 2: 0.5}"]
+    whole = contents(train_and_average(corpus, tmp_path / "whole", *more))
+    with StopAt(13), pytest.raises(Stopped):  # behind the first validation
+        call(train, *train_arguments(corpus, tmp_path / "exp", *more))
+    assert contents(train_and_average(corpus, tmp_path / "exp", *more)) == whole

@@ -116,8 +116,9 @@ def history(config: TrainConfig, base: str) -> str:
         return f"as it is in `{base}`, with new tokens and not trained" if base else "not trained"
     if not base:
         return "trained from scratch"
-    decoder = ", the decoder trained from scratch" if config.model.decoder_init == "all" else ""
-    return f"fine-tuned from `{base}`{decoder}"
+    parts = {"layers": "the decoder's layers", "all": "the decoder"}
+    redrawn = parts.get(config.model.decoder_init)
+    return f"fine-tuned from `{base}`" + (f", {redrawn} trained from scratch" if redrawn else "")
 
 
 def labels_of(task: Task) -> str:

@@ -13,6 +13,7 @@ from transformers import (
     WhisperConfig,
     WhisperModel,
 )
+from transformers.models.whisper.modeling_whisper import WhisperDecoder
 from transformers.utils import logging
 
 from whisper_er.base.errors import UserError, first_few
@@ -22,7 +23,6 @@ from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
-from whisper_er.models.features import PadRule
 from whisper_er.models.losses import CategoryLoss, LabelCounts
 from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
@@ -43,9 +43,8 @@ def build_model(config: TrainConfig, tokenizer: Tokenizer, label_counts: LabelCo
         return assemble(config, load_ssl(config.model), tokenizer, label_counts)
     whisper = load_whisper(config.model) if config.model.whisper_model else fresh_whisper(config.model, tokenizer)
     if config.model.kind == "seq2seq":
-        if config.model.decoder_init == "all":
-            whisper.decoder = WhisperModel(whisper.config).decoder
-        extend_vocabulary(whisper, tokenizer, config.model.new_token_init)
+        redraw_decoder(whisper, config.model.decoder_init)
+        extend_vocabulary(whisper, tokenizer, new_rows(config.model))
     return assemble(config, whisper, tokenizer, label_counts)
 
 
@@ -108,7 +107,7 @@ def assemble(
 def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:
     if config.encoder_model:
         return SslEncoder(backbone)
-    return AudioEncoder(backbone.encoder, PadRule.parse(config.pad), config.specaug)
+    return AudioEncoder(backbone.encoder, config)
 
 
 def check_ssl(config: ModelConfig) -> None:
@@ -117,10 +116,10 @@ def check_ssl(config: ModelConfig) -> None:
         raise UserError(f"model.encoder_model with model.kind={config.kind}: it has no decoder; set encoder_classifier")
     if config.whisper_model or config.whisper_sizes:
         raise UserError("model: encoder_model and whisper_model or whisper_sizes are both given; set one of them")
-    if config.pad != "none" or config.specaug.time_masks or config.specaug.freq_masks:
+    if config.pad != "none" or config.train_pad or config.specaug.time_masks or config.specaug.freq_masks:
         raise UserError(
-            "model.pad, model.specaug: they work on log-mel features, which model.encoder_model does not "
-            "read; leave them at none and 0"
+            "model.pad, model.train_pad, model.specaug: they work on log-mel features, which model.encoder_model does "
+            "not read; leave them at none, {} and 0"
         )
 
 
@@ -154,7 +153,8 @@ def load_whisper(config: ModelConfig) -> WhisperModel:
         attn_implementation="sdpa",
         output_loading_info=True,
     )
-    needed = "encoder." if config.kind == "encoder_classifier" or config.decoder_init == "all" else ""
+    kept = {"pretrained": "", "layers": ("encoder.", "decoder.embed_"), "all": "encoder."}  # beginnings of names
+    needed = "encoder." if config.kind == "encoder_classifier" else kept[config.decoder_init]
     missing = sorted(key for key in info["missing_keys"] if key.startswith(needed))
     if missing:  # transformers would draw them at random and go on
         raise UserError(
@@ -176,12 +176,31 @@ def fresh_whisper(config: ModelConfig, tokenizer: Tokenizer) -> WhisperModel:
     return WhisperModel(WhisperConfig(**{**sizes, **config.whisper_sizes}))
 
 
+def redraw_decoder(whisper: WhisperModel, what: str) -> None:
+    """Draw the decoder's weights anew as far as decoder_init says: "pretrained" nothing, "layers" with the final layer
+    norm, "all" also embedding and positions."""
+    if what == "pretrained":
+        return
+    fresh, pretrained = WhisperDecoder(whisper.config), whisper.decoder
+    if what == "layers":
+        fresh.embed_tokens, fresh.embed_positions = pretrained.embed_tokens, pretrained.embed_positions
+    whisper.decoder = fresh
+
+
+def new_rows(config: ModelConfig) -> str:
+    """How the rows of the added tokens start: words are worth something to a decoder that has learned them."""
+    if config.decoder_init != "pretrained" or (config.new_token_init == "words" and not config.whisper_model):
+        return "random"
+    return config.new_token_init
+
+
 @torch.no_grad()
 def extend_vocabulary(whisper: WhisperModel, tokenizer: Tokenizer, init: str) -> None:
     """Append a row per added token; the old rows stay bit for bit.
 
     init: "mean" of the old rows; "words", mean of the rows of the label's own text tokens, so that <|happy|> starts at
-    " happy"; "random", normal with the old rows' mean and standard deviation per dimension.
+    " happy" and <|valence:3|> at " valence 3"; "random", normal with the old rows' mean and standard deviation per
+    dimension.
     """
     old = whisper.get_input_embeddings().weight.detach().clone()
     if tokenizer.text.size != len(old):
@@ -198,4 +217,6 @@ def extend_vocabulary(whisper: WhisperModel, tokenizer: Tokenizer, init: str) ->
     elif init == "words":
         for task, ids in zip(tokenizer.tasks, tokenizer.task_ids):
             for label, index in zip(task.labels, ids):
-                table[index] = old[tokenizer.text.encode(label)].mean(0)
+                # The name of a scale as well: bins of valence and arousal have the same numbers.
+                words = f"{task.name} {label}" if task.kind == "scale" else label
+                table[index] = old[tokenizer.text.encode(words)].mean(0)

@@ -7,23 +7,25 @@ import torch
 import torch.nn.functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from whisper_er.config import SpecAugmentConfig
-from whisper_er.models.features import HOP, LogMel, PadRule, inside, spec_augment
+from whisper_er.config import ModelConfig
+from whisper_er.models.features import HOP, LogMel, PadRule, RandomPad, inside, spec_augment
 
 
 class AudioEncoder(torch.nn.Module):
     """Waveform -> log-mel -> transformers' Whisper encoder layers, without their fixed length of 30 s."""
 
-    def __init__(self, encoder: WhisperEncoder, pad: PadRule, specaug: SpecAugmentConfig) -> None:
+    def __init__(self, encoder: WhisperEncoder, config: ModelConfig) -> None:
         super().__init__()
-        self.encoder, self.specaug = encoder, specaug
-        self.logmel = LogMel(encoder.config.num_mel_bins, pad)
+        self.encoder, self.specaug = encoder, config.specaug
+        self.logmel = LogMel(encoder.config.num_mel_bins, PadRule.parse(config.pad))
+        self.train_pad = RandomPad(config.train_pad) if config.train_pad else None
         encoder.embed_positions.requires_grad_(False)  # sinusoids, frozen in Whisper; from_pretrained thaws them
         self.config = encoder.config
 
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """samples_B on the CPU. Returns states_BTD and mask_BT (bool, True inside; None where nothing is padded)."""
-        mel_BFN, frames_B = self.logmel(wave_BS, samples_B)
+        pad = self.train_pad.draw() if self.training and self.train_pad else None
+        mel_BFN, frames_B = self.logmel(wave_BS, samples_B, pad)
         if self.training:
             mel_BFN = spec_augment(mel_BFN, frames_B, self.specaug)
         return encode(self.encoder, mel_BFN, frames_B)

@@ -29,15 +29,17 @@ class PadRule:
     least: int = 0
 
     @staticmethod
-    def parse(rule: str) -> "PadRule":
-        """Read `none`, `+<seconds>`, `to <seconds>` or `30s`."""
+    def parse(rule: str, setting: str = "pad") -> "PadRule":
+        """Read `none`, `+<seconds>`, `to <seconds>` or `30s`; UserError, which names the setting, for others."""
         if rule == "none":
             return PadRule()
         if rule == "30s":
             return PadRule(least=MAX_SAMPLES)
         match = re.fullmatch(r"(\+|to )(\d+(?:\.\d+)?)", rule)
         if not match or float(match[2]) > MAX_SECONDS:
-            raise UserError(f"pad: '{rule}' is not allowed; allowed: none, +<seconds>, to <seconds> (at most 30), 30s")
+            raise UserError(
+                f"{setting}: '{rule}' is not allowed; allowed: none, +<seconds>, to <seconds> (at most 30), 30s"
+            )
         samples = round(float(match[2]) * SAMPLE_RATE)
         return PadRule(extra=samples) if match[1] == "+" else PadRule(least=samples)
 
@@ -45,6 +47,19 @@ class PadRule:
         """int64 (B,), mel frames: even, so that the encoder's stride of 2 divides them, and at most MAX_FRAMES."""
         padded_B = (samples_B + self.extra).clamp(min=max(self.least, 1), max=MAX_SAMPLES)
         return (padded_B + 2 * HOP - 1) // (2 * HOP) * 2
+
+
+class RandomPad:
+    """Pad rules of which every training batch draws one; shares: rule -> its share of the batches."""
+
+    def __init__(self, shares: dict[str, float]) -> None:
+        self.rules = [PadRule.parse(rule, "train_pad") for rule in shares]
+        self.shares = list(shares.values())
+
+    def draw(self) -> PadRule:
+        """From torch's generator on the CPU, which the trainer seeds for each step, and for each process apart: those
+        of one step may draw different rules, and then wait for the longest input."""
+        return self.rules[int(torch.multinomial(torch.tensor(self.shares, device="cpu"), 1))]
 
 
 class LogMel(torch.nn.Module):
@@ -66,10 +81,12 @@ class LogMel(torch.nn.Module):
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     @torch.no_grad()
-    def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """samples_B on the CPU. Returns mel_BFN (float32; 0 after an utterance's end, as the convolutions want it) and
-        frames_B (int64, on the CPU)."""
-        frames_B = self.pad.frames(samples_B)
+    def forward(
+        self, wave_BS: torch.Tensor, samples_B: torch.Tensor, pad: PadRule | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an utterance's end, as
+        the convolutions want it) and frames_B (int64, on the CPU)."""
+        frames_B = (pad or self.pad).frames(samples_B)
         longest = int(frames_B.max())
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
         num_computed = min(longest + 2, MAX_FRAMES)

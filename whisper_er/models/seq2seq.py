@@ -15,7 +15,6 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
-from whisper_er.models.features import PadRule
 from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
@@ -38,7 +37,7 @@ class WhisperER(Model):
         label_counts: LabelCounts | None = None,
     ) -> None:
         super().__init__()
-        self.audio_encoder = AudioEncoder(whisper.encoder, PadRule.parse(config.model.pad), config.model.specaug)
+        self.audio_encoder = AudioEncoder(whisper.encoder, config.model)
         self.decoder, self.backbone_config = use_own_layers(whisper.decoder), whisper.config
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
