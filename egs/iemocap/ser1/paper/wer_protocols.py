@@ -31,7 +31,7 @@ SHOWN = 3  # that come nearest
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """A model's transcripts of the test sets. With the first pad and suppression it is the cell of paper.sh itself."""
+    """A model's transcripts of the test sets. With the first pad the model is that of paper.sh's cell."""
 
     cell: Cell
     pad: str
@@ -43,18 +43,17 @@ class Decoding:
 
     @property
     def inference_tag(self) -> str:
-        return INFERENCE_TAG + ("" if self.suppress == SUPPRESS[0] else f"_suppress_{self.suppress}")
+        return f"{INFERENCE_TAG}_suppress_{self.suppress}"
 
     def command(self, args: argparse.Namespace) -> list[str]:
-        """The cell's call of run.sh; what is as in its configurations is not given, so that it is not done twice."""
+        """The cell's call of run.sh. What comes last wins, over a preset and what the call says itself."""
         command = self.cell.command(args, 1, 6)
-        more = {
-            "--ser_args": [f"model.pad={self.pad}"] if self.pad != PADS[0] else [],
-            "--inference_args": [f"suppress={self.suppress}"] if self.suppress != SUPPRESS[0] else [],
-        }
-        for option, values in more.items():
+        for option, value in (
+            ("--ser_args", f"model.pad={self.pad}"),
+            ("--inference_args", f"suppress={self.suppress}"),
+        ):
             at = command.index(option) + 1
-            command[at] = " ".join([*command[at].split(), *values])
+            command[at] = f"{command[at]} {value}".lstrip()
         for option, value in (("--ser_tag", self.ser_tag), ("--inference_tag", self.inference_tag)):
             command[command.index(option) + 1] = value
         return command
@@ -80,7 +79,7 @@ def render(scored: dict[Decoding, Values], folds: str, command: str) -> str:
         "Generated, not to be edited, by",
         f"    {command}",
         f"In percent, the utterances of the test folds {folds} together; a dash: not scored. The rest of "
-        "decoding is that of conf/decode_zero_shot.yaml.",
+        "decoding is that of decode_zero_shot.yaml.",
         table(rows),
         bullets([f"{catalogue[name].title}: {convention.about}" for name, convention in CONVENTIONS.items()]),
     ]
