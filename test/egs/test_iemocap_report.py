@@ -67,6 +67,17 @@ def test_the_papers_falls_stand_in_the_rows_of_large_v3_alone(results):
     ]
 
 
+def test_figure_2_adds_seeds_of_which_one_has_a_missing_answer(results):
+    one = results.cells["conventional", "base"]
+    runs = {
+        seed: result_of(("happy", "angry"), hypothesis)
+        for seed, hypothesis in (("1", ("happy", "")), ("2", ("sad", "angry")))
+    }
+    figures = confusions.pooled_confusion(Scored(one.cell, runs))
+    assert figures.answers == (*EMOTION.labels, "no answer")
+    assert figures.confusion == [[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
+
+
 def test_table_3_has_confusions_of_happy_and_angry_that_are_mended(results):
     intro, table, *_ = confusions.table_3(results)
     assert intro.startswith("G+S, base: 1 utterances")  # u1 stays wrong, u2 and u3 were no such confusions
