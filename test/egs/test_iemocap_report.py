@@ -1,5 +1,6 @@
 """egs/iemocap/ser1/paper: confusions counted by hand, presets by name. test_iemocap_paper.py runs the whole."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,19 @@ def test_options_of_the_data_follow_those_of_the_preset():
         assert f"{options} --tags drop" in resolved("--preset", "paper_espnet", *given)[-1]
         assert "data/paper_espnet" in resolved("--preset", "paper_espnet", *given)
         assert resolved("--preset", "paper_transformers", *given)[-len(given) :] == given
+
+
+@pytest.mark.parametrize(
+    "preset, usual", [("", "whisper"), ("paper_transformers", "whisper"), ("paper_espnet", "none")]
+)
+def test_a_wer_protocol_says_of_each_row_what_it_suppresses_whatever_the_preset_does(preset, usual):
+    options = ("--wer_protocols", "true", "--dry_run", "true", "--models", "base", "--preset", preset)
+    done = subprocess.run([RECIPE / "paper.sh", *options], capture_output=True, text=True, check=True)
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    value = {
+        option: [command[command.index(option) + 1] for command in commands]
+        for option in ("--inference_args", "--inference_tag")
+    }
+    other = "none" if usual == "whisper" else "whisper"
+    rows = {"paper": "", f"paper_suppress_{other}": f"suppress={other}"}  # tag: what is not as in the preset
+    assert len(commands) == 4 and dict(zip(value["--inference_tag"], value["--inference_args"])) == rows

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from cells import INFERENCE_TAG, Cell, add_arguments, add_run_arguments, cells_of, read_config
 
+from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
 from whisper_er.bin import run
+from whisper_er.config import DecodeConfig
 from whisper_er.report.markdown import bullets, table
 from whisper_er.report.rows import UNDEFINED, number
 from whisper_er.score.figure import Values
@@ -31,11 +33,13 @@ SHOWN = 3  # that come nearest
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """A model's transcripts of the test sets. With the first pad and suppression it is the cell of paper.sh itself."""
+    """A model's transcripts of the test sets. With the first pad and the usual suppression, that of the cell's
+    configuration, it is the cell of paper.sh itself."""
 
     cell: Cell
     pad: str
     suppress: str
+    usual: str
 
     @property
     def ser_tag(self) -> str:
@@ -43,14 +47,14 @@ class Decoding:
 
     @property
     def inference_tag(self) -> str:
-        return INFERENCE_TAG + ("" if self.suppress == SUPPRESS[0] else f"_suppress_{self.suppress}")
+        return INFERENCE_TAG + ("" if self.suppress == self.usual else f"_suppress_{self.suppress}")
 
     def command(self, args: argparse.Namespace) -> list[str]:
         """The cell's call of run.sh; what is as in its configurations is not given, so that it is not done twice."""
         command = self.cell.command(args, 1, 6)
         more = {
             "--ser_args": [f"model.pad={self.pad}"] if self.pad != PADS[0] else [],
-            "--inference_args": [f"suppress={self.suppress}"] if self.suppress != SUPPRESS[0] else [],
+            "--inference_args": [f"suppress={self.suppress}"] if self.suppress != self.usual else [],
         }
         for option, values in more.items():
             at = command.index(option) + 1
@@ -69,6 +73,14 @@ class Decoding:
         return result.pooled.tasks["asr"].values
 
 
+def usual_suppress(cell: Cell, args: argparse.Namespace) -> str:
+    """That of the cell's configuration of decoding, which may be the preset's (preset.sh), and of the call."""
+    path = Path(cell.system["inference_config"])
+    own = path.parent / args.preset / path.name
+    overrides = [*cell.model.get("inference_args", ()), *args.inference_args.split()]
+    return configuration.load(DecodeConfig, own if own.is_file() else path, overrides).suppress
+
+
 def render(scored: dict[Decoding, Values], folds: str, command: str) -> str:
     catalogue = TextFigures.catalogue()
     rows = [["model", "pad", "suppress", *(catalogue[name].title for name in CONVENTIONS)]]
@@ -80,7 +92,7 @@ def render(scored: dict[Decoding, Values], folds: str, command: str) -> str:
         "Generated, not to be edited, by",
         f"    {command}",
         f"In percent, the utterances of the test folds {folds} together; a dash: not scored. The rest of "
-        "decoding is that of conf/decode_zero_shot.yaml.",
+        "decoding is that of paper.sh before fine-tuning, as its RESULTS.md has it.",
         table(rows),
         bullets([f"{catalogue[name].title}: {convention.about}" for name, convention in CONVENTIONS.items()]),
     ]
@@ -118,7 +130,12 @@ def main() -> None:
         if value := getattr(args, option):
             raise UserError(f"--{option} {value}: --wer_protocols has one system, and nothing is drawn; leave it out")
     cells = cells_of(read_config(args.paper_config), SYSTEM, args.models)
-    decodings = [Decoding(cell, pad, suppress) for cell in cells for pad in PADS for suppress in SUPPRESS]
+    decodings = [
+        Decoding(cell, pad, suppress, usual_suppress(cell, args))
+        for cell in cells
+        for pad in PADS
+        for suppress in SUPPRESS
+    ]
     for decoding in decodings if args.action != "table" else ():
         if args.action == "list":
             print(shlex.join(decoding.command(args)))
