@@ -14,13 +14,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fold_state import fold_state
-
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.report.markdown import table
 from whisper_er.score.results import WHOLE
+from whisper_er.train.experiment import fold_state
 
 TEST_SET = "test"
 COLUMNS = {"UA": ("emotion", "ua"), "WA": ("emotion", "wa"), "gender": ("gender", "wa"), "WER": ("asr", "wer")}

@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from fold_state import fold_state
 from systems import COLUMNS, TEST_SET, Call, add_arguments, read_calls
 
 from whisper_er.base.files import write_text
@@ -27,7 +26,7 @@ from whisper_er.score.figures import FIGURES
 from whisper_er.score.pairing import read_column
 from whisper_er.score.results import SetResult, collect, common_task
 from whisper_er.task import Task
-from whisper_er.train.experiment import read_best
+from whisper_er.train.experiment import fold_state, read_best
 
 WITH_INTERVAL = ("UA", "WA")
 NOTE = re.compile(r"^# (?:host .*, start|(end)) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)  # of utils/job_log.py
