@@ -49,7 +49,14 @@ class SystemsConfig:
     interval_by: str = "utterance"  # what the bootstrap draws: utterance, or the groups of a table utt2<name>
 
     def __post_init__(self) -> None:
+        decodings: dict[tuple[str, str], str] = {}
         for name, system in self.systems.items():
+            other = decodings.setdefault((system.of or name, system.inference_tag), name)
+            if other != name:
+                raise UserError(
+                    f"systems.{name}.inference_tag: '{system.inference_tag}' is that of {other}, which has the same "
+                    "models; give each way of decoding a tag of its own"
+                )
             if system.of and self.trained(system.of) is None:
                 raise UserError(f"systems.{name}.of: '{system.of}' is no system that is trained")
             if not system.of and not system.tasks:
