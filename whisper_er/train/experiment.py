@@ -61,7 +61,7 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
-    config = with_defaults(recorded["config"], configuration.to_plain(TrainConfig()))
+    config = with_defaults(configuration.updated(recorded["config"]), configuration.to_plain(TrainConfig()))
     changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
