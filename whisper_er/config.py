@@ -238,13 +238,21 @@ def load(cls: type[C], path: Path, overrides: list[str] = (), leave_out: Sequenc
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     check_mapping(values, str(path))
-    values = {key: value for key, value in values.items() if key not in leave_out}
+    values = updated({key: value for key, value in values.items() if key not in leave_out})
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f"'{override}': expected key=value, for example optim.lr=1e-4")
         set_nested(values, key.split("."), parse_value(value, override))
     return build(cls, values, f"{path} with {' '.join(overrides)}" if overrides else str(path))
+
+
+def updated(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file that an older version may have written: decoder_init: all was called random."""
+    model = values.get("model")
+    if isinstance(model, dict) and model.get("decoder_init") == "random":
+        return values | {"model": model | {"decoder_init": "all"}}
+    return values
 
 
 def parse_value(value: str, override: str) -> Any:

@@ -1,5 +1,6 @@
 """egs/iemocap/ser1/paper: confusions counted by hand, presets by name. test_iemocap_paper.py runs the whole."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_the_papers_falls_stand_in_the_rows_of_large_v3_alone(results):
     ]
 
 
+def test_figure_2_adds_seeds_of_which_one_has_a_missing_answer(results):
+    one = results.cells["conventional", "base"]
+    runs = {
+        seed: result_of(("happy", "angry"), hypothesis)
+        for seed, hypothesis in (("1", ("happy", "")), ("2", ("sad", "angry")))
+    }
+    figures = confusions.pooled_confusion(Scored(one.cell, runs))
+    assert figures.answers == (*EMOTION.labels, "no answer")
+    assert figures.confusion == [[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
+
+
 def test_table_3_has_confusions_of_happy_and_angry_that_are_mended(results):
     intro, table, *_ = confusions.table_3(results)
     assert intro.startswith("G+S, base: 1 utterances")  # u1 stays wrong, u2 and u3 were no such confusions
@@ -116,3 +128,17 @@ def test_options_of_the_data_follow_those_of_the_preset():
         assert f"{options} --tags drop" in resolved("--preset", "paper_espnet", *given)[-1]
         assert "data/paper_espnet" in resolved("--preset", "paper_espnet", *given)
         assert resolved("--preset", "paper_transformers", *given)[-len(given) :] == given
+
+
+@pytest.mark.parametrize("preset", ["", "paper_transformers", "paper_espnet"])
+def test_a_wer_protocol_says_of_each_row_what_it_suppresses_whatever_the_preset_does(preset):
+    options = ("--wer_protocols", "true", "--dry_run", "true", "--models", "base", "--preset", preset)
+    done = subprocess.run([RECIPE / "paper.sh", *options], capture_output=True, text=True, check=True)
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    tags, inference_args = (
+        [command[command.index(option) + 1] for command in commands]
+        for option in ("--inference_tag", "--inference_args")
+    )
+    values = ["whisper", "none"] * 2
+    assert tags == [f"paper_suppress_{value}" for value in values]
+    assert [args.split()[-1] for args in inference_args] == [f"suppress={value}" for value in values]

@@ -167,6 +167,7 @@ def test_wrong_options_are_one_line(recipe, options, code, message):
     ("{of: gone}", "systems.x.of: 'gone' is no system that is trained"),
     ("{title: x}", "systems.x: neither tasks nor of"),
     ("{tasks: emotion, figures: [FA]}", "systems.x.figures: FA is not allowed; allowed: UA WA gender WER"),
+    ("{tasks: emotion}, y: {of: x}", "systems.y.inference_tag: 'default' is that of x"),
     ("{task: emotion}", "unknown key 'task'; did you mean 'tasks'?"),
 ])  # fmt: skip
 def test_a_wrong_file_is_one_line(recipe, section, message):

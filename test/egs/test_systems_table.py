@@ -81,8 +81,8 @@ def test_a_fold_with_one_answer_for_everybody_is_told(tmp_path):
         pairs = pairs_of([(ref, answer, 0.9) for ref, answer in zip(LABELS, hyp)], f"u{fold}")
         write_fold(tmp_path / "a", fold, pairs, None)
     runs = collect(tmp_path / "a", ["0", "1"], "test", "x")
-    (line,) = Scored(Call("a", System(), "a", System(), ""), runs).collapsed()
-    assert line.endswith("fold1/decode_x/test: everybody is 'sad'")
+    (line,) = Scored(Call("a", System(), "a", System(), ""), runs).caveats()
+    assert line.startswith(f"a, `{tmp_path / 'a'}`: Warning: fold 1: every answer to emotion is 'sad'")
 
 
 def test_ready_sets_without_folds_are_one_experiment(tmp_path):

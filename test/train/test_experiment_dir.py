@@ -9,7 +9,8 @@ from tiny_experiment import call, change, token_list_arguments, train_arguments,
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import token_list, train
-from whisper_er.config import TrainConfig, load
+from whisper_er.config import TrainConfig, load, to_plain
+from whisper_er.train.experiment import check_same
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,20 @@ def test_a_key_that_came_later_had_its_default(root):
     path.write_text(yaml.safe_dump(config))
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))
     assert "optim.schedule: 'plateau' -> 'cosine'" in refusal(root, "optim.schedule=cosine")
+
+
+def test_a_random_decoder_of_an_older_version_is_all_of_it(trained, tmp_path):
+    old = yaml.safe_load((trained / "exp/config.yaml").read_text())
+    old["model"]["decoder_init"] = "random"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    config = load(TrainConfig, tmp_path / "config.yaml")
+    assert config.model.decoder_init == "all"
+    (tmp_path / "state.safetensors").touch()
+    (tmp_path / "data.yaml").write_text("{}")
+    check_same(tmp_path, {"config": to_plain(config), "data": {}})
+    with pytest.raises(UserError, match="model.decoder_init: 'all' -> 'layers'"):
+        config.model.decoder_init = "layers"
+        check_same(tmp_path, {"config": to_plain(config), "data": {}})
 
 
 def test_a_changed_table_of_either_set_is_refused_by_name(root):

@@ -21,6 +21,7 @@ from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
+from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them.
 HARMLESS = ("num_workers", "log_interval", "activation_checkpointing", "parallel",
@@ -60,7 +61,7 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
-    config = with_defaults(recorded["config"], configuration.to_plain(TrainConfig()))
+    config = with_defaults(configuration.updated(recorded["config"]), configuration.to_plain(TrainConfig()))
     changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
@@ -91,6 +92,20 @@ def ended(exp_dir: Path) -> str:
     if not ((exp_dir / BEST).is_file() and (exp_dir / STATE).is_file()):
         return ""
     return read_best(exp_dir)["finished"]
+
+
+def fold_state(exp_dir: Path, hypotheses: Path) -> str:
+    """How far training, decoding and scoring of a fold are, as its files say. hypotheses: the directory in it that
+    decoding writes, such as decode_default/test."""
+    if (exp_dir / hypotheses / RESULT).is_file():
+        return "scored"
+    if (exp_dir / hypotheses).is_dir():
+        return "decoded"
+    if (exp_dir / "ave.safetensors").is_file():
+        return "averaged"
+    if ended(exp_dir):
+        return "trained"
+    return "in training" if (exp_dir / STATE).is_file() else "to do"
 
 
 def check_unseen(exp_dir: Path, data_dir: Path) -> None:

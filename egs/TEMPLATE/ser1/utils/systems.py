@@ -14,13 +14,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fold_state import fold_state
-
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.report.markdown import table
 from whisper_er.score.results import WHOLE
+from whisper_er.train.experiment import fold_state
 
 TEST_SET = "test"
 COLUMNS = {"UA": ("emotion", "ua"), "WA": ("emotion", "wa"), "gender": ("gender", "wa"), "WER": ("asr", "wer")}
@@ -50,7 +49,14 @@ class SystemsConfig:
     interval_by: str = "utterance"  # what the bootstrap draws: utterance, or the groups of a table utt2<name>
 
     def __post_init__(self) -> None:
+        decodings: dict[tuple[str, str], str] = {}
         for name, system in self.systems.items():
+            other = decodings.setdefault((system.of or name, system.inference_tag), name)
+            if other != name:
+                raise UserError(
+                    f"systems.{name}.inference_tag: '{system.inference_tag}' is that of {other}, which has the same "
+                    "models; give each way of decoding a tag of its own"
+                )
             if system.of and self.trained(system.of) is None:
                 raise UserError(f"systems.{name}.of: '{system.of}' is no system that is trained")
             if not system.of and not system.tasks:

@@ -14,20 +14,19 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from fold_state import fold_state
 from systems import COLUMNS, TEST_SET, Call, add_arguments, read_calls
 
 from whisper_er.base.files import write_text
 from whisper_er.bin import run
 from whisper_er.report.markdown import bounds, bullets, p_value, signed, table
-from whisper_er.report.rows import UNDEFINED, interval, level_percent
+from whisper_er.report.rows import UNDEFINED, caveats, interval, level_percent
 from whisper_er.score.bootstrap import bootstrap_interval, paired_bootstrap, sum_by
 from whisper_er.score.comparison import align, exact_mcnemar
 from whisper_er.score.figures import FIGURES
 from whisper_er.score.pairing import read_column
-from whisper_er.score.results import SetResult, collect, common_task
+from whisper_er.score.results import WHOLE, SetResult, collect, common_task
 from whisper_er.task import Task
-from whisper_er.train.experiment import read_best
+from whisper_er.train.experiment import fold_state, read_best
 
 WITH_INTERVAL = ("UA", "WA")
 NOTE = re.compile(r"^# (?:host .*, start|(end)) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", re.MULTILINE)  # of utils/job_log.py
@@ -98,14 +97,13 @@ class Scored:
         seconds = [training_seconds(fold_dir / "train.log") for fold_dir in self.fold_dirs]
         return UNDEFINED if None in seconds else f"{sum(seconds) / 60:.0f}"
 
-    def collapsed(self) -> list[str]:
-        """A line per fold in which everybody got the same emotion."""
+    def caveats(self) -> list[str]:
+        """What keeps its figures from being results, such as folds in which every answer is the same label."""
         lines = []
-        for result in self.runs if self.has("UA") else []:
-            for part in result.folds.values():
-                answers = set(part.pairs.tasks["emotion"].hypothesis)
-                if len(answers) == 1 and len(set(part.pairs.tasks["emotion"].reference)) > 1:
-                    lines.append(f"{self.call.title}: {part.directory}: everybody is '{answers.pop()}'")
+        for result in self.runs:
+            folds = list(result.folds)
+            exp_dir = result.folds[folds[0]].directory.parents[1 if folds == [WHOLE] else 2]
+            lines += [f"{self.call.title}, `{exp_dir}`: {line}" for line in caveats(result)]
         return lines
 
 
@@ -209,7 +207,7 @@ def main() -> None:
     scored = [read_scored(call, args) for call in calls]
     baseline = next((one for one in scored if one.call.name == config.baseline and one.runs), None)
     missing = [one.call.name for one in scored if not one.runs]
-    collapsed = [line for one in scored for line in one.collapsed()]
+    warnings = [line for one in scored for line in one.caveats()]
     about = ABOUT.format(
         level=level_percent(), unit=config.interval_by, baseline=baseline.call.title if baseline else config.baseline
     )
@@ -221,7 +219,7 @@ def main() -> None:
         table(rows_of(scored, baseline, config.interval_by)),
         about,
         *([f"Not yet scored: {', '.join(missing)}."] if missing else []),
-        *(["One answer for everybody, so that nothing was learned:", bullets(collapsed)] if collapsed else []),
+        *([bullets(warnings)] if warnings else []),
         *(["## Experiments", experiments(scored)] if len(missing) < len(scored) else []),
     ]
     path = Path(args.expdir, "systems", "SYSTEMS.md")

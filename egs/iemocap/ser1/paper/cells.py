@@ -20,8 +20,7 @@ import yaml
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.report.markdown import table
-from whisper_er.score.results import RESULT
-from whisper_er.train.experiment import STATE, ended
+from whisper_er.train.experiment import fold_state
 
 INFERENCE_TAG = "paper"
 HYPOTHESES = Path(f"decode_{INFERENCE_TAG}", "test")  # in the directory of a fold
@@ -89,25 +88,12 @@ def cells_of(config: dict[str, Any], systems: str, models: str) -> list[Cell]:
     return cells
 
 
-def state(fold_dir: Path) -> str:
-    """How far a fold is, as its files say."""
-    if (fold_dir / HYPOTHESES / RESULT).is_file():
-        return "scored"
-    if (fold_dir / HYPOTHESES).is_dir():
-        return "decoded"
-    if (fold_dir / "ave.safetensors").is_file():
-        return "averaged"
-    if ended(fold_dir):
-        return "trained"
-    return "in training" if (fold_dir / STATE).is_file() else "to do"
-
-
 def states(cells: list[Cell], args: argparse.Namespace) -> str:
     folds = args.folds.split()
     rows = [["cell", "system", "model", *(["seed"] if args.seeds else []), *(f"fold {fold}" for fold in folds)]]
     for number, cell in enumerate(cells, start=1):
         for seed, exp_dir in cell.seed_dirs(args).items():
-            done = [state(exp_dir / f"fold{fold}") for fold in folds]
+            done = [fold_state(exp_dir / f"fold{fold}", HYPOTHESES) for fold in folds]
             rows.append([str(number), cell.system_name, cell.model_name, *([seed] if seed else []), *done])
     return table(rows)
 

@@ -78,10 +78,13 @@ def confuses(emotion: TaskPairs) -> list[bool]:
 
 
 def pooled_confusion(one: Scored) -> CategoryFigures:
-    """The confusion of the emotions, added over the seeds; it has no other figure."""
+    """The confusion of the emotions, added over the seeds; it has no other figure. Where an answer is missing in any
+    seed (grammar: free), all get the column for that."""
     figures = [result.pooled.tasks["emotion"] for result in one.runs.values()]
-    confusion = np.sum([seed.confusion for seed in figures], axis=0).tolist()
-    return CategoryFigures(figures[0].task, confusion=confusion)
+    width = max(len(seed.answers) for seed in figures)
+    padded = [np.pad(seed.confusion, ((0, 0), (0, width - len(seed.answers)))) for seed in figures]
+    no_answer = tuple(utt_id for seed in figures for utt_id in seed.no_answer)
+    return CategoryFigures(figures[0].task, no_answer=no_answer, confusion=np.sum(padded, axis=0).tolist())
 
 
 def errors(one: Scored) -> dict[str, int]:

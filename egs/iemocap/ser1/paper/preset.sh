@@ -30,7 +30,7 @@ apply_preset() {
     local given=("${arguments[@]}")
     arguments=(--expdir "exp/${preset}")
     if [ -f "conf/${preset}/data.opts" ]; then
-        data_opts=$(grep -v '^#' "conf/${preset}/data.opts")
+        data_opts=$(sed '/^#/d' "conf/${preset}/data.opts")
         arguments+=(--datadir "data/${preset}" --dumpdir "dump/${preset}" --local_data_opts "${data_opts}")
     fi
     for word in "${given[@]}"; do

@@ -4,11 +4,12 @@ import argparse
 import statistics
 from dataclasses import dataclass
 
-from cells import INFERENCE_TAG, Cell, state
+from cells import HYPOTHESES, INFERENCE_TAG, Cell
 
 from whisper_er.report.rows import UNDEFINED, interval
 from whisper_er.score.comparison import Comparison, compare
 from whisper_er.score.results import SetResult, collect, common_task
+from whisper_er.train.experiment import fold_state
 
 FIGURES = {
     "WA": ("emotion", "wa"),
@@ -79,7 +80,8 @@ def compare_first_seed(systems: list[Scored]) -> Comparison:
 
 def read_scored(cell: Cell, args: argparse.Namespace) -> Scored:
     folds = args.folds.split()
-    if any(state(exp_dir / f"fold{fold}") != "scored" for exp_dir in cell.seed_dirs(args).values() for fold in folds):
+    fold_dirs = [exp_dir / f"fold{fold}" for exp_dir in cell.seed_dirs(args).values() for fold in folds]
+    if any(fold_state(fold_dir, HYPOTHESES) != "scored" for fold_dir in fold_dirs):
         return Scored(cell, {})
     return Scored(
         cell,
