@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 from parsed_report import rewritten
 from sklearn.metrics import f1_score
 from small_results import EMOTION, LABELS, pairs_of, read_two_folds, write_fold, write_two_folds
@@ -12,6 +13,7 @@ from tiny_experiment import TASKS, call, decode_arguments
 from whisper_er.bin import decode, results, score
 from whisper_er.data import kaldi
 from whisper_er.data.kaldi import write_table
+from whisper_er.models.seq2seq import WhisperER
 from whisper_er.report.markdown import answers, changed_table, most_certain, render
 from whisper_er.report.plots import save_confusion
 from whisper_er.report.utterances import error_keys, task_column
@@ -137,13 +139,21 @@ def test_an_empty_transcript_is_a_text_and_no_missing_answer():
     assert (figures.wer, figures.no_answer) == (1, ()) and answers(pairs, "asr") == [""]
 
 
-def test_missing_labels_go_from_decoding_to_the_results(trained, tmp_path):
-    """Two tokens and the end: the plain search says words and has no room left for the labels."""
+def test_missing_labels_go_from_decoding_to_the_results(trained, tmp_path, monkeypatch):
+    """Of a model that would rather say anything than a label."""
+    logits = WhisperER.logits
+
+    def without_labels(self: WhisperER, hidden: torch.Tensor) -> torch.Tensor:
+        result = logits(self, hidden)
+        result[..., self.tokenizer.text.size :] -= 50
+        return result
+
+    monkeypatch.setattr(WhisperER, "logits", without_labels)
     exp, hyp = tmp_path / "exp", tmp_path / "exp/decode_free/test"
     exp.mkdir()
     for path in (trained / "exp").iterdir():
         (exp / path.name).symlink_to(path)
-    call(decode, *decode_arguments(trained, exp, hyp, "grammar=free", "maxlenratio=0"))
+    call(decode, *decode_arguments(trained, exp, hyp, "grammar=free", "maxlenratio=0.05"))
     found, reference = kaldi.read_dir(hyp), kaldi.read_dir(trained / "test")
     where = ["--ref_dir", trained / "test", "--hyp_dir", hyp, "--exp_dir", exp, "--tasks", TASKS]
     call(score, *where, "--out", hyp / RESULT)
