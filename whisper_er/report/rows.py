@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,13 @@ class Column:
         """values, sd: by task."""
         text = number(values[self.task][self.figure], self.scale, self.digits)
         return text if sd is None or text == UNDEFINED else f"{text} ± {self.show(sd)}"
+
+
+def mean_and_sd(values: Sequence[float | None]) -> str:
+    """In percent, of shares of 1; undefined for one value alone, and where one is undefined."""
+    if len(values) < 2 or None in values:
+        return UNDEFINED
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
 def columns_of(tasks: Mapping[str, Figures]) -> list[Column]:

@@ -19,7 +19,7 @@ from systems import COLUMNS, TEST_SET, Call, add_arguments, read_calls
 from whisper_er.base.files import write_text
 from whisper_er.bin import run
 from whisper_er.report.markdown import bounds, bullets, p_value, signed, table
-from whisper_er.report.rows import UNDEFINED, caveats, interval, level_percent
+from whisper_er.report.rows import UNDEFINED, caveats, interval, level_percent, mean_and_sd
 from whisper_er.score.bootstrap import bootstrap_interval, paired_bootstrap, sum_by
 from whisper_er.score.comparison import align, exact_mcnemar
 from whisper_er.score.figures import FIGURES
@@ -140,13 +140,6 @@ def against(baseline: Scored, other: Scored, interval_by: str) -> list[str]:
     difference = paired_bootstrap(first_UX, second_UX, statistic)
     shown = f"{signed(difference.difference, figure, '+')} [{bounds(difference.interval, figure)}]"
     return [shown, p_value(exact_mcnemar(first, second).p_value)]
-
-
-def mean_and_sd(values: Sequence[float | None]) -> str:
-    """In percent, of shares of 1."""
-    if len(values) < 2 or None in values:
-        return UNDEFINED
-    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
 def training_seconds(log: Path) -> float | None:

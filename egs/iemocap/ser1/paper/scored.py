@@ -1,12 +1,11 @@
 """The results of a cell, as the report's tables show them."""
 
 import argparse
-import statistics
 from dataclasses import dataclass
 
 from cells import HYPOTHESES, INFERENCE_TAG, Cell
 
-from whisper_er.report.rows import UNDEFINED, interval
+from whisper_er.report.rows import UNDEFINED, interval, mean_and_sd
 from whisper_er.score.comparison import Comparison, compare
 from whisper_er.score.results import SetResult, collect, common_task
 from whisper_er.train.experiment import fold_state
@@ -48,7 +47,7 @@ class Scored:
             for result in self.runs.values()
             for fold in result.folds.values()
         ]
-        return UNDEFINED if len(values) < 2 or None in values else mean_and_sd(values)
+        return mean_and_sd(values)
 
     def paper(self, title: str) -> str:
         return str(self.cell.system["paper"].get(self.cell.model_name, {}).get(title, UNDEFINED))
@@ -65,11 +64,6 @@ class Results:
         """Two systems on a model, if both have been scored."""
         systems = [self.cells[key] for key in ((first, model), (second, model)) if key in self.cells]
         return systems if len(systems) == 2 and all(one.runs for one in systems) else []
-
-
-def mean_and_sd(values: list[float]) -> str:
-    """In percent, of shares of 1."""
-    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
 def compare_first_seed(systems: list[Scored]) -> Comparison:
