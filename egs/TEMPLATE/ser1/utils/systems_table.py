@@ -162,20 +162,22 @@ def read_scored(call: Call, args: argparse.Namespace) -> Scored:
 
 
 def rows_of(scored: Sequence[Scored], baseline: Scored | None, interval_by: str) -> list[list[str]]:
-    several_seeds = any(len(one.runs) > 1 for one in scored)
+    repeated = {  # what a figure is averaged over besides the utterances
+        "folds": any(len(result.folds) > 1 for one in scored for result in one.runs),
+        "seeds": any(len(one.runs) > 1 for one in scored),
+    }
     head = ["system"]
     for title in COLUMNS:
         head.append(f"{title} [{level_percent()}]" if title in WITH_INTERVAL else title)
-        if title in WITH_INTERVAL:
-            head += [f"{title} over folds", *([f"{title} over seeds"] if several_seeds else [])]
+        head += [f"{title} over {what}" for what, there in repeated.items() if there and title in WITH_INTERVAL]
     head += ["validation", *([f"UA against {baseline.call.title}", "McNemar p"] if baseline else []), "minutes"]
     rows = [head]
     for one in scored:
         row = [one.call.title]
         for title in COLUMNS:
             row.append(one.pooled(title, interval_by))
-            if title in WITH_INTERVAL:
-                row += [one.over_folds(title), *([one.over_seeds(title)] if several_seeds else [])]
+            spread = {"folds": one.over_folds(title), "seeds": one.over_seeds(title)}
+            row += [spread[what] for what, there in repeated.items() if there and title in WITH_INTERVAL]
         compared = against(baseline, one, interval_by) if baseline else []
         rows.append([*row, one.validation(), *compared, one.minutes()])
     return rows
