@@ -45,7 +45,7 @@ class SystemsConfig:
 
     systems: dict[str, System] = field(default_factory=dict)
     folds: str = ""  # empty: ready sets, one training
-    baseline: str = "conventional"  # the system that the others are compared with
+    baseline: str = "conventional"  # the system that the others are compared with; empty: none
     interval_by: str = "utterance"  # what the bootstrap draws: utterance, or the groups of a table utt2<name>
 
     def __post_init__(self) -> None:
@@ -63,6 +63,8 @@ class SystemsConfig:
                 raise UserError(f"systems.{name}: neither tasks nor of; give the tasks, such as 'asr emotion'")
             for figure in system.figures:
                 configuration.allow(figure in COLUMNS, f"systems.{name}.figures", figure, " ".join(COLUMNS))
+        known = ["", *self.systems]
+        configuration.allow(self.baseline in known, "baseline", self.baseline, "empty, " + " ".join(self.systems))
 
     def trained(self, name: str) -> System | None:
         """The system of this name if it has models of its own."""
