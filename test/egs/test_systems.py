@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from repository import EGS, TEMPLATE
 from sklearn.metrics import accuracy_score, recall_score
 from tiny_whisper import sound, write_whisper
 
+from whisper_er.config import DecodeConfig, TrainConfig, load
 from whisper_er.score.comparison import exact_mcnemar
 
 PUBLISHED = (EGS / "emodb/ser1/local/utterances.txt").read_text(encoding="utf-8").split()
@@ -181,16 +181,14 @@ def test_help_lists_the_options(recipe):
 
 
 @pytest.mark.parametrize("name", ["TEMPLATE", "emodb", "ravdess", "spoken_events"])
-def test_every_system_of_a_recipe_has_its_configuration(name, monkeypatch):
+def test_every_system_of_a_recipe_has_its_configuration(name):
     directory = EGS / name / "ser1"
     config = yaml.safe_load((directory / "conf/systems.yaml").read_text())
     assert {"conventional", "stl_ser", "g_s", "a_s", "a_g_s", "random_decoder", "ceiling"} <= set(config["systems"])
     assert (directory / "systems.sh").resolve() == TEMPLATE / "systems.sh"
     folds = f'--folds "{config["folds"]}"' if "folds" in config else "--folds"
     assert (folds in (directory / "run.sh").read_text()) == ("folds" in config)
-    for kind, key in (("train", "ser_args"), ("decode", "inference_args")):
-        for system in config["systems"].values():
-            if kind == "decode" or "of" not in system:
-                file = system.get("ser_config", "conf/train_serialmtl.yaml") if kind == "train" else "conf/decode.yaml"
-                check = [sys.executable, "-m", "whisper_er.bin.check_config", "--kind", kind, "--config"]
-                subprocess.run([*check, directory / file, *system.get(key, "").split()], check=True)
+    for system in config["systems"].values():
+        load(DecodeConfig, directory / "conf/decode.yaml", system.get("inference_args", "").split())
+        file = system.get("ser_config", "conf/train_serialmtl.yaml")
+        load(TrainConfig, directory / file, system.get("ser_args", "").split())
