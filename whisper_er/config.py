@@ -159,7 +159,10 @@ class TrainConfig:
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
     max_steps: int = 24000  # a step is one optimizer update; 0: the pretrained model as it is
-    valid_interval: int = 480  # steps between validations, each of which saves
+    valid_interval: int = 480  # steps between validations, each of which may save a checkpoint
+    # Minutes between training states, which are saved at the next validation, and when a signal asks to stop; 0: at
+    # every validation. A kill costs what was done since the last one; the result does not depend on it.
+    save_interval: float = 10
     patience: int = 20  # validations without improvement before stopping
     n_best: int = 10  # checkpoints kept and averaged
     valid_task: str = ""  # whose accuracy selects; empty: emotion if it is among the tasks, else the first task
@@ -177,7 +180,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
         at_least(1, self, "valid_batch_size", "log_interval")
-        at_least(0, self, "max_steps", "num_workers", "seed")
+        at_least(0, self, "max_steps", "save_interval", "num_workers", "seed")
 
 
 @dataclass

@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from unittest import mock
 
 from whisper_er.base import files
-from whisper_er.train import checkpoints, trainer, training_state, weights
+from whisper_er.train import checkpoints, saver, trainer, training_state, weights
 from whisper_er.train.experiment import STATE
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
 # One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
 OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
              "optim.plateau_patience=0"]  # fmt: skip
+RARELY = "save_interval=1e6"  # a state at the first validation, at the end, and where checkpoints are to go
 OUT_OF_BOUNDS = ["optim.lr=1000", "optim.weight_decay=1e9", "optim.warmup_steps=0"]  # weights grow 1e12 times a step
 WRITES = [(weights, "replace"), (training_state.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
           (trainer.Trainer, "step"), (checkpoints.Path, "unlink")]  # fmt: skip
@@ -21,16 +23,37 @@ class Stopped(Exception):
     pass
 
 
-class StopAt:
-    """Count the steps of a training run and everything that it writes or removes; raise before the n-th."""
+class AtOnce(Thread):
+    """A saver's thread that has written all before training goes on."""
 
-    def __init__(self, moment: int) -> None:
-        self.moment, self.count = moment, 0
+    def start(self) -> None:
+        super().start()
+        super().join()
+
+
+class AtLast(Thread):
+    """One that has written nothing before training waits for it."""
+
+    def start(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        if self.ident is None:
+            super().start()
+        super().join(timeout)
+
+
+class StopAt:
+    """Count the steps of a training run and everything that it writes or removes; raise before the n-th, and before
+    all that follow, in whichever thread: as a kill, it ends both."""
+
+    def __init__(self, moment: int, writer: type[Thread] = AtOnce) -> None:
+        self.moment, self.writer, self.count = moment, writer, 0
 
     def watch(self, do):
         def watched(*args, **kwargs):
             self.count += 1
-            if self.count == self.moment:
+            if self.count >= self.moment:
                 raise Stopped
             return do(*args, **kwargs)
 
@@ -38,6 +61,7 @@ class StopAt:
 
     def __enter__(self):
         self.patches = [mock.patch.object(owner, name, self.watch(getattr(owner, name))) for owner, name in WRITES]
+        self.patches.append(mock.patch.object(saver, "Thread", self.writer))
         for patch in self.patches:
             patch.start()
         return self

@@ -24,7 +24,7 @@ MODEL = {
 }  # fmt: skip
 TRAIN = {
     "model": MODEL, "optim": {"lr": 1e-3}, "max_steps": 10, "valid_interval": 4, "n_best": 2, "batch_size": 4,
-    "num_workers": 0, "log_interval": 3,
+    "num_workers": 0, "log_interval": 3, "save_interval": 0,
 }  # fmt: skip
 
 

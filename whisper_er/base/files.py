@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
@@ -28,15 +29,21 @@ def replace(temporary: Path, path: Path) -> None:
     """fsync and rename: after a crash there is the old file or the new one."""
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)  # safetensors makes files for their owner only
+    os.chmod(temporary, usual_mode())  # safetensors makes files for their owner only
     os.replace(temporary, path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # the new name, too, is to outlive a power cut
     finally:
         os.close(directory)
+
+
+@cache
+def usual_mode() -> int:
+    """Of a file, by the umask. Asked for once: as long as that takes, the umask of all threads is 0."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 @contextmanager

@@ -21,17 +21,26 @@ def checkpoints(exp_dir: Path) -> set[Path]:
     return set((exp_dir / "checkpoints").glob("step*.safetensors"))
 
 
-def list_best(exp_dir: Path, record: dict[str, Any]) -> None:
-    """Write best.json, which averaging reads, and remove the checkpoints that no state lists.
+def listed(exp_dir: Path, best: list[dict[str, Any]]) -> set[Path]:
+    return {checkpoint(exp_dir, entry) for entry in best}
 
-    Training may resume from the state before the newest, so its checkpoints stay; a run that has ended removes both.
+
+def needed_by_states(exp_dir: Path) -> set[Path]:
+    """The checkpoints that the newest state or the one before lists: training may resume from either."""
+    needed = set()
+    for state in (exp_dir / STATE, previous(exp_dir / STATE)):
+        with suppress(UserError):  # it is missing or broken: no run can resume from it
+            needed |= listed(exp_dir, read_state(state).values["progress"]["best"])
+    return needed
+
+
+def list_best(exp_dir: Path, record: dict[str, Any]) -> None:
+    """Write best.json, which averaging reads, and remove the checkpoints that neither it nor a state lists.
+
+    A run that has ended removes the state before the newest.
     """
-    needed = {checkpoint(exp_dir, entry) for entry in record["best"]}
-    previous_state = previous(exp_dir / STATE)
     if record["finished"]:
-        previous_state.unlink(missing_ok=True)
-    with suppress(UserError):  # it is missing or broken: no run can resume from it
-        needed |= {checkpoint(exp_dir, entry) for entry in read_state(previous_state).values["progress"]["best"]}
-    for stray in checkpoints(exp_dir) - needed:
+        previous(exp_dir / STATE).unlink(missing_ok=True)
+    for stray in checkpoints(exp_dir) - listed(exp_dir, record["best"]) - needed_by_states(exp_dir):
         stray.unlink()
     write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")

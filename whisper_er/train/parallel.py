@@ -1,7 +1,7 @@
 """One model on several processes: DDP, where each holds all of it, or FSDP2, where each holds its share."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
@@ -52,10 +52,10 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gather_whole(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors whole, on the CPU of the main process; nothing on the others, which have to call it as well."""
-    pairs = ((name, whole(tensor)) for name, tensor in tensors.items())
-    return {name: tensor.detach().cpu() for name, tensor in pairs if distributed.is_main()}
+def gather_whole(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each tensor whole, one at a time, on its device. Every process has to go through all of them."""
+    for name, tensor in tensors.items():
+        yield name, whole(tensor.detach())
 
 
 def share_like(whole_tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,15 @@ def name_of(metric: str, task: str) -> str:
     return "valid_loss" if metric == "loss" else f"valid_{task}_{KEYS[metric]}"
 
 
+def reason_to_stop(step: int, since_better: int, config: TrainConfig) -> str:
+    """The reason to end after a validation; "" to go on. since_better: validations since the best one so far."""
+    if step >= config.max_steps:
+        return f"max_steps={config.max_steps} reached"
+    if since_better >= config.patience:
+        return f"no improvement in {config.patience} validations"
+    return ""
+
+
 def check_metrics(config: TrainConfig, task: Task) -> None:
     """UserError where UA shall select by a task that has none."""
     for option, metric in (

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -25,16 +26,16 @@ from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
-from whisper_er.train.early_stopping import reason_to_stop
-from whisper_er.train.experiment import STATE, UNTRAINED
+from whisper_er.train.experiment import BEST, STATE, UNTRAINED
 from whisper_er.train.optimizer import make_optimizer
-from whisper_er.train.parallel import gather_whole, spread, whole, without_exchange
+from whisper_er.train.parallel import spread, whole, without_exchange
+from whisper_er.train.saver import Saver
 from whisper_er.train.schedule import SCHEDULES
-from whisper_er.train.selection import check_metrics, name_of, rank, value_of, worth
+from whisper_er.train.selection import check_metrics, name_of, rank, reason_to_stop, value_of, worth
 from whisper_er.train.train_log import Sums, TrainLog
-from whisper_er.train.training_state import TrainingState, collect, put_back, read_state, save_state, usable_state
+from whisper_er.train.training_state import TrainingState, put_back, read_state, usable_state
 from whisper_er.train.validation import Validation, validate
-from whisper_er.train.weights import clear_half_written, save_weights
+from whisper_er.train.weights import clear_half_written
 
 T = TypeVar("T")
 RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
@@ -73,20 +74,23 @@ class Trainer:
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
         self.augmentation = augmentation(config.augment, config.seed)
         self.progress, self.judge, self.sums = Progress(), Judge(exp_dir), Sums(0)
+        self.saver = Saver(model, self.optimizer, device)
 
     def run(self, train: Utterances, valid: Utterances) -> str:
         """Train until max_steps (0: not at all) or no improvement; returns why it ended. Raises Stopped on a signal."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
         log = TrainLog(self.exp_dir, self.progress.step)
-        log.say(resumed)
+        log.say(f"{resumed}; a kill costs what is done between two saved states, {self.config.save_interval:g} minutes "
+                "and the time to the next validation")  # fmt: skip
         if self.config.max_steps == 0 and not self.progress.finished:
             self.keep_untrained()
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
         batches = timed(self.steps(train))
-        with StopSignals() as signals:
+        with StopSignals() as signals, self.saver:
             while not self.progress.finished:
+                self.saver.check()
                 if self.validation_is_due():
                     self.judge.finish()
                     result = validate(self.model, valid, self.tokenizer, self.config, self.device, signals.received)
@@ -116,7 +120,8 @@ class Trainer:
 
     def stop(self, signals: StopSignals) -> NoReturn:
         """Save the state and raise Stopped, on all processes together, even if only one was asked to stop."""
-        self.save_state()
+        self.save()
+        self.saver.wait()
         raise Stopped(max(distributed.gather(signals.number)), self.progress.step)
 
     def steps(self, train: Utterances) -> Iterator[tuple[list[Batch], int]]:
@@ -204,61 +209,56 @@ class Trainer:
         progress.validated = progress.step
         self.schedule.after_validation(value_of(entry, self.config.optim.plateau_metric))
         progress.best = rank([*progress.best, entry], select)[: self.config.n_best]
-        if entry in progress.best:
-            self.save_checkpoint(entry)
         progress.finished = reason_to_stop(progress.step, progress.since_better, self.config)
         if progress.finished and self.judge.skipped:
             progress.finished += f", {self.judge.skipped} steps skipped"
         # Recorded before it is saved: a run that is killed in between repeats this validation and removes the record.
         log.validation(progress.step, result, better)
         self.sums = Sums(progress.step)
-        self.save_state()
+        self.save(entry if entry in progress.best else None, state=self.state_is_due())
 
     def keep_untrained(self) -> None:
         """The model as it was loaded becomes the one checkpoint; nothing selects it."""
         self.progress.finished = "max_steps=0"
         self.progress.best = [{"step": 0, "accuracy": None, "ua": None, "loss": None}]
-        self.save_checkpoint(self.progress.best[0])
-        self.save_state()
+        self.save(self.progress.best[0])
 
-    def save_checkpoint(self, entry: dict) -> None:
-        weights = gather_whole(self.model.state_dict())
-        if distributed.is_main():
-            save_weights(weights, checkpoints.checkpoint(self.exp_dir, entry))
+    def state_is_due(self) -> bool:
+        """At a validation: training ends, save_interval is over, or more than n_best checkpoints serve states alone."""
+        due = bool(self.progress.finished) or self.saver.minutes_since_state() >= self.config.save_interval
+        if distributed.is_main() and not due:
+            self.saver.wait()  # it writes what is counted
+            serving = checkpoints.needed_by_states(self.exp_dir)
+            due = len(serving - checkpoints.listed(self.exp_dir, self.progress.best)) > self.config.n_best
+        return distributed.from_main(due)
 
-    def save_state(self) -> None:
-        """Write the state, then best.json; a run that is killed in between writes best.json when it resumes."""
-        tensors, groups = collect(self.model, self.optimizer)
+    def save(self, entry: dict | None = None, state: bool = True) -> None:
+        """Save the checkpoint of an entry and the state, where they are wanted, then best.json; a run that is killed in
+        between writes best.json when it resumes."""
         values = {
-            "optimizer": groups,
             "scheduler": self.schedule.state_dict(),
             "progress": asdict(self.progress),
             "bad_steps": [self.judge.skipped, self.judge.in_a_row],
             "sums": self.sums.state(),
         }
-        if distributed.is_main():
-            save_state(self.exp_dir / STATE, tensors, values)
-            self.list_best()
+        if entry or state:
+            checkpoint = checkpoints.checkpoint(self.exp_dir, entry) if entry else None
+            then = partial(checkpoints.list_best, self.exp_dir, self.record())
+            self.saver.save(checkpoint, self.exp_dir / STATE if state else None, values, then)
 
-    def list_best(self) -> None:
+    def record(self) -> dict[str, Any]:
+        """What best.json says."""
         metric = name_of(self.config.valid.select, self.valid_task) if self.config.max_steps else UNTRAINED
-        checkpoints.list_best(
-            self.exp_dir,
-            {
-                "metric": metric,
-                "n_best": self.config.n_best,
-                "finished": self.progress.finished,
-                "best": self.progress.best,
-            },
-        )
+        finished, best = self.progress.finished, self.progress.best
+        return {"metric": metric, "n_best": self.config.n_best, "finished": finished, "best": best}
 
     def resume(self) -> str:
         """Go on from the saved state if there is one; returns a line for the log. Later checkpoints are removed."""
         path = self.exp_dir / STATE
         if distributed.is_main():
             clear_half_written(self.exp_dir)
-            for stray in () if path.is_file() else checkpoints.checkpoints(self.exp_dir):
-                stray.unlink()  # from before the first state
+            for stray in () if path.is_file() else (self.exp_dir / BEST, *checkpoints.checkpoints(self.exp_dir)):
+                stray.unlink(missing_ok=True)  # from before the first state
         if not distributed.from_main(path.is_file()):
             return "starting at step 0"
         usable = usable_state(path) if distributed.is_main() else (None, None)
@@ -268,13 +268,14 @@ class Trainer:
         if distributed.is_main():
             if warning:
                 os.replace(self.exp_dir / name, path)
-            self.list_best()
+            checkpoints.list_best(self.exp_dir, self.record())
         ended = f", {self.progress.finished}" if self.progress.finished else ""
         message = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
         return f"warning: {warning}; {message}" if warning else message
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
+        self.saver.state_saved = time.monotonic()
         self.schedule.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])

@@ -23,9 +23,8 @@ def save_weights(
 ) -> None:
     """Write tensors beside the file, flush them to disk, rename. UserError where they cannot be written."""
     temporary = path.with_name(path.name + ".tmp")
-    cpu_weights = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
     try:
-        save_file(cpu_weights, temporary, metadata)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, temporary, metadata)
         before_replacing()
         replace(temporary, path)
     except (OSError, SafetensorError) as error:
