@@ -19,6 +19,7 @@ CALLS = {
              {"opening": 2, "reading": 4, "training": 1}),
     "memory": (["--utterances", "8", "--batch_size", "4", "--computed_only", "--average", "3"],
                {"training": 5, "averaging": 1}),
+    "saving": (["--rounds", "1"], {"saving": 2}),
 }  # fmt: skip
 
 

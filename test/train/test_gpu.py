@@ -5,15 +5,18 @@ import torch
 from tiny_experiment import write_corpus
 
 from whisper_er import Recognizer
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.config import DecodeConfig, OptimConfig, TrainConfig, load
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
+from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.saver import Saver
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
+from whisper_er.train.weights import load_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 SYSTEMS = [("seq2seq", "token_list"), ("encoder_classifier", "label_list")]
@@ -78,3 +81,17 @@ def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list):
         trainer.step(micro_batches, size, Sums(0))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_save_from_a_gpu_writes_what_was_there_when_it_was_saved(tmp_path):
+    model = torch.nn.Linear(300, 200, device="cuda")
+    optimizer = make_optimizer(model, OptimConfig())
+    model(torch.ones(1, 300, device="cuda")).sum().backward()
+    optimizer.step()
+    saver, weight = Saver(model, optimizer, torch.device("cuda")), model.weight.detach().cpu()
+    saver.save(tmp_path / "checkpoint", tmp_path / "state", {}, then=lambda: None)
+    model.weight.data.zero_()
+    saver.wait()
+    assert all(buffer.is_pinned() for buffer in saver.buffers.values())
+    assert torch.equal(load_weights(tmp_path / "checkpoint")["weight"], weight)
+    assert torch.equal(load_weights(tmp_path / "state")["model.weight"], weight)

@@ -257,8 +257,10 @@ class Trainer:
         path = self.exp_dir / STATE
         if distributed.is_main():
             clear_half_written(self.exp_dir)
-            for stray in () if path.is_file() else (self.exp_dir / BEST, *checkpoints.checkpoints(self.exp_dir)):
-                stray.unlink(missing_ok=True)  # from before the first state
+            for stray in (
+                () if path.is_file() else (*self.exp_dir.glob(str(BEST)), *checkpoints.checkpoints(self.exp_dir))
+            ):
+                stray.unlink()  # from before the first state
         if not distributed.from_main(path.is_file()):
             return "starting at step 0"
         usable = usable_state(path) if distributed.is_main() else (None, None)
