@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from stopped_runs import OVERRIDES, RARELY, AtLast, AtOnce, contents
 from tiny_experiment import call, train_and_average, train_arguments
 
+from whisper_er.base import distributed
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig
@@ -151,6 +152,13 @@ def test_a_state_is_saved_at_the_first_validation_after_save_interval_and_best_j
     found = looks(corpus, tmp_path, "save_interval=10", "n_best=9")
     assert [states[0] for states, _, _ in found] == [1, 1, 1, 4, 4, 4, 7, 7]
     assert [best[0] for _, _, best in found] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_all_processes_save_a_state_where_the_main_one_says_so(corpus, tmp_path):
+    """And so take part in gathering it."""
+    with mock.patch.object(distributed, "from_main", lambda value: False if isinstance(value, bool) else value):
+        call(train, *train_arguments(corpus, tmp_path, "save_interval=0"))
+    assert checkpoints(tmp_path) and not (tmp_path / STATE).exists()
 
 
 def test_checkpoints_stay_as_long_as_a_state_lists_them_and_states_are_saved_so_that_they_may_go(

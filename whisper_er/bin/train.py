@@ -4,8 +4,9 @@
         --token_list data/token_list/bpe100_en_asr_gender_emotion/fold1 --exp_dir exp/mini/fold1 \\
         max_steps=100 optim.lr=1e-4
 
-Started again with the same arguments it goes on where it was stopped. On several GPUs or machines torchrun starts it,
-and the processes share each batch:
+Started again with the same arguments it goes on where it was stopped; where it was killed, from the last state that it
+saved, at most save_interval=10 minutes and the time to the next validation before. On several GPUs or machines torchrun
+starts it, and the processes share each batch:
 
     torchrun --standalone --nproc-per-node 4 -m whisper_er.bin.train --ngpu 4 ...
 """
