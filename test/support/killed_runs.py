@@ -2,8 +2,9 @@
 
     python killed_runs.py CORPUS OUT_DIR KILLS key=value ...
 
-OUT_DIR/whole is a run that nobody killed, OUT_DIR/<n> the runs that were killed once and started again. The modules are
-loaded once: a child is a fork, so that it is killed while it trains and not while it imports.
+OUT_DIR/whole is a run that nobody killed, OUT_DIR/<n> the runs that were killed once and started again, of which every
+second one saves few states. The modules are loaded once: a child is a fork, so that it is killed while it trains and
+not while it imports.
 """
 
 import json
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from stopped_runs import RARELY
 from tiny_experiment import train_and_average
 
 
@@ -45,12 +47,13 @@ def main() -> None:
     while len(struck) < kills:
         attempt += 1
         exp_dir, moment = out_dir / str(attempt), moments.uniform(0, lasts)
-        pid = start(corpus, exp_dir, overrides)
+        options = [*overrides, RARELY] if attempt % 2 else overrides
+        pid = start(corpus, exp_dir, options)
         time.sleep(moment)
         os.kill(pid, signal.SIGKILL)
         killed = wait(pid) == -signal.SIGKILL
         had_a_state = (exp_dir / "state.safetensors").is_file()
-        assert wait(start(corpus, exp_dir, overrides)) == 0, Path(f"{exp_dir}.log").read_text()
+        assert wait(start(corpus, exp_dir, options)) == 0, Path(f"{exp_dir}.log").read_text()
         if killed:  # else it had ended by itself
             struck.append({"run": exp_dir.name, "after_seconds": moment, "had_a_state": had_a_state})
     print(json.dumps(struck))

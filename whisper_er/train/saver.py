@@ -20,7 +20,7 @@ class Saver:
     """Writes a model and its optimizer; at most one save is under way. At the end of its `with` block all is written.
 
     The copies lie in buffers that are allocated once, in page-locked memory where the device is a GPU. They take as
-    much memory of the main process as what is saved takes on disk: 0.87 GB for whisper-base, 18.5 for large-v3.
+    much memory of the main process as a state takes on disk: 0.87 GB for whisper-base, 18.5 for large-v3.
     """
 
     def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -36,11 +36,11 @@ class Saver:
         """Write the weights as a checkpoint, and with the plain values as a state, where their paths are given; then
         call `then`. Returns once all is copied. Every process has to call it; the main process writes."""
         self.wait()
-        weights, moments = self.copy(self.model.state_dict()), {}
+        weights, moments, groups = self.copy(self.model.state_dict()), {}, []
         if state:
-            moments, values["optimizer"] = collect(self.optimizer)
-            moments, self.state_saved = self.copy(moments), time.monotonic()
-        text = json.dumps(values)
+            tensors, groups = collect(self.optimizer)
+            moments, self.state_saved = self.copy(tensors), time.monotonic()
+        text = json.dumps(values | {"optimizer": groups})
 
         def write() -> None:
             if checkpoint:
