@@ -227,7 +227,14 @@ class Trainer:
             save_weights(weights, checkpoints.checkpoint(self.exp_dir, entry))
 
     def save_state(self) -> None:
-        """Write the state, then best.json; a run that is killed in between writes best.json when it resumes."""
+        """Write the state, then best.json; a run that is killed in between writes best.json when it resumes.
+
+        Nothing goes on from the end of training, so its state is written only where it is kept.
+        """
+        if self.progress.finished and not self.config.keep_checkpoints:
+            if distributed.is_main():
+                self.list_best()
+            return
         tensors, groups = collect(self.model, self.optimizer)
         values = {
             "optimizer": groups,
@@ -250,6 +257,7 @@ class Trainer:
                 "finished": self.progress.finished,
                 "best": self.progress.best,
             },
+            self.config.keep_checkpoints,
         )
 
     def resume(self) -> str:
