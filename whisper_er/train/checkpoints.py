@@ -21,28 +21,37 @@ def checkpoints(exp_dir: Path) -> set[Path]:
     return set((exp_dir / "checkpoints").glob("step*.safetensors"))
 
 
+def listed(exp_dir: Path, best: list[dict[str, Any]]) -> set[Path]:
+    return {checkpoint(exp_dir, entry) for entry in best}
+
+
+def needed_by_states(exp_dir: Path) -> set[Path]:
+    """The checkpoints that the newest state or the one before lists: training may resume from either."""
+    needed = set()
+    for state in (exp_dir / STATE, previous(exp_dir / STATE)):
+        with suppress(UserError):  # it is missing or broken: no run can resume from it
+            needed |= listed(exp_dir, read_state(state).values["progress"]["best"])
+    return needed
+
+
 def list_best(exp_dir: Path, record: dict[str, Any], keep: bool) -> None:
-    """Write best.json, which averaging reads, and remove what is not needed any more."""
+    """Write best.json, which averaging reads, and then remove what nothing needs."""
     write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")
     remove_unneeded(exp_dir, record, keep)
 
 
 def remove_unneeded(exp_dir: Path, record: dict[str, Any], keep: bool, averaged: bool = False) -> None:
-    """Remove the states of a run that has ended, and the checkpoints that nothing needs.
+    """Remove the states of a run that has ended, and the checkpoints that neither its record nor a state needs.
 
-    record: what best.json says, written before: a run that was killed here removes the rest when it is called again.
-    keep: the last state and all of the best stay. averaged: of the best, the first alone is needed. Training may go on
-    from either state, so the checkpoints that they list stay as well.
+    record: what best.json says. A run that is killed here removes the rest when it is called again.
+    keep: the last state and all of the best stay. averaged: otherwise the first of the best stays alone.
     """
-    states = [exp_dir / STATE, previous(exp_dir / STATE)]
     if record["finished"]:
-        for state in states[1:] if keep else states:
-            state.unlink(missing_ok=True)
-    needed = record["best"][:1] if averaged and not keep else list(record["best"])
-    for state in () if record["finished"] else states:
-        with suppress(UserError):  # it is missing or broken: no run can resume from it
-            needed += read_state(state).values["progress"]["best"]
-    for stray in checkpoints(exp_dir) - {checkpoint(exp_dir, entry) for entry in needed}:
+        previous(exp_dir / STATE).unlink(missing_ok=True)
+        if not keep:
+            (exp_dir / STATE).unlink(missing_ok=True)
+    best = record["best"][:1] if averaged and not keep else record["best"]
+    for stray in checkpoints(exp_dir) - listed(exp_dir, best) - needed_by_states(exp_dir):
         stray.unlink(missing_ok=True)
 
 

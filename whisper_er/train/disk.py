@@ -61,8 +61,8 @@ def run_size(model: Model, config: TrainConfig) -> RunSize:
     best, last_state = min(config.n_best, validations), int(config.keep_checkpoints)
     mean = int(best > 1)  # the mean of one is a link to it
     return RunSize(
-        # Each of the two states may list one more than the n best: that which the validation after it drops.
-        training=Files(min(config.n_best + 2, validations), STATES if config.max_steps else last_state, each),
+        # Up to n_best that only a state lists, from which training may resume, and one that is being written.
+        training=Files(min(2 * config.n_best + 1, validations), STATES if config.max_steps else last_state, each),
         trained=Files(best, last_state, each),
         averaged=Files((best if config.keep_checkpoints else 1) + mean, last_state, each),
     )
