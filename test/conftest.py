@@ -96,7 +96,7 @@ def trained(tmp_path_factory):
 def scored(tmp_path_factory):
     """A corpus and in its exp a model of two steps, hypotheses in decode_x/test, their scores. Not to be changed."""
     root = write_corpus(tmp_path_factory.mktemp("scored") / "corpus")
-    exp = train_and_average(root, root / "exp", "max_steps=2")
+    exp = train_and_average(root, root / "exp", "max_steps=2", "keep_checkpoints=true")
     hyp = exp / "decode_x/test"
     call(decode, *decode_arguments(root, exp, hyp))
     call(score, "--ref_dir", root / "test", "--hyp_dir", hyp, "--tasks", TASKS, "--exp_dir", exp, "--out",

@@ -165,6 +165,8 @@ class TrainConfig:
     save_interval: float = 10
     patience: int = 20  # validations without improvement before stopping
     n_best: int = 10  # checkpoints kept and averaged
+    # after training and averaging, the last state and all n best checkpoints stay, not the best one and the mean alone
+    keep_checkpoints: bool = False
     valid_task: str = ""  # whose accuracy selects; empty: emotion if it is among the tasks, else the first task
     batch_size: int = 16  # utterances in one forward pass, of all processes together
     bucketing: bool = True  # batches of similar length; false: drawn without looking at the length

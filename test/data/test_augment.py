@@ -100,7 +100,8 @@ def test_samples_depend_on_seed_epoch_and_utterance_and_not_on_the_reading_proce
 
 @pytest.mark.usefixtures("no_git")
 def test_an_augmented_run_goes_on_bit_equal_where_it_was_stopped(corpus, noises, tmp_path, monkeypatch):
-    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", "max_steps=6"]
+    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", "max_steps=6",
+               "keep_checkpoints=true"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
     plain = contents(train_and_average(corpus, tmp_path / "plain", "max_steps=6"))
     assert whole["ave.safetensors"] != plain["ave.safetensors"]

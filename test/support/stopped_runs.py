@@ -6,17 +6,19 @@ from threading import Thread
 from unittest import mock
 
 from whisper_er.base import files
+from whisper_er.bin import average
 from whisper_er.train import checkpoints, saver, trainer, training_state, weights
 from whisper_er.train.experiment import STATE
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.
-# One checkpoint is kept, so that files are dropped as well; dropout and SpecAugment draw random numbers.
-OVERRIDES = ["n_best=1", "model.specaug.time_masks=1", "model.specaug.freq_masks=1", "optim.warmup_steps=5",
-             "optim.plateau_patience=0"]  # fmt: skip
+# One checkpoint is the best, so that files are dropped as well; dropout and SpecAugment draw random numbers. The last
+# state is kept, to be compared.
+OVERRIDES = ["n_best=1", "keep_checkpoints=true", "model.specaug.time_masks=1", "model.specaug.freq_masks=1",
+             "optim.warmup_steps=5", "optim.plateau_patience=0"]  # fmt: skip
 RARELY = "save_interval=1e6"  # a state at the first validation, at the end, and where checkpoints are to go
 OUT_OF_BOUNDS = ["optim.lr=1000", "optim.weight_decay=1e9", "optim.warmup_steps=0"]  # weights grow 1e12 times a step
 WRITES = [(weights, "replace"), (training_state.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
-          (trainer.Trainer, "step"), (checkpoints.Path, "unlink")]  # fmt: skip
+          (trainer.Trainer, "step"), (checkpoints.Path, "unlink"), (average, "point_to")]  # fmt: skip
 
 
 class Stopped(Exception):
@@ -80,7 +82,8 @@ def contents(exp_dir: Path) -> dict[str, object]:
     for entry in found["metrics.jsonl"]:
         entry.pop("utterances_per_second", None)
         entry.pop("waiting_for_data", None)
-    state = training_state.read_state(exp_dir / STATE)
-    state.values["sums"] |= {"seconds": 0, "waited": 0}
-    found[STATE] = [state.values, *((name, state.tensor(name).tolist()) for name in state.names)]
+    if STATE in found:
+        state = training_state.read_state(exp_dir / STATE)
+        state.values["sums"] |= {"seconds": 0, "waited": 0}
+        found[STATE] = [state.values, *((name, state.tensor(name).tolist()) for name in state.names)]
     return found

@@ -14,7 +14,7 @@ from whisper_er.bin import average
 from whisper_er.train import weights
 
 
-def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.ndarray]]:
+def write_checkpoints(exp_dir, number: int, n_best: int, keep: bool = True) -> list[dict[str, np.ndarray]]:
     """Checkpoints of random weights as stage 3 lists them."""
     random = np.random.default_rng(0)
     (exp_dir / "checkpoints").mkdir(parents=True)
@@ -27,6 +27,7 @@ def write_checkpoints(exp_dir, number: int, n_best: int) -> list[dict[str, np.nd
         best.append({"step": step, "accuracy": 0.5, "loss": 1.0})
     listed = {"metric": "valid_emotion_accuracy", "n_best": n_best, "finished": "max_steps=9 reached", "best": best}
     (exp_dir / "checkpoints" / "best.json").write_text(json.dumps(listed))
+    (exp_dir / "config.yaml").write_text(f"keep_checkpoints: {str(keep).lower()}\n")
     return weights
 
 
@@ -54,7 +55,7 @@ def test_integers_and_half_precision_keep_their_type(tmp_path):
 
 
 def test_averaging_uses_the_listed_checkpoints_of_a_real_run(corpus, tmp_path):
-    train_and_average(corpus, tmp_path)
+    train_and_average(corpus, tmp_path, "keep_checkpoints=true")
     listed = json.loads((tmp_path / "checkpoints/best.json").read_text())["best"]
     parts = [load_file(tmp_path / f"checkpoints/step{entry['step']:06d}.safetensors") for entry in listed]
     found = load_file(tmp_path / "ave.safetensors")
@@ -99,7 +100,7 @@ def test_a_broken_checkpoint_is_named_and_no_average_appears(tmp_path, damage):
     with pytest.raises(UserError) as caught:
         call(average, "--exp_dir", tmp_path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == ["checkpoints"]
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "config.yaml"]
 
 
 def test_a_training_that_has_not_ended_is_not_averaged(tmp_path):

@@ -70,6 +70,21 @@ def test_a_random_decoder_of_an_older_version_is_all_of_it(trained, tmp_path):
         check_same(tmp_path, {"config": to_plain(config), "data": {}})
 
 
+@pytest.mark.parametrize("change", ["max_steps=3", "n_best=3", "keep_checkpoints=true n_best=1"])
+def test_a_finished_training_goes_on_to_no_other_end(root, change):
+    """The state is gone: what the files of the directory say is enough."""
+    assert not list((root / "exp").glob("state*"))
+    option, _, value = change.split()[-1].partition("=")
+    message = refusal(root, *change.split())
+    assert f"{option}: 2 -> {value}; give another ser_tag, or remove the directory" in message
+
+
+def test_a_training_whose_list_of_checkpoints_is_gone_does_not_start_anew_below_its_average(root):
+    shutil.rmtree(root / "exp/checkpoints")
+    (root / "exp/ave.safetensors").touch()
+    assert "was trained, but checkpoints/best.json is gone: put it back" in refusal(root)
+
+
 def test_a_changed_table_of_either_set_is_refused_by_name(root):
     change(root / "train", "text", train_00="three three")
     assert "train_set.sha256: " in (message := refusal(root)) and "valid_set" not in message
@@ -107,14 +122,14 @@ def test_the_directory_describes_itself(trained):
 def test_a_directory_that_was_claimed_only_in_part_is_claimed_anew(root):
     (root / "exp/data.yaml").unlink()
     (root / "exp/token_list/bpe.model").unlink()
-    (root / "exp/state.safetensors").unlink()
+    (root / "exp/checkpoints/best.json").unlink()  # it says that training has ended
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))
     assert (root / "exp/token_list/bpe.model").is_file() and (root / "exp/data.yaml").is_file()
 
 
 def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
     state = root / "exp/state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    state.write_bytes(b"PK")
     (root / "exp/checkpoints/best.json").unlink()  # it says that training has ended
     with pytest.raises(UserError) as caught:
         call(train, *train_arguments(root, root / "exp", "max_steps=2"))

@@ -48,7 +48,8 @@ def test_the_plateau_is_torch_s_and_waits_for_validations():
 
 @pytest.mark.usefixtures("no_git")
 def test_a_run_by_a_schedule_and_with_other_losses_goes_on_bit_equal_where_it_was_stopped(corpus, tmp_path):
-    options = ["optim.schedule=cosine", "optim.warmup_steps=3", "loss.category=focal", "loss.class_weights=inverse"]
+    options = ["optim.schedule=cosine", "optim.warmup_steps=3", "loss.category=focal", "loss.class_weights=inverse",
+               "keep_checkpoints=true"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
     assert len({entry["lr"] for entry in whole["metrics.jsonl"] if "lr" in entry}) == 3
     with StopAt(9), pytest.raises(Stopped):
@@ -60,7 +61,8 @@ def test_a_run_by_a_schedule_and_with_other_losses_goes_on_bit_equal_where_it_wa
 def test_a_run_that_selects_and_lowers_its_rate_by_the_loss_of_forced_answers_goes_on_bit_equal(corpus, tmp_path):
     """Of batches that are drawn without looking at the length."""
     options = ["valid.select=loss", "optim.plateau_metric=loss", "optim.plateau_patience=0", "optim.lr=1",
-               "valid.predict=teacher_forced", "bucketing=false", "n_best=1", "valid_interval=2"]  # fmt: skip
+               "valid.predict=teacher_forced", "bucketing=false", "n_best=1", "valid_interval=2",
+               "keep_checkpoints=true"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
     assert "valid_loss.ave_1best.safetensors" in whole
     assert len({entry["lr"] for entry in whole["metrics.jsonl"] if "lr" in entry}) > 1
@@ -90,7 +92,7 @@ def test_one_that_is_registered_is_chosen_by_its_name_and_its_state_is_kept(corp
     with pytest.raises(UserError, match="'steps' is not allowed; allowed: plateau constant linear cosine inverse_sqrt"):
         build(OptimConfig, {"schedule": "steps"}, "train.yaml")
     monkeypatch.setitem(SCHEDULES, "steps", EveryOther)
-    run = ["optim.schedule=steps", "log_interval=1", "max_steps=7"]
+    run = ["optim.schedule=steps", "log_interval=1", "max_steps=7", "keep_checkpoints=true"]
     whole = contents(train_and_average(corpus, tmp_path / "whole", *run))
     assert [entry["lr"] for entry in whole["metrics.jsonl"] if "lr" in entry] == [1e-3, 0, 1e-3, 0, 1e-3, 0, 1e-3]
     with StopAt(14), pytest.raises(Stopped):

@@ -95,6 +95,7 @@ def test_each_metric_ranks_the_checkpoints_and_names_itself(corpus, tmp_path):
         assert best["metric"] == metric
         named = dict(zip(("accuracy", "loss", "ua"), results[order[0] - 1]))
         assert best["best"][0] == {"step": order[0], **named}
+        (tmp_path / select / "config.yaml").write_text("{}")
         call(average, "--exp_dir", tmp_path / select)
         assert (tmp_path / select / f"{metric}.ave_3best.safetensors").is_file()
 

@@ -46,6 +46,18 @@ def usual_mode() -> int:
     return 0o666 & ~umask
 
 
+def link(path: Path, name: Path) -> None:
+    """Give a file a second name; a copy where the file system has no links. What had the name is replaced at once."""
+    temporary = name.with_name(name.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:
+        shutil.copyfile(path, temporary)
+    replace(temporary, name)
+    temporary.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
+
+
 @contextmanager
 def replace_dir(path: Path, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.

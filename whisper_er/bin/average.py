@@ -1,42 +1,78 @@
-"""Stage 4: the mean of the n best checkpoints.
+"""Stage 4: the mean of the n best checkpoints, which then go, but for the best.
 
     whisper-er average --exp_dir exp/mini/fold1
 
-Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it.
+Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it. The mean
+of one checkpoint is another name of it. With keep_checkpoints=true all checkpoints stay.
 """
 
 import os
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.files import link
 from whisper_er.bin import make_parser, run
-from whisper_er.train.experiment import BEST, UNTRAINED, read_best
+from whisper_er.train.checkpoints import checkpoint, no_such_checkpoint, remove_unneeded
+from whisper_er.train.experiment import AVERAGE, UNTRAINED, read_best, with_overrides, write_keeping
 from whisper_er.train.weights import average, clear_half_written, save_weights
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="those of stage 3")
     args = parser.parse_args()
 
     record = read_best(args.exp_dir)
     if not record["finished"]:
         raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
+    keep = with_overrides(args.exp_dir, args.overrides).keep_checkpoints
+    write_keeping(args.exp_dir, keep)
     clear_half_written(args.exp_dir)
     best = record["best"]
-    few = f" (n_best is {record['n_best']}, training validated no more often)" if len(best) < record["n_best"] else ""
-    print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {record['metric']}{few}")
-    for entry in best if record["metric"] != UNTRAINED else ():
-        ua = "" if entry.get("ua") is None else f", UA {entry['ua']:.4f}"
-        print(f"  step {entry['step']}: accuracy {entry['accuracy']:.4f}{ua}, loss {entry['loss']:.4f}")
     averaged = args.exp_dir / f"{record['metric']}.ave_{len(best)}best.safetensors"
-    checkpoints = (args.exp_dir / BEST).parent
-    save_weights(average([checkpoints / f"step{entry['step']:06d}.safetensors" for entry in best]), averaged)
-    link = args.exp_dir / "ave.safetensors"
-    link.with_name("ave.tmp").unlink(missing_ok=True)
-    link.with_name("ave.tmp").symlink_to(averaged.name)
-    os.replace(link.with_name("ave.tmp"), link)
+    paths = [checkpoint(args.exp_dir, entry) for entry in best]
+    if is_made(averaged, paths):
+        print(f"{args.exp_dir}: averaged before")
+    else:
+        few = (
+            f" (n_best is {record['n_best']}, training validated no more often)" if len(best) < record["n_best"] else ""
+        )
+        print(f"{args.exp_dir}: averaging {len(best)} checkpoints by {record['metric']}{few}")
+        for entry in best if record["metric"] != UNTRAINED else ():
+            ua = "" if entry.get("ua") is None else f", UA {entry['ua']:.4f}"
+            print(f"  step {entry['step']}: accuracy {entry['accuracy']:.4f}{ua}, loss {entry['loss']:.4f}")
+        write_mean(paths, averaged)
+    point_to(averaged, args.exp_dir / AVERAGE)
+    remove_unneeded(args.exp_dir, record, keep, averaged=True)
     print(f"-> {averaged}")
+
+
+def is_made(averaged: Path, paths: list[Path]) -> bool:
+    """Whether the mean was written before: checkpoints are missing only then, and none is newer than it."""
+    if not averaged.is_file():
+        return False
+    made = averaged.stat().st_mtime_ns
+    return all(path.stat().st_mtime_ns <= made for path in paths if path.is_file())
+
+
+def write_mean(paths: list[Path], averaged: Path) -> None:
+    for path in paths:
+        if not path.is_file():
+            raise no_such_checkpoint(path)
+    if len(paths) == 1:
+        link(paths[0], averaged)
+    else:
+        save_weights(average(paths), averaged)
+
+
+def point_to(target: Path, name: Path) -> None:
+    """Make `name` a symbolic link to a file beside it; one that is right is left alone."""
+    if name.is_symlink() and os.readlink(name) == target.name:
+        return
+    temporary = name.with_name("ave.tmp")
+    temporary.symlink_to(target.name)
+    os.replace(temporary, name)
 
 
 if __name__ == "__main__":

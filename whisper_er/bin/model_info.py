@@ -1,4 +1,4 @@
-"""How many parameters a configuration trains; no weights are read or drawn.
+"""How many parameters a configuration trains, and how much disk a run takes; no weights are read or drawn.
 
     whisper-er model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
         --tasks "asr gender=2 emotion=4"
@@ -13,12 +13,13 @@ from pathlib import Path
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
-from whisper_er.config import ONLY_TRAINING, TrainConfig
+from whisper_er.config import TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
 from whisper_er.task import TEXT_TASK, Task
 from whisper_er.text.tokenizer import load_tokenizer
+from whisper_er.train.disk import run_size
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     if (args.exp_dir is None) == (args.config is None):
         raise UserError("give --exp_dir, or --config with --tasks")
-    model = of_experiment(args.exp_dir) if args.exp_dir else of_config(args)
+    model, config = of_experiment(args.exp_dir) if args.exp_dir else of_config(args)
     print(f"{'':16} {'trained':>15} {'frozen':>13}")
     counts = count_parameters(model)
     for part, size in counts.items():
@@ -39,20 +40,24 @@ def main() -> None:
     total = trained_parameters(model)
     print(f"{'all':16} {total:15,} {sum(size.frozen for size in counts.values()):13,}")
     print(f"trainable parameters: {rounded(total)}")
+    size = run_size(model, config)
+    print(f"disk while it trains: at most {size.training}")
+    print(f"disk after training:  {size.trained}")
+    print(f"disk after averaging: {size.averaged}")
 
 
-def of_experiment(exp_dir: Path) -> Model:
+def of_experiment(exp_dir: Path) -> tuple[Model, TrainConfig]:
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
-    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
+    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list")), config
 
 
-def of_config(args: argparse.Namespace) -> Model:
+def of_config(args: argparse.Namespace) -> tuple[Model, TrainConfig]:
     config = configuration.load(TrainConfig, args.config)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
-    return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks))
+    return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks)), config
 
 
 def parse_tasks(text: str) -> list[Task]:

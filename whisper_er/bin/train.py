@@ -29,6 +29,8 @@ from whisper_er.models.build import build_model
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import experiment
+from whisper_er.train.checkpoints import remove_unneeded
+from whisper_er.train.disk import run_size, warn_of_full_disk
 from whisper_er.train.trainer import Trainer
 
 
@@ -56,11 +58,17 @@ def main() -> None:
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
     description = experiment.describe(config, inputs, tables_of(config.augment))
     experiment.check_same(args.exp_dir, description)
+    if experiment.started(args.exp_dir):
+        config.keep_checkpoints |= experiment.keeps_checkpoints(args.exp_dir)
     if ended := experiment.ended(args.exp_dir):
+        if distributed.is_main():
+            experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
+            remove_unneeded(args.exp_dir, experiment.read_best(args.exp_dir), config.keep_checkpoints)
         print(f"training ended before: {ended}")
         return
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
+    size = run_size(model, config)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:
         check_known(args.valid_set, valid, next(one for one in tokenizer.tasks if one.name == trainer.valid_task))
@@ -75,8 +83,11 @@ def main() -> None:
     args.exp_dir.mkdir(parents=True, exist_ok=True)
     with locked(args.exp_dir) if distributed.is_main() else nullcontext():
         if distributed.is_main():
-            if not (args.exp_dir / experiment.STATE).is_file():
+            if experiment.started(args.exp_dir):
+                experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
+            else:
                 experiment.write_description(args.exp_dir, description, args.token_list)
+            warn_of_full_disk(args.exp_dir, size)
             write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
         print(f"training ended: {trainer.run(train, valid)}")
 

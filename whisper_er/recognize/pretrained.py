@@ -17,6 +17,8 @@ from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.train.checkpoints import no_such_checkpoint
+from whisper_er.train.experiment import AVERAGE, BEST, ended
 from whisper_er.train.weights import load_weights
 
 EXPORTED = "whisper_er.json"  # settings that transformers' and CTranslate2's own files lack; marks what stage 7 wrote
@@ -41,7 +43,7 @@ class Pretrained:
         return self.model.tokenizer
 
 
-def open_model(directory: Path, weights: str = "ave.safetensors") -> Pretrained:
+def open_model(directory: Path, weights: str = AVERAGE) -> Pretrained:
     """Read a directory; neither the hub nor the model that training started from is needed.
 
     weights: file of an experiment. UserError for a directory of no known kind, and for files that do not fit.
@@ -77,6 +79,8 @@ def why_not_a_model(directory: Path) -> str:
 def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     for name in (BACKBONE, weights):
         if not (exp_dir / name).is_file():
+            if (exp_dir / name).parent == (exp_dir / BEST).parent and ended(exp_dir):
+                raise no_such_checkpoint(exp_dir / name)
             raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
     config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     tokenizer = load_tokenizer(exp_dir / "token_list")

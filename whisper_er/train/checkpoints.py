@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.train.experiment import BEST, STATE
 from whisper_er.train.training_state import previous, read_state
@@ -34,13 +34,31 @@ def needed_by_states(exp_dir: Path) -> set[Path]:
     return needed
 
 
-def list_best(exp_dir: Path, record: dict[str, Any]) -> None:
-    """Write best.json, which averaging reads, and remove the checkpoints that neither it nor a state lists.
+def list_best(exp_dir: Path, record: dict[str, Any], keep: bool) -> None:
+    """Write best.json, which averaging reads, and then remove what nothing needs."""
+    write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")
+    remove_unneeded(exp_dir, record, keep)
 
-    A run that has ended removes the state before the newest.
+
+def remove_unneeded(exp_dir: Path, record: dict[str, Any], keep: bool, averaged: bool = False) -> None:
+    """Remove the states of a run that has ended, and the checkpoints that neither its record nor a state needs.
+
+    record: what best.json says. A run that is killed here removes the rest when it is called again.
+    keep: the last state and all of the best stay. averaged: otherwise the first of the best stays alone.
     """
     if record["finished"]:
         previous(exp_dir / STATE).unlink(missing_ok=True)
-    for stray in checkpoints(exp_dir) - listed(exp_dir, record["best"]) - needed_by_states(exp_dir):
-        stray.unlink()
-    write_text(exp_dir / BEST, json.dumps(record, indent=1) + "\n")
+        if not keep:
+            (exp_dir / STATE).unlink(missing_ok=True)
+    best = record["best"][:1] if averaged and not keep else record["best"]
+    for stray in checkpoints(exp_dir) - listed(exp_dir, best) - needed_by_states(exp_dir):
+        stray.unlink(missing_ok=True)
+
+
+def no_such_checkpoint(path: Path) -> UserError:
+    """What to say where a checkpoint is asked for that is not there."""
+    there = first_few(sorted(one.name for one in path.parent.glob("step*.safetensors"))) or "none"
+    return UserError(
+        f"{path}: no such checkpoint, there is {there}; with keep_checkpoints: false, averaging leaves the mean and "
+        "the best one; train again with keep_checkpoints=true under another ser_tag, or remove the directory"
+    )

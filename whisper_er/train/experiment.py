@@ -24,10 +24,11 @@ from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them.
-HARMLESS = ("num_workers", "log_interval", "save_interval", "activation_checkpointing", "parallel",
+HARMLESS = ("num_workers", "log_interval", "save_interval", "activation_checkpointing", "parallel", "keep_checkpoints",
             "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
-STATE = "state.safetensors"  # the training state
+STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
+AVERAGE = "ave.safetensors"  # a link to the mean of the best checkpoints
 BEST_SHAPE = {
     "metric": str, "n_best": int, "finished": str,
     "best": [{"step": int, "accuracy": (float, -math.inf, None), "loss": (float, None)}],
@@ -55,14 +56,28 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
 
     A key that its config.yaml lacks is newer than it, and is taken to have had its default.
     """
-    if not (exp_dir / STATE).is_file():
+    if (exp_dir / AVERAGE).is_file() and not (exp_dir / STATE).is_file() and not (exp_dir / BEST).is_file():
+        raise UserError(f"{exp_dir}: was trained, but {BEST} is gone: put it back, {NEW_TAG}")
+    if not started(exp_dir):
         return
     recorded = {
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
     config = with_defaults(configuration.updated(recorded["config"]), configuration.to_plain(TrainConfig()))
-    changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
+    refuse(exp_dir, differences(config, description["config"]) + differences(recorded["data"], description["data"]))
+
+
+def with_overrides(exp_dir: Path, overrides: list[str]) -> TrainConfig:
+    """The configuration that the directory was started with, with overrides. UserError for one that is not HARMLESS."""
+    path = exp_dir / "config.yaml"
+    config = configuration.load(TrainConfig, path, overrides)
+    recorded = configuration.load(TrainConfig, path)
+    refuse(exp_dir, differences(configuration.to_plain(recorded), configuration.to_plain(config)))
+    return config
+
+
+def refuse(exp_dir: Path, changes: list[str]) -> None:
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
 
@@ -87,11 +102,28 @@ def write_description(exp_dir: Path, description: dict[str, Any], token_list: Pa
         write_text(exp_dir / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+def keeps_checkpoints(exp_dir: Path) -> bool:
+    """Whether a call has asked for keep_checkpoints, as config.yaml says."""
+    config = read_plain(parse_yaml, exp_dir / "config.yaml", {}, "what training writes", NEW_TAG)
+    return config.get("keep_checkpoints") is True
+
+
+def write_keeping(exp_dir: Path, keep: bool) -> None:
+    """Let config.yaml say whether the checkpoints are kept; a call may ask for it later than the first."""
+    if keeps_checkpoints(exp_dir) != keep:
+        path = exp_dir / "config.yaml"
+        config = parse_yaml(path.read_text(encoding="utf-8")) | {"keep_checkpoints": keep}
+        write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
 def ended(exp_dir: Path) -> str:
     """Why training ended, from best.json; "" while it has not."""
-    if not ((exp_dir / BEST).is_file() and (exp_dir / STATE).is_file()):
-        return ""
-    return read_best(exp_dir)["finished"]
+    return read_best(exp_dir)["finished"] if (exp_dir / BEST).is_file() else ""
+
+
+def started(exp_dir: Path) -> bool:
+    """Whether training goes on from what is there, or has ended."""
+    return (exp_dir / STATE).is_file() or bool(ended(exp_dir))
 
 
 def fold_state(exp_dir: Path, hypotheses: Path) -> str:
@@ -101,7 +133,7 @@ def fold_state(exp_dir: Path, hypotheses: Path) -> str:
         return "scored"
     if (exp_dir / hypotheses).is_dir():
         return "decoded"
-    if (exp_dir / "ave.safetensors").is_file():
+    if (exp_dir / AVERAGE).is_file():
         return "averaged"
     if ended(exp_dir):
         return "trained"

@@ -221,11 +221,16 @@ class Trainer:
         """The model as it was loaded becomes the one checkpoint; nothing selects it."""
         self.progress.finished = "max_steps=0"
         self.progress.best = [{"step": 0, "accuracy": None, "ua": None, "loss": None}]
-        self.save(self.progress.best[0])
+        self.save(self.progress.best[0], state=self.config.keep_checkpoints)
 
     def state_is_due(self) -> bool:
-        """At a validation: training ends, save_interval is over, or more than n_best checkpoints serve states alone."""
-        due = bool(self.progress.finished) or self.saver.minutes_since_state() >= self.config.save_interval
+        """At a validation: save_interval is over, or more than n_best checkpoints serve states alone.
+
+        Nothing goes on from the end of training: its state is written only where it is kept.
+        """
+        if self.progress.finished:
+            return self.config.keep_checkpoints
+        due = self.saver.minutes_since_state() >= self.config.save_interval
         if distributed.is_main() and not due:
             self.saver.wait()  # it writes what is counted
             serving = checkpoints.needed_by_states(self.exp_dir)
@@ -241,9 +246,9 @@ class Trainer:
             "bad_steps": [self.judge.skipped, self.judge.in_a_row],
             "sums": self.sums.state(),
         }
-        if entry or state:
+        if entry or state or self.progress.finished:
             checkpoint = checkpoints.checkpoint(self.exp_dir, entry) if entry else None
-            then = partial(checkpoints.list_best, self.exp_dir, self.record())
+            then = partial(checkpoints.list_best, self.exp_dir, self.record(), self.config.keep_checkpoints)
             self.saver.save(checkpoint, self.exp_dir / STATE if state else None, values, then)
 
     def record(self) -> dict[str, Any]:
@@ -270,7 +275,7 @@ class Trainer:
         if distributed.is_main():
             if warning:
                 os.replace(self.exp_dir / name, path)
-            checkpoints.list_best(self.exp_dir, self.record())
+            checkpoints.list_best(self.exp_dir, self.record(), self.config.keep_checkpoints)
         ended = f", {self.progress.finished}" if self.progress.finished else ""
         message = f"resumed from {self.exp_dir / name} at step {self.progress.step}{ended}"
         return f"warning: {warning}; {message}" if warning else message

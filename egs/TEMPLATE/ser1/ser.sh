@@ -229,7 +229,7 @@ stage_4() {  # averaging
     for_folds 4 "averaging: ${exp}${each}/checkpoints -> ${exp}${each}/ave.safetensors" train_cmd \
         "${exp}${each}/log/average.log" "${exp}${each}/.averaged" average \
         "${exp}${each}/checkpoints" "${exp}${each}/ave.safetensors" -- \
-        python -m whisper_er.bin.average --exp_dir "${exp}${each}"
+        python -m whisper_er.bin.average --exp_dir "${exp}${each}" ${train_args[@]+"${train_args[@]}"}
 }
 
 stage_5() {  # decoding
