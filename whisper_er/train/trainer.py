@@ -262,10 +262,9 @@ class Trainer:
         path = self.exp_dir / STATE
         if distributed.is_main():
             clear_half_written(self.exp_dir)
-            for stray in (
-                () if path.is_file() else (*self.exp_dir.glob(str(BEST)), *checkpoints.checkpoints(self.exp_dir))
-            ):
-                stray.unlink()  # from before the first state
+            if not path.is_file():  # then all of it is from before the first state
+                for stray in (*self.exp_dir.glob(str(BEST)), *checkpoints.checkpoints(self.exp_dir)):
+                    stray.unlink()
         if not distributed.from_main(path.is_file()):
             return "starting at step 0"
         usable = usable_state(path) if distributed.is_main() else (None, None)
