@@ -110,7 +110,7 @@ def test_no_source_unpickles_evaluates_or_calls_a_shell():
 def test_the_walk_sees_the_package_the_recipes_and_the_tools():
     names = {str(path.relative_to(ROOT)) for path in sources()}
     assert {
-        "whisper_er/train/weights.py",
+        "whisper_er/base/weights.py",
         "whisper_er/bin/train.py",
         "egs/TEMPLATE/ser1/utils/launch.py",
         "tools/benchmark/workload.py",

@@ -16,8 +16,8 @@ from recipe_copy import copy_recipes
 from slurm_jobs import CONF, conf_with, job_id, start
 from tiny_experiment import call, train_arguments
 
+from whisper_er.base.weights import load_weights
 from whisper_er.bin import average, train
-from whisper_er.train.weights import load_weights
 
 SMALL = ("--local_data_opts", "--utterances_per_speaker 8", "--nj", "2")
 FEW_STEPS = "max_steps=8 valid_interval=4 log_interval=4 n_best=2 num_workers=0"

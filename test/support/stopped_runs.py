@@ -5,9 +5,9 @@ from pathlib import Path
 from threading import Thread
 from unittest import mock
 
-from whisper_er.base import files
+from whisper_er.base import files, weights
 from whisper_er.bin import average
-from whisper_er.train import checkpoints, saver, trainer, training_state, weights
+from whisper_er.train import checkpoints, saver, trainer, training_state
 from whisper_er.train.experiment import STATE
 
 # 3 steps an epoch, validations at 4, 8 and 10, log lines at 3, 6 and 9: no two of them fall together.

@@ -10,13 +10,13 @@ from tiny_whisper import SIZES, batch_of, tasks_of, tiny_model, write_utterances
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from whisper_er import config as configuration
+from whisper_er.base.weights import save_weights
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data.dataset import Utterance
 from whisper_er.models.build import BACKBONE
 from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.text.tokenizer import TextTokens, Tokenizer
-from whisper_er.train.weights import save_weights
 
 SECONDS = [0.4, 0.7, 1.6]  # 80 frames of the encoder, as many as there are mel bins, are a case of their own
 VALUES = [

@@ -9,9 +9,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_experiment import call, train_and_average
 
+from whisper_er.base import weights
 from whisper_er.base.errors import UserError
 from whisper_er.bin import average
-from whisper_er.train import weights
 
 
 def write_checkpoints(exp_dir, number: int, n_best: int, keep: bool = True) -> list[dict[str, np.ndarray]]:

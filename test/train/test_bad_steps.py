@@ -9,9 +9,9 @@ from stopped_runs import OUT_OF_BOUNDS, OVERRIDES
 from tiny_experiment import call, train_and_average, train_arguments
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.weights import load_weights, open_weights
 from whisper_er.bin import train
 from whisper_er.train import trainer
-from whisper_er.train.weights import load_weights, open_weights
 
 pytestmark = pytest.mark.usefixtures("no_git")
 BAD = "train-03"

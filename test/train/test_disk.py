@@ -13,6 +13,7 @@ from stopped_runs import StopAt, Stopped, contents
 from tiny_experiment import call, decode_arguments, train_and_average, train_arguments
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.weights import load_weights
 from whisper_er.bin import average, decode, train
 from whisper_er.config import TrainConfig, load
 from whisper_er.models.build import build_model
@@ -20,7 +21,6 @@ from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import disk, trainer
 from whisper_er.train.experiment import STATE, ended, fold_state
 from whisper_er.train.training_state import previous
-from whisper_er.train.weights import load_weights
 
 SHORT = ["max_steps=4", "valid_interval=1", "n_best=3", "valid.select=loss"]
 MEAN = "valid_loss.ave_3best.safetensors"

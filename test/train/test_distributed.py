@@ -16,12 +16,12 @@ from stopped_runs import OUT_OF_BOUNDS, RARELY
 from tiny_experiment import call, change, train_arguments, write_corpus
 from tiny_ssl import write_model
 
+from whisper_er.base.weights import load_weights
 from whisper_er.bin import token_list as token_list_program
 from whisper_er.bin import train
 from whisper_er.data import kaldi
 from whisper_er.train.experiment import STATE, read_best
 from whisper_er.train.training_state import read_state
-from whisper_er.train.weights import load_weights
 
 # 11 utterances in batches of 4: the last step of an epoch has 3, of which a fourth process gets none. No dropout: each
 # process would draw its own. Of gender, all but two labels are missing: most processes have none in most steps.

@@ -5,6 +5,7 @@ import torch
 from tiny_experiment import write_corpus
 
 from whisper_er import Recognizer
+from whisper_er.base.weights import load_weights
 from whisper_er.config import DecodeConfig, OptimConfig, TrainConfig, load
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
@@ -16,7 +17,6 @@ from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.saver import Saver
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
-from whisper_er.train.weights import load_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 SYSTEMS = [("seq2seq", "token_list"), ("encoder_classifier", "label_list")]

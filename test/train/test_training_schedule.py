@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_experiment import call, train_arguments
 
+from whisper_er.base import weights
 from whisper_er.base.errors import UserError
 from whisper_er.bin import average, train
 from whisper_er.config import OptimConfig, TrainConfig, build, load
@@ -18,7 +19,6 @@ from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.task import scale
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train import weights
 from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.selection import check_metrics
 from whisper_er.train.trainer import Sums, Trainer

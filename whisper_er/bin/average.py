@@ -11,10 +11,10 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import link
+from whisper_er.base.weights import average, clear_half_written, save_weights
 from whisper_er.bin import make_parser, run
 from whisper_er.train.checkpoints import checkpoint, no_such_checkpoint, remove_unneeded
 from whisper_er.train.experiment import AVERAGE, UNTRAINED, read_best, with_overrides, write_keeping
-from whisper_er.train.weights import average, clear_half_written, save_weights
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from whisper_er import config as configuration
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
+from whisper_er.base.weights import load_weights
 from whisper_er.config import ONLY_TRAINING, ModelConfig, TrainConfig
 from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import BACKBONE, read_empty_model
@@ -19,7 +20,6 @@ from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.checkpoints import no_such_checkpoint
 from whisper_er.train.experiment import AVERAGE, BEST, ended
-from whisper_er.train.weights import load_weights
 
 EXPORTED = "whisper_er.json"  # settings that transformers' and CTranslate2's own files lack; marks what stage 7 wrote
 FORMAT = 1

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from whisper_er.base import distributed
+from whisper_er.base.weights import save_weights
 from whisper_er.train.parallel import gather_whole
 from whisper_er.train.training_state import collect, save_state
-from whisper_er.train.weights import save_weights
 
 
 class Saver:

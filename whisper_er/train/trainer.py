@@ -17,6 +17,7 @@ from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError
 from whisper_er.base.progress import progress_bar
 from whisper_er.base.stop import Stopped, StopSignals
+from whisper_er.base.weights import clear_half_written
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
@@ -35,7 +36,6 @@ from whisper_er.train.selection import check_metrics, name_of, rank, reason_to_s
 from whisper_er.train.train_log import Sums, TrainLog
 from whisper_er.train.training_state import TrainingState, put_back, read_state, usable_state
 from whisper_er.train.validation import Validation, validate
-from whisper_er.train.weights import clear_half_written
 
 T = TypeVar("T")
 RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
