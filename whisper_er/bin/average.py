@@ -5,19 +5,26 @@
 Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it.
 """
 
+import argparse
 import os
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
-from whisper_er.bin import make_parser, run
+from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.train.experiment import BEST, UNTRAINED, read_best
-from whisper_er.train.weights import average, clear_half_written, save_weights
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
-    args = parser.parse_args()
+    add_folds_argument(parser)
+    for args in of_each_fold(parser.parse_args()):
+        average_best(args)
+
+
+def average_best(args: argparse.Namespace) -> None:
+    # torch, since numpy has no bfloat16: the mean is summed in float64 and returned in the dtype of the weights.
+    from whisper_er.train.weights import average, clear_half_written, save_weights
 
     record = read_best(args.exp_dir)
     if not record["finished"]:

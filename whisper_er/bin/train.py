@@ -10,25 +10,23 @@ and the processes share each batch:
     torchrun --standalone --nproc-per-node 4 -m whisper_er.bin.train --ngpu 4 ...
 """
 
+import argparse
 from contextlib import nullcontext
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
-from whisper_er.base import distributed
-from whisper_er.base.device import choose_device
+from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import tables_of
-from whisper_er.data.dataset import Utterances, count_labels, read_utterances
-from whisper_er.models.build import build_model
 from whisper_er.task import Task
-from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import experiment
-from whisper_er.train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from whisper_er.data.dataset import Utterances
 
 
 def main() -> None:
@@ -42,7 +40,18 @@ def main() -> None:
     parser.add_argument("--encoder_model", default="", help="hub name or directory; overrides model.encoder_model")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine; 0: the CPU")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
-    args = parser.parse_args()
+    train_model(parser.parse_args())
+
+
+def train_model(args: argparse.Namespace) -> None:
+    import torch
+
+    from whisper_er.base import distributed
+    from whisper_er.base.device import choose_device
+    from whisper_er.data.dataset import count_labels, read_utterances
+    from whisper_er.models.build import build_model
+    from whisper_er.text.tokenizer import load_tokenizer
+    from whisper_er.train.trainer import Trainer
 
     config = configuration.load(TrainConfig, args.config, args.overrides)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
@@ -80,7 +89,7 @@ def main() -> None:
         print(f"training ended: {trainer.run(train, valid)}")
 
 
-def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
+def check_known(valid_set: Path, valid: "Utterances", selecting: Task) -> None:
     """UserError where the task that selects the checkpoints is open, and none of its labels there was trained on."""
     if selecting.open and valid.values[selecting.name].num_empty() == len(valid):
         raise UserError(
@@ -91,5 +100,5 @@ def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
 
 
 if __name__ == "__main__":
-    with distributed.leaving():
+    with torchrun.leaving():
         run(main)
