@@ -18,7 +18,8 @@ from tiny_experiment import TASKS, call, decode_arguments, train_and_average, wr
 from tiny_whisper import SENTENCES, write_whisper
 
 from whisper_er.bin import decode, score
-from whisper_er.text.tokenizer import TextTokens, from_whisper, train_sentencepiece
+from whisper_er.text.vocabulary import TextTokens, train_sentencepiece
+from whisper_er.text.whisper_vocabulary import from_whisper
 
 # Files run side by side (test/run.sh); the longest ones begin, so that none of them is left alone at the end.
 LONG = ("test_slurm_recipe.py", "test_distributed.py", "test_slurm_launch.py", "test_survival.py",

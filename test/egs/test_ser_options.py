@@ -102,10 +102,11 @@ def test_open_tasks_reach_the_token_list_and_name_it_and_the_experiment(recipe):
     closed, opened = (recipe.calls(*FOLDS, *tasks, *more) for more in ((), ("--open_tasks", "speaker")))
     lists = [[call for call in calls if call[0] == "token_list"] for calls in (closed, opened)]
     assert "--open_tasks" not in lists[0][0] and option(lists[1][0], "--open_tasks") == "speaker"
-    name = "asr_speaker_emotion_open_speaker/fold1"
+    name = "asr_speaker_emotion_open_speaker/fold"
     (train, _) = [call for call in opened if call[0] == "train"]
-    assert option(train, "--token_list") == option(lists[1][0], "--out_dir") == f"data/token_list/bpe100_en_{name}"
-    assert option(train, "--exp_dir") == f"exp/train_serialmtl_{name}"
+    assert option(lists[1][0], "--out_dir") == f"data/token_list/bpe100_en_{name}JOB"
+    assert option(train, "--token_list") == f"data/token_list/bpe100_en_{name}1"
+    assert option(train, "--exp_dir") == f"exp/train_serialmtl_{name}1"
 
 
 def test_help_prints_every_option_with_comment_and_value(recipe):
@@ -124,12 +125,11 @@ def test_the_stages_call_the_entry_points_in_order(recipe):
     calls = recipe.calls(*FOLDS)
     assert names(calls) == (
         ["data", "validate_data_dir", "format_data", "make_folds"]
-        + 2 * ["token_list"]
+        + ["token_list"]
         + 2 * ["train"]
-        + 2 * ["average"]
+        + ["average"]
         + DECODE_TWO
-        + 2 * ["score"]
-        + ["results"]
+        + ["score", "results"]
     )
     exp = "exp/train_serialmtl_asr_gender_emotion"
     tokens = "data/token_list/bpe100_en_asr_gender_emotion"
@@ -150,7 +150,9 @@ def test_the_stages_call_the_entry_points_in_order(recipe):
             "0",
         ]
     assert option(calls[3], "--folds") == "1 3"
-    assert option(calls[-2], "--out") == f"{exp}/fold3/decode_default/test/score/result.json"
+    for call, made in ((calls[4], ("--out_dir", f"{tokens}/foldJOB")), (calls[7], ("--exp_dir", f"{exp}/foldJOB")),
+                       (calls[-2], ("--out", f"{exp}/foldJOB/decode_default/test/score/result.json"))):  # fmt: skip
+        assert option(call, "--folds") == "1 3" and option(call, made[0]) == made[1]
     assert calls[-1][1:] == [
         "--exp_dir",
         exp,
@@ -236,8 +238,8 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     (recipe.directory / "exp/train_serialmtl_asr_gender_emotion/fold1/checkpoints/2.safetensors").touch()
     assert names(recipe.calls(*FOLDS)) == [*always[:3], "average", *decode_one, "score", "results"]
     (recipe.directory / "conf/decode.yaml").touch()
-    assert names(recipe.calls(*FOLDS)) == [*always[:3], *DECODE_TWO, "score", "score", "results"]
-    assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == [always[0], "token_list", "token_list", *always[1:]]
+    assert names(recipe.calls(*FOLDS)) == [*always[:3], *DECODE_TWO, "score", "results"]
+    assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == [always[0], "token_list", *always[1:]]
     (recipe.directory / "data/all/text").touch()
     assert names(recipe.calls(*FOLDS, "--stop_stage", "1")) == ["validate_data_dir", "format_data", "make_folds"]
     (recipe.directory / "dump/fold1/valid/utt2spk").unlink()

@@ -88,7 +88,7 @@ def test_every_stage_runs_as_jobs_and_the_folds_as_one_array(recipe, first):
         assert json.loads((exp_dir / "decode_default/test/score/result.json").read_text())["num_utterances"] == 16
         assert (exp_dir / "export/model.safetensors").is_file()
     logs = [*recipe.rglob("*.log")]
-    assert len(logs) == 2 + 5 * 2 + 4  # data, format; per fold token list, train, average, score, export; decoding in 4
+    assert len(logs) == 5 + 2 * 2 + 4  # data, format, tokens, average, score; per fold train, export; decoding in 4
     jobs = {path: job_id(path) for path in logs}
     trained = {jobs[path].partition("_")[0] for path in recipe.glob("exp/x/fold*/train.log")}
     assert len(trained) == 1 and len(set(jobs.values())) == 8

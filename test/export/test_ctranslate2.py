@@ -187,7 +187,7 @@ def test_the_model_compared_with_is_not_the_one_that_quantising_writes_over(lear
         }
         return compare(ours, *rest)
 
-    monkeypatch.setattr(export_ctranslate2, "compare", compare_once_seen)
+    monkeypatch.setattr(ctranslate2_check, "compare", compare_once_seen)
     convert_main(learned[0], data_dir, tmp_path / "out", "--quantization", "int8")
 
 

@@ -17,7 +17,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.task import Prediction
-from whisper_er.text.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import Suppressed
 
 END, PREFIX, LONGEST = 24, [3, 7], 24
 # One task of text in which every token but the end is a word: no grammar.

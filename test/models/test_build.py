@@ -12,7 +12,9 @@ from whisper_er.base.errors import UserError
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.build import build_model, empty_model, load_whisper
 from whisper_er.task import category, scale
-from whisper_er.text.tokenizer import NoText, Tokenizer, WhisperTokens
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NoText
+from whisper_er.text.whisper_vocabulary import WhisperTokens
 
 MANY_BINS = scale("valence", 0, 1, 401)  # enough rows to estimate a spread
 

@@ -15,7 +15,8 @@ from whisper_er.models.search import Hypothesis, beam_search
 from whisper_er.models.seq2seq import to_prediction
 from whisper_er.task import scale
 from whisper_er.text.grammar import FreeGrammar
-from whisper_er.text.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import Suppressed
 
 END = 3
 MAX_TOKENS = [4, 3, 2, 1]  # one per utterance

@@ -14,7 +14,8 @@ from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.models.build import build_model
 from whisper_er.models.packed_linear import PackedLinear
-from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer
+from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.text.vocabulary import NoText
 
 
 @pytest.mark.parametrize("rows", [1, 4, 33])

@@ -19,7 +19,8 @@ from whisper_er.models.build import load_whisper
 from whisper_er.models.encoder import encode
 from whisper_er.models.features import LogMel, PadRule
 from whisper_er.task import category
-from whisper_er.text.tokenizer import Tokenizer, WhisperTokens, from_whisper, load_tokenizer
+from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.text.whisper_vocabulary import WhisperTokens, from_whisper
 
 ASSETS = os.environ.get("WHISPER_ER_ASSETS")
 pytestmark = pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS is not set")

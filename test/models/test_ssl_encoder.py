@@ -17,7 +17,8 @@ from whisper_er.bin import average, decode, token_list, train
 from whisper_er.config import DecodeConfig, ModelConfig, SpecAugmentConfig, TrainConfig
 from whisper_er.models.build import build_model, empty_model
 from whisper_er.recognize.recognizer import Recognizer
-from whisper_er.text.tokenizer import NoText, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NoText
 
 
 @pytest.fixture

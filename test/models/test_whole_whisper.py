@@ -27,7 +27,8 @@ from whisper_er.data.dataset import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.recognize.pretrained import open_model
-from whisper_er.text.tokenizer import Tokenizer, from_whisper
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.whisper_vocabulary import from_whisper
 
 pytestmark = pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS is not set")
 CONF = ROOT / "egs/iemocap/ser1/conf"

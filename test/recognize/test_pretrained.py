@@ -15,7 +15,8 @@ from whisper_er.bin import export
 from whisper_er.recognize.pretrained import INDEX, open_model
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import category
-from whisper_er.text.tokenizer import NoText, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NoText
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from whisper_er.score import pairing, results, scoring
 from whisper_er.score.bootstrap import Interval
 from whisper_er.task import Task
 from whisper_er.text.conventions import CONVENTIONS, Writing
-from whisper_er.text.normalizer import read_spelling, text_normalizer
+from whisper_er.text.normalizer import text_normalizer
+from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
 
 EMOTION = Task("emotion", "category", ("angry", "happy", "sad"))

@@ -17,7 +17,7 @@ OVERRIDES = ["n_best=1", "keep_checkpoints=true", "model.specaug.time_masks=1", 
              "optim.warmup_steps=5", "optim.plateau_patience=0"]  # fmt: skip
 RARELY = "save_interval=1e6"  # a state at the first validation, at the end, and where checkpoints are to go
 OUT_OF_BOUNDS = ["optim.lr=1000", "optim.weight_decay=1e9", "optim.warmup_steps=0"]  # weights grow 1e12 times a step
-WRITES = [(weights, "replace"), (training_state.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
+WRITES = [(weights, "replace"), (files.os, "link"), (files, "replace"), (trainer.TrainLog, "record"),
           (trainer.Trainer, "step"), (checkpoints.Path, "unlink"), (average, "point_to")]  # fmt: skip
 
 

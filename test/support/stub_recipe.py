@@ -16,26 +16,29 @@ with open("calls.jsonl", "a") as calls:
     calls.write(json.dumps([name, *args]) + "\\n")
 if name == os.environ.get("FAIL") and os.environ.get("FAIL_IN", "") in " ".join(args):
     sys.exit(f"error: {{name}} failed")
-value = lambda option: args[args.index(option) + 1]
 def make(path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).touch()
-if name == "make_folds":
-    for fold in value("--folds").split():
-        for part in ("train", "valid", "test"):
-            make(f"{{value('--out_dir')}}/fold{{fold}}/{{part}}/utt2spk")
-elif name == "train":
-    if not os.path.exists(value("--exp_dir") + "/checkpoints"):  # else it has finished
-        make(value("--exp_dir") + "/checkpoints/1.safetensors")
-elif name == "average":
-    make(value("--exp_dir") + "/ave.safetensors")
-elif name == "score":
-    make(value("--out"))
-elif name == "split_dir":
-    for part in range(int(value("--n"))):
-        make(f"{{value('--out_dir')}}/{{part + 1}}/utt2spk")
-elif "--out_dir" in args:
-    make(value("--out_dir") + "/utt2spk")
+def make_outputs(args):
+    value = lambda option: args[args.index(option) + 1]
+    if name == "make_folds":
+        for fold in value("--folds").split():
+            for part in ("train", "valid", "test"):
+                make(f"{{value('--out_dir')}}/fold{{fold}}/{{part}}/utt2spk")
+    elif name == "train":
+        if not os.path.exists(value("--exp_dir") + "/checkpoints"):  # else it has finished
+            make(value("--exp_dir") + "/checkpoints/1.safetensors")
+    elif name == "average":
+        make(value("--exp_dir") + "/ave.safetensors")
+    elif name == "score":
+        make(value("--out"))
+    elif name == "split_dir":
+        for part in range(int(value("--n"))):
+            make(f"{{value('--out_dir')}}/{{part + 1}}/utt2spk")
+    elif "--out_dir" in args:
+        make(value("--out_dir") + "/utt2spk")
+for fold in args[args.index("--folds") + 1].split() if "--folds" in args else [""]:
+    make_outputs([word.replace("JOB", fold) for word in args])
 """
 DATA = """#!/usr/bin/env bash
 set -euo pipefail

@@ -16,7 +16,8 @@ from whisper_er.data.dataset import Utterance
 from whisper_er.models.build import BACKBONE
 from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER
-from whisper_er.text.tokenizer import TextTokens, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import TextTokens
 
 SECONDS = [0.4, 0.7, 1.6]  # 80 frames of the encoder, as many as there are mel bins, are a case of their own
 VALUES = [

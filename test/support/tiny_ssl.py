@@ -14,7 +14,8 @@ from transformers import (
 
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.build import build_model
-from whisper_er.text.tokenizer import NoText, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NoText
 
 SIZES = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": [8] * 7,

@@ -5,7 +5,8 @@ import torch
 from tiny_whisper import THREE_WORDS, tasks_of
 
 from whisper_er.text.grammar import StrictGrammar
-from whisper_er.text.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import Suppressed
 
 TEXT, END = [0, 1, 2], [3]  # then <|startoftranscript|> = 4 and the tokens of the tasks
 PLENTY = 100

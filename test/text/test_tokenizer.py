@@ -9,15 +9,9 @@ from tiny_whisper import EMOTION, GENDER, ORDERS, SENTENCES, tasks_of, whisper_t
 
 from whisper_er.base.errors import UserError
 from whisper_er.task import Task, scale
-from whisper_er.text.tokenizer import (
-    UNLEARNED,
-    SentencePieceTokens,
-    Tokenizer,
-    WhisperTokens,
-    from_whisper,
-    load_tokenizer,
-    train_sentencepiece,
-)
+from whisper_er.text.tokenizer import UNLEARNED, Tokenizer, load_tokenizer
+from whisper_er.text.vocabulary import SentencePieceTokens, train_sentencepiece
+from whisper_er.text.whisper_vocabulary import WhisperTokens, from_whisper
 
 VALUES = {"asr": "really good .", "gender": "male", "emotion": "happy"}
 

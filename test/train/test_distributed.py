@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from launched import LAUNCH
 from stopped_runs import OUT_OF_BOUNDS, RARELY
 from tiny_experiment import call, change, train_arguments, write_corpus
 from tiny_ssl import write_model
@@ -22,6 +23,9 @@ from whisper_er.bin import train
 from whisper_er.data import kaldi
 from whisper_er.train.experiment import STATE, read_best
 from whisper_er.train.training_state import read_state
+
+sys.path.insert(0, str(LAUNCH.parent))
+from failure import reason  # noqa: E402
 
 # 11 utterances in batches of 4: the last step of an epoch has 3, of which a fourth process gets none. No dropout: each
 # process would draw its own. Of gender, all but two labels are missing: most processes have none in most steps.
@@ -150,7 +154,8 @@ def test_when_one_process_is_killed_all_end_and_the_next_run_goes_on(corpus, alo
     process = start_until_first_validation(2, *arguments)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(workers[-1]), signal.SIGKILL)
-    assert process.wait(timeout=60) != 0
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0 and re.match(r"error: rank [01] was ended by SIGKILL", reason(output))
     torchrun(2, *arguments, python=warm_python / "python")
     assert_same(tmp_path, alone())
 
@@ -186,4 +191,4 @@ def test_what_is_wrong_with_one_process_s_data_ends_all_with_its_message(corpus,
     entry = kaldi.read_table(root / "train/wav.scp")["train-03"]
     change(root / "train", "wav.scp", train_03=f"{entry}.gone")
     output = torchrun(2, *train_arguments(root, tmp_path / "exp", *OVERRIDES), fails=True)
-    assert f"error: train-03: {entry}.gone: no such file" in output
+    assert re.match(rf"(\[rank[01]\]: )?error: train-03: {entry}.gone: no such file", reason(output))

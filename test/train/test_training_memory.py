@@ -9,7 +9,8 @@ from tiny_ssl import write_model
 from whisper_er.config import OptimConfig, TrainConfig, load
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
-from whisper_er.text.tokenizer import NoText, Tokenizer, load_tokenizer
+from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
+from whisper_er.text.vocabulary import NoText
 from whisper_er.train.optimizer import SmallAdamW, make_optimizer
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer

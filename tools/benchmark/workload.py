@@ -22,7 +22,8 @@ from whisper_er.models.build import assemble
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.size import published_sizes
 from whisper_er.task import Task
-from whisper_er.text.tokenizer import Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import Suppressed
 
 # Seconds of IEMOCAP's 5531 utterances: median 3.58, mean 4.55, p90 8.7, p99 15.6. A lognormal with the first two has
 # p90 8.7 and p99 17.9.

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from whisper_er.base import distributed
+from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
 
 
@@ -12,12 +12,12 @@ def choose_device(ngpu: int) -> torch.device:
     """The CPU (ngpu=0), or the GPU of this process; UserError where torch sees fewer than ngpu."""
     if ngpu == 0:
         return torch.device("cpu")
-    if torch.cuda.device_count() < max(ngpu, distributed.local_world_size()):
+    if torch.cuda.device_count() < max(ngpu, torchrun.local_world_size()):
         raise UserError(
             f"ngpu={ngpu}: torch sees {torch.cuda.device_count()} GPUs on this machine; give ngpu=0 or run "
             "where there are as many"
         )
-    device = torch.device("cuda", distributed.local_rank())
+    device = torch.device("cuda", torchrun.local_rank())
     torch.cuda.set_device(device)
     return device
 
@@ -45,7 +45,7 @@ def reading_processes(wanted: int, device: torch.device) -> int:
     its cores.
     """
     model_cores = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(0, min(wanted, cores() // distributed.local_world_size() - model_cores))
+    return max(0, min(wanted, cores() // torchrun.local_world_size() - model_cores))
 
 
 def cores() -> int:

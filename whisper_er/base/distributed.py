@@ -6,14 +6,13 @@ Tensors on a CPU travel by gloo, those on GPUs by NCCL. Plain values travel as J
 import json
 import os
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from whisper_er.base import torchrun
 
 # Longer than the main process takes to write the state of a large model. A process that dies is noticed at once: this
 # is for one that hangs.
@@ -22,38 +21,14 @@ TIMEOUT = timedelta(hours=1)
 
 def start() -> None:
     """Join the process group, if there is one. Only the main process prints; errors are printed by all."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if torchrun.world_size() == 1:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
-    torch.set_num_threads(max(1, torch.get_num_threads() // local_world_size()))  # they share the machine's cores
+    # They share the machine's cores.
+    torch.set_num_threads(max(1, torch.get_num_threads() // torchrun.local_world_size()))
     if not is_main():
         sys.stdout = open(os.devnull, "w")
-
-
-@contextmanager
-def leaving() -> Iterator[None]:
-    """Exit the process after the block; one of several exits at once, without clean-up.
-
-    A thread of gloo that drops its last tensor waits for the interpreter, which waits for that thread where it destroys
-    DDP: in our tests a process in some fifty never ended.
-    """
-    code: str | int | None = 0
-    try:
-        yield
-    except SystemExit as exit_request:
-        code = exit_request.code
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    if not dist.is_initialized():
-        sys.exit(code)
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
 
 
 def rank() -> int:
@@ -63,15 +38,6 @@ def rank() -> int:
 
 def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def local_rank() -> int:
-    """Rank among the processes of this machine: the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def local_world_size() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:

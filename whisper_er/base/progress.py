@@ -5,7 +5,7 @@ import sys
 
 from tqdm import tqdm
 
-from whisper_er.base import distributed
+from whisper_er.base import torchrun
 
 
 def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
@@ -16,5 +16,5 @@ def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
     """
     descriptor = os.environ.get("PROGRESS_FD")
     file = os.fdopen(os.dup(int(descriptor)), "w") if descriptor else sys.stderr
-    shown = file.isatty() and distributed.is_main()
+    shown = file.isatty() and torchrun.rank() == 0
     return tqdm(total=total, initial=initial, unit=unit, file=file, disable=not shown, dynamic_ncols=True)

@@ -1,13 +1,18 @@
 """Entry points: one file each, argparse -> one call. `whisper-er NAME`, which whisper_er/__main__.py finds, is
-`python -m whisper_er.bin.NAME`."""
+`python -m whisper_er.bin.NAME`.
+
+Options are read before anything heavy is loaded: torch takes one second to import and transformers' models three, five
+to ten on a busy machine. So what brings them is imported in the functions that do the work, at their top, and stands
+under TYPE_CHECKING where only a type is meant. At the top of the file is what loads at once.
+"""
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.stop import Stopped
@@ -25,6 +30,31 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(name, description=description, formatter_class=raw, allow_abbrev=False)
 
 
+def add_folds_argument(parser: argparse.ArgumentParser) -> None:
+    """--folds, of an entry point that loads once for all of them."""
+    what = 'do this for each fold, e.g. "1 2 3"; JOB in the other options stands for its number'
+    parser.add_argument("--folds", default="", help=what)
+
+
+def of_each_fold(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The options of each fold, with its number for JOB in words and paths; without --folds as they are."""
+    folds = args.folds.split()
+    if not folds:
+        yield args
+    elif not any("JOB" in str(value) for value in vars(args).values()):
+        raise UserError(
+            f"--folds {args.folds}: write JOB for the fold in the other options, such as dump/foldJOB/train"
+        )
+    for fold in folds:
+        yield argparse.Namespace(**{name: numbered(value, fold) for name, value in vars(args).items()})
+
+
+def numbered(value: Any, fold: str) -> Any:
+    if isinstance(value, list):
+        return [numbered(item, fold) for item in value]
+    return type(value)(str(value).replace("JOB", fold)) if isinstance(value, str | Path) else value
+
+
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every entry point that works with one trained model."""
     parser.add_argument(
@@ -40,9 +70,7 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
     """The model that add_recognizer_arguments asked for."""
-    from whisper_er.recognize.recognizer import (
-        Recognizer,  # every entry point reads this file, and most do without torch
-    )
+    from whisper_er.recognize.recognizer import Recognizer
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")

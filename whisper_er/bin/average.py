@@ -6,14 +6,13 @@ Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and 
 of one checkpoint is another name of it. With keep_checkpoints=true all checkpoints stay.
 """
 
+import argparse
 import os
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import link
-from whisper_er.base.weights import average, clear_half_written, save_weights
-from whisper_er.bin import make_parser, run
-from whisper_er.train.checkpoints import checkpoint, no_such_checkpoint, remove_unneeded
+from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.train.experiment import AVERAGE, UNTRAINED, read_best, with_overrides, write_keeping
 
 
@@ -21,7 +20,14 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="those of stage 3")
-    args = parser.parse_args()
+    add_folds_argument(parser)
+    for args in of_each_fold(parser.parse_args()):
+        average_best(args)
+
+
+def average_best(args: argparse.Namespace) -> None:
+    from whisper_er.base.weights import clear_half_written
+    from whisper_er.train.checkpoints import checkpoint, remove_unneeded
 
     record = read_best(args.exp_dir)
     if not record["finished"]:
@@ -57,6 +63,10 @@ def is_made(averaged: Path, paths: list[Path]) -> bool:
 
 
 def write_mean(paths: list[Path], averaged: Path) -> None:
+    # torch, since numpy has no bfloat16: the mean is summed in float64 and returned in the dtype of the weights.
+    from whisper_er.base.weights import average, save_weights
+    from whisper_er.train.checkpoints import no_such_checkpoint
+
     for path in paths:
         if not path.is_file():
             raise no_such_checkpoint(path)

@@ -7,18 +7,16 @@ Writes a data directory like the reference (text, utt2<task>, utt2spk), posterio
 the data directory is read, unless teacher_forced=true asks for what the answers are given the references before them.
 """
 
+import argparse
 import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er.base.device import choose_device, reading_processes
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
-from whisper_er.data.dataset import by_length, load, read_utterances
-from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.score.hypotheses import write_hypotheses
 from whisper_er.task import Prediction
 from whisper_er.train.experiment import check_unseen
@@ -36,7 +34,13 @@ def main() -> None:
         "--allow_shared_speakers", choices=["true", "false"], default="false", help="also of the training set"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
-    args = parser.parse_args()
+    decode_set(parser.parse_args())
+
+
+def decode_set(args: argparse.Namespace) -> None:
+    from whisper_er.base.device import choose_device, reading_processes
+    from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.recognize.recognizer import Recognizer
 
     config = configuration.load(DecodeConfig, args.config, args.overrides)
     recognizer = Recognizer.open(args.exp_dir, args.model, choose_device(args.ngpu))

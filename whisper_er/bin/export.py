@@ -7,22 +7,20 @@ transformers' WhisperForConditionalGeneration.from_pretrained opens it, and Reco
 card; the scores that lie in the experiment are in it, and what the data card says about the corpus.
 """
 
+import argparse
 import re
 import shutil
 from pathlib import Path
-
-from transformers import WhisperFeatureExtractor
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
 from whisper_er.export.data_card import read_data_card
-from whisper_er.export.hf_tokenizer import to_hf_tokenizer
-from whisper_er.export.model_card import model_card, read_results
-from whisper_er.export.to_transformers import to_transformers
-from whisper_er.recognize.pretrained import EXPORTED, Pretrained, open_model, write_about
+
+if TYPE_CHECKING:
+    from whisper_er.recognize.pretrained import Pretrained
 
 
 def main() -> None:
@@ -31,7 +29,14 @@ def main() -> None:
     parser.add_argument("--out_dir", type=Path, required=True, help="written whole or not at all")
     parser.add_argument("--model", default="ave.safetensors", help="weights file in exp_dir")
     parser.add_argument("--data_card", type=Path, help="YAML: corpus, url, licence, intended_use, limits")
-    args = parser.parse_args()
+    export(parser.parse_args())
+
+
+def export(args: argparse.Namespace) -> None:
+    from transformers.utils import logging
+
+    from whisper_er.export.model_card import model_card, read_results
+    from whisper_er.recognize.pretrained import EXPORTED, open_model
 
     logging.disable_progress_bar()
     if (args.exp_dir / EXPORTED).is_file():
@@ -54,7 +59,13 @@ def main() -> None:
     print(f"-> {args.out_dir}")
 
 
-def write_model(directory: Path, opened: Pretrained) -> None:
+def write_model(directory: Path, opened: "Pretrained") -> None:
+    from transformers import WhisperFeatureExtractor
+
+    from whisper_er.export.hf_tokenizer import to_hf_tokenizer
+    from whisper_er.export.to_transformers import to_transformers
+    from whisper_er.recognize.pretrained import write_about
+
     whisper = to_transformers(opened.model, num_beams=DecodeConfig().beam_size)
     whisper.save_pretrained(directory)
     for weights in directory.glob("*.safetensors"):  # save_pretrained lets only their owner read them

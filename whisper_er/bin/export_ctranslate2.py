@@ -7,22 +7,22 @@ Both decode the data directory; another label for any utterance is an error, and
 README.md say what was equal and how fast each was. Recognizer opens the directory, as it opens the exported one.
 """
 
+import argparse
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
-from whisper_er.base.device import choose_device
 from whisper_er.base.files import holding, replace_dir
-from whisper_er.batch import Batch
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
-from whisper_er.data.dataset import by_length, load, read_utterances
-from whisper_er.export.ctranslate2 import QUANTIZATIONS, convert
-from whisper_er.export.ctranslate2_card import CARD, read_me
-from whisper_er.export.ctranslate2_check import compare, require_equal
-from whisper_er.recognize.pretrained import EXPORTED
-from whisper_er.recognize.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from whisper_er.batch import Batch
+    from whisper_er.recognize.recognizer import Recognizer
+
+QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
 def main() -> None:
@@ -35,7 +35,16 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="YAML file of DecodeConfig, as for decoding; without: its defaults")
     parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
-    args = parser.parse_args()
+    export(parser.parse_args())
+
+
+def export(args: argparse.Namespace) -> None:
+    from whisper_er.base.device import choose_device
+    from whisper_er.export.ctranslate2 import convert
+    from whisper_er.export.ctranslate2_card import CARD, read_me
+    from whisper_er.export.ctranslate2_check import compare, require_equal
+    from whisper_er.recognize.pretrained import EXPORTED
+    from whisper_er.recognize.recognizer import Recognizer
 
     config = configuration.load(DecodeConfig, args.config, args.overrides) if args.config else DecodeConfig()
     device = choose_device(args.ngpu)
@@ -52,8 +61,10 @@ def main() -> None:
     print(f"-> {args.out_dir}")
 
 
-def read_batches(data_dir: Path, recognizer: Recognizer, config: DecodeConfig) -> Iterator[Batch]:
+def read_batches(data_dir: Path, recognizer: "Recognizer", config: DecodeConfig) -> Iterator["Batch"]:
     """Batches, longest first, read in this process: nothing else is to run while the two are timed."""
+    from whisper_er.data.dataset import by_length, load, read_utterances
+
     model, tokenizer = recognizer.model, recognizer.tokenizer
     utterances = read_utterances(data_dir, tokenizer, recognizer.config.model.long_audio, labelled=False)
     plan = by_length(utterances.num_samples_N, config.batch_size)

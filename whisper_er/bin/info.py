@@ -5,29 +5,37 @@ whisper-er info exp/mini/fold1
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from whisper_er.base.hub import model_directory
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.export.model_card import history
-from whisper_er.models.size import count_parameters, trained_parameters
-from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.report.rows import columns_of
 from whisper_er.score.results import RESULT, read_result
+
+if TYPE_CHECKING:
+    from whisper_er.recognize.recognizer import Recognizer
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("model", metavar="DIR", help="experiment directory, what stage 7 exported, or a hub name")
-    args = parser.parse_args()
-    directory = model_directory(args.model)
+    show(parser.parse_args().model)
+
+
+def show(model: str) -> None:
+    from whisper_er.base.hub import model_directory
+    from whisper_er.recognize.recognizer import Recognizer
+
+    directory = model_directory(model)
     recognizer = Recognizer.open(directory)
     for title, line in [*of_model(recognizer), *of_training(directory, recognizer.config), *of_scores(directory)]:
         print(f"{title:12}{line}")
 
 
-def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
+def of_model(recognizer: "Recognizer") -> Iterator[tuple[str, str]]:
     """Title and text of each line; a line that goes on has no title."""
+    from whisper_er.models.size import count_parameters, trained_parameters
+
     config, model = recognizer.config.model, recognizer.model
     yield "model", f"{config.kind} on {model.family}"
     if counts := count_parameters(model):
@@ -41,6 +49,8 @@ def of_model(recognizer: Recognizer) -> Iterator[tuple[str, str]]:
 
 def of_training(directory: Path, config: TrainConfig) -> Iterator[tuple[str, str]]:
     """Of an experiment; what an exported model was made from, its card says."""
+    from whisper_er.export.model_card import history
+
     if (directory / "config.yaml").is_file():
         yield "weights", history(config, config.model.whisper_model or config.model.encoder_model)
 

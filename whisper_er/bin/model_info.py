@@ -9,17 +9,16 @@ Of OpenAI's models the sizes are known here; of others the configuration is read
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
-from whisper_er.models.base import Model
-from whisper_er.models.build import BACKBONE, read_empty_model
-from whisper_er.models.size import backbone_sizes, count_parameters, rounded, sized_model, trained_parameters
 from whisper_er.task import TEXT_TASK, Task
-from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train.disk import run_size
+
+if TYPE_CHECKING:
+    from whisper_er.models.base import Model
 
 
 def main() -> None:
@@ -32,7 +31,13 @@ def main() -> None:
     args = parser.parse_args()
     if (args.exp_dir is None) == (args.config is None):
         raise UserError("give --exp_dir, or --config with --tasks")
-    model, config = of_experiment(args.exp_dir) if args.exp_dir else of_config(args)
+    show(*(of_experiment(args.exp_dir) if args.exp_dir else of_config(args)))
+
+
+def show(model: "Model", config: TrainConfig) -> None:
+    from whisper_er.models.size import count_parameters, rounded, trained_parameters
+    from whisper_er.train.disk import run_size
+
     print(f"{'':16} {'trained':>15} {'frozen':>13}")
     counts = count_parameters(model)
     for part, size in counts.items():
@@ -46,14 +51,19 @@ def main() -> None:
     print(f"disk after averaging: {size.averaged}")
 
 
-def of_experiment(exp_dir: Path) -> tuple[Model, TrainConfig]:
+def of_experiment(exp_dir: Path) -> tuple["Model", TrainConfig]:
+    from whisper_er.models.build import BACKBONE, read_empty_model
+    from whisper_er.text.tokenizer import load_tokenizer
+
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
     config = configuration.load(TrainConfig, exp_dir / "config.yaml")
     return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list")), config
 
 
-def of_config(args: argparse.Namespace) -> tuple[Model, TrainConfig]:
+def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:
+    from whisper_er.models.size import backbone_sizes, sized_model
+
     config = configuration.load(TrainConfig, args.config)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import write_text
@@ -23,10 +24,12 @@ from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognize
 from whisper_er.data.audio import open_audio
 from whisper_er.recognize import formats
 from whisper_er.recognize.audio_files import AudioFiles, check_distinct, find_audio_files
-from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.report.plots import save_timeline
+
+if TYPE_CHECKING:
+    from whisper_er.recognize.recognizer import Recognizer
 
 FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
 MOST_FAILED = 99  # of the exit code
@@ -69,7 +72,7 @@ def main() -> None:
     recognize(recognizer, files, args)
 
 
-def recognize(recognizer: Recognizer, files: AudioFiles, args: argparse.Namespace) -> None:
+def recognize(recognizer: "Recognizer", files: AudioFiles, args: argparse.Namespace) -> None:
     """Write every recognition as soon as it is complete; exits with the number of recordings that could not be read."""
     failed: list[UserError] = []
     names = {str(path): name for path, name in files}  # of the output files

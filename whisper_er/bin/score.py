@@ -4,13 +4,14 @@ whisper-er score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/
     --tasks "asr gender emotion" --exp_dir exp/ser/fold1 --out exp/ser/fold1/decode_beam4/test/score/result.json
 """
 
+import argparse
 from pathlib import Path
 
-from whisper_er.bin import make_parser, run
+from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.score import pairing, scoring
 from whisper_er.score.hypotheses import read_protocol
 from whisper_er.text.conventions import Writing
-from whisper_er.text.normalizer import read_spelling, text_normalizer
+from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
 from whisper_er.train.experiment import protocol, read_environment
 
@@ -23,14 +24,23 @@ def main() -> None:
     parser.add_argument("--score_by", default="", help='score apart by utt2<name> of ref_dir as well, e.g. "style"')
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment that the hypotheses come from")
     parser.add_argument("--out", type=Path, required=True, help="result.json to write; utterances.jsonl goes beside it")
-    args = parser.parse_args()
+    add_folds_argument(parser)
+    for args in of_each_fold(parser.parse_args()):
+        score(args)
 
+
+def score(args: argparse.Namespace) -> None:
     token_list = read_token_list(args.exp_dir / "token_list")
     tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
     decoding = read_protocol(args.hyp_dir)
     language = decoding.get("lang") or token_list.language  # of the text: decoding may have asked for another
-    writing = Writing(language, text_normalizer(language, spelling))
+    normalize = str
+    if any(task.kind == "text" for task in tasks):
+        from whisper_er.text.normalizer import text_normalizer  # here: it brings transformers
+
+        normalize = text_normalizer(language, spelling)
+    writing = Writing(language, normalize)
     paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, writing, args.score_by.split())
     result = {
         "ref_dir": str(args.ref_dir),

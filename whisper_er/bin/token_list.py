@@ -7,18 +7,20 @@ Only the training set enters the vocabulary; --check_sets are looked at for labe
 --open_tasks, where they are counted.
 """
 
+import argparse
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import holding, replace_dir
-from whisper_er.bin import make_parser, run
+from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import checked_labels
+from whisper_er.data.labels import checked_labels
 from whisper_er.task import TEXT_TASK, Task, category, scale
 from whisper_er.text.token_list import LIST_FILE
-from whisper_er.text.tokenizer import NoText, Tokenizer, from_whisper, train_sentencepiece
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NoText, train_sentencepiece
 
 FRACTION = re.compile(r"[+-]?\d*[.]\d+")
 
@@ -35,8 +37,12 @@ def main() -> None:
     parser.add_argument("--open_tasks", default="", help="tasks of which a label that training lacks counts as none")
     parser.add_argument("--check_sets", type=Path, nargs="*", default=[], help="sets whose labels must be in the list")
     parser.add_argument("--out_dir", type=Path, required=True)
-    args = parser.parse_args()
+    add_folds_argument(parser)
+    for args in of_each_fold(parser.parse_args()):
+        make_token_list(args)
 
+
+def make_token_list(args: argparse.Namespace) -> None:
     names = args.tasks.split()
     if not names or len(set(names)) < len(names):
         raise UserError(f"tasks '{args.tasks}': name at least one task, and each once")
@@ -61,6 +67,8 @@ def main() -> None:
         elif not args.whisper_model:
             raise UserError("token_type=whisper needs whisper_model, a hub name or directory")
         else:
+            from whisper_er.text.whisper_vocabulary import from_whisper  # here: it brings transformers
+
             base = from_whisper(args.whisper_model, args.lang)
         tokenizer = Tokenizer(base, tasks, args.token_type, args.lang)
         for check_set in args.check_sets:

@@ -11,27 +11,23 @@ starts it, and the processes share each batch:
     torchrun --standalone --nproc-per-node 4 -m whisper_er.bin.train --ngpu 4 ...
 """
 
+import argparse
 from contextlib import nullcontext
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
-from whisper_er.base import distributed
-from whisper_er.base.device import choose_device
+from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import tables_of
-from whisper_er.data.dataset import Utterances, count_labels, read_utterances
-from whisper_er.models.build import build_model
 from whisper_er.task import Task
-from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import experiment
-from whisper_er.train.checkpoints import remove_unneeded
-from whisper_er.train.disk import run_size, warn_of_full_disk
-from whisper_er.train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from whisper_er.data.dataset import Utterances
 
 
 def main() -> None:
@@ -45,27 +41,42 @@ def main() -> None:
     parser.add_argument("--encoder_model", default="", help="hub name or directory; overrides model.encoder_model")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine; 0: the CPU")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
-    args = parser.parse_args()
+    train_model(parser.parse_args())
 
+
+def train_model(args: argparse.Namespace) -> None:
     config = configuration.load(TrainConfig, args.config, args.overrides)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
-    device = choose_device(args.ngpu)
-    distributed.start()
-    tokenizer = load_tokenizer(args.token_list)
-    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
-    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
     description = experiment.describe(config, inputs, tables_of(config.augment))
     experiment.check_same(args.exp_dir, description)
     if experiment.started(args.exp_dir):
         config.keep_checkpoints |= experiment.keeps_checkpoints(args.exp_dir)
     if ended := experiment.ended(args.exp_dir):
-        if distributed.is_main():
+        if torchrun.rank() == 0:
+            from whisper_er.train.checkpoints import remove_unneeded
+
             experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
             remove_unneeded(args.exp_dir, experiment.read_best(args.exp_dir), config.keep_checkpoints)
         print(f"training ended before: {ended}")
         return
+
+    import torch
+
+    from whisper_er.base import distributed
+    from whisper_er.base.device import choose_device
+    from whisper_er.data.dataset import count_labels, read_utterances
+    from whisper_er.models.build import build_model
+    from whisper_er.text.tokenizer import load_tokenizer
+    from whisper_er.train.disk import run_size, warn_of_full_disk
+    from whisper_er.train.trainer import Trainer
+
+    device = choose_device(args.ngpu)
+    distributed.start()
+    tokenizer = load_tokenizer(args.token_list)
+    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
+    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
     size = run_size(model, config)
@@ -92,7 +103,7 @@ def main() -> None:
         print(f"training ended: {trainer.run(train, valid)}")
 
 
-def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
+def check_known(valid_set: Path, valid: "Utterances", selecting: Task) -> None:
     """UserError where the task that selects the checkpoints is open, and none of its labels there was trained on."""
     if selecting.open and valid.values[selecting.name].num_empty() == len(valid):
         raise UserError(
@@ -103,5 +114,5 @@ def check_known(valid_set: Path, valid: Utterances, selecting: Task) -> None:
 
 
 if __name__ == "__main__":
-    with distributed.leaving():
+    with torchrun.leaving():
         run(main)

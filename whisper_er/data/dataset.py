@@ -17,6 +17,7 @@ from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_audio
 from whisper_er.data.augment import Change
+from whisper_er.data.labels import checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
@@ -89,28 +90,6 @@ def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> 
         except (ValueError, OverflowError):
             raise UserError(f"{path}: {utt_ids[index]}: {value!r} is no number of samples; run stage 1") from None
     return num_samples_N
-
-
-def checked_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> PackedStrings:
-    """The column; without the labels that an open task does not have, which are counted on standard output.
-
-    UserError for a label that another task does not have; texts and missing labels pass.
-    """
-    if task.kind == "text":
-        return column
-    if task.open:
-        known, unseen = PackedStrings(map(task.known, column)), sorted(set(column) - {"", *task.labels})
-        if number := known.num_empty() - column.num_empty():
-            what = f"{number} of {len(column)} utterances have a label that training lacks"
-            print(f"{directory}: {task.name}: {what}: unlabelled ({first_few(unseen)})", flush=True)
-        return known
-    for value in sorted(set(column) - {""}):
-        try:
-            task.index(value)
-        except UserError as error:
-            first = next(utt_id for utt_id, other in zip(utt_ids, column) if other == value)
-            raise UserError(f"{directory}: {first}: {error}") from None
-    return column
 
 
 def count_labels(utterances: Utterances, tasks: Sequence[Task]) -> dict[str, list[int]]:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.data.audio import open_audio
 from whisper_er.demo import fragments
 from whisper_er.recognize.pauses import CLICK, SILENT
-from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task, main_task
+
+if TYPE_CHECKING:
+    from whisper_er.recognize.recognizer import Recognizer
 
 MOST_VALUES = 8 * 192_000  # samples a second, all channels: bounds what a small compressed file can unfold to
 MOST_LABELS = 8  # labels of a task that are shown
@@ -68,7 +70,7 @@ def find_gradio() -> Any:
     return gradio
 
 
-def build_page(recognizer: Recognizer, limits: Limits) -> Any:
+def build_page(recognizer: "Recognizer", limits: Limits) -> Any:
     """The demo's page, as gradio's Blocks."""
     gr = find_gradio()
     tasks = by_interest(recognizer.tokenizer.tasks)
@@ -158,7 +160,7 @@ def answer(recognition: Recognition, task: Task) -> Any:
     return round(recognition.scales[task.name], 2) if task.kind == "scale" else recognition.probabilities[task.name]
 
 
-def recognize(recognizer: Recognizer, path: str | None, limits: Limits) -> Recognition:
+def recognize(recognizer: "Recognizer", path: str | None, limits: Limits) -> Recognition:
     """Recognise an upload; UserError, with the file's name but not its path, where that is impossible."""
     if path is None:
         raise UserError("no recording: choose a file, or record one")

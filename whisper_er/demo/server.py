@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.demo.page import CSS, KEPT, Limits, build_page, find_gradio
-from whisper_er.recognize.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from whisper_er.recognize.recognizer import Recognizer
 
 # The browser loads from this server alone; gradio's page has inline scripts and styles, and makes sounds and workers
 # of its own.
@@ -48,7 +50,7 @@ def is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def serve(recognizer: Recognizer, limits: Limits, listener: socket.socket) -> None:
+def serve(recognizer: "Recognizer", limits: Limits, listener: socket.socket) -> None:
     """Serve until TERM or Ctrl-C, which is raised as KeyboardInterrupt. To be called inside of uploads()."""
     gr = find_gradio()
     import uvicorn

@@ -13,11 +13,11 @@ from whisper_er.export.to_transformers import to_transformers
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognize.ctranslate2_engine import import_ctranslate2, prompt_of
 from whisper_er.recognize.pretrained import open_model, write_about
-from whisper_er.text.tokenizer import START, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import START
 
 # Name of <|startoftranscript|> where CTranslate2 must not find it; no label holds a space.
 HIDDEN_START = "<|start of target|>"
-QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
 def convert(source: Path, directory: Path, quantization: str) -> None:

@@ -12,7 +12,9 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, WhisperTokenizer
 
-from whisper_er.text.tokenizer import END, START, SentencePieceTokens, Tokenizer, WhisperTokens
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import END, START, SentencePieceTokens
+from whisper_er.text.whisper_vocabulary import WhisperTokens
 
 SPACE = "▁"  # SentencePiece writes a space so
 UNKNOWN_SURFACE = " ⁇ "  # what SentencePiece decodes an unknown piece to

@@ -20,7 +20,8 @@ from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
-from whisper_er.text.tokenizer import NOTHING_SUPPRESSED, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NOTHING_SUPPRESSED
 
 
 class WhisperER(Model):

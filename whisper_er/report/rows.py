@@ -17,7 +17,7 @@ from whisper_er.score.pairing import COUNTED
 from whisper_er.score.results import RESULT, WHOLE, SetResult
 from whisper_er.score.scoring import PartScore
 from whisper_er.text.conventions import CONVENTIONS
-from whisper_er.text.normalizer import is_spaced
+from whisper_er.text.orthography import is_spaced
 
 MOST_CLASSES = 20  # a larger confusion matrix is in result.json only
 UNDEFINED = "–"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import regex
 
-from whisper_er.text.normalizer import TextNormalizer, characters, is_spaced, lower
+from whisper_er.text.orthography import characters, is_spaced, lower
 
 # A word, or a run of one punctuation mark. A word keeps its apostrophes and hyphens, a number its marks: 3.5, 10:30.
 WORD_OR_MARK = regex.compile(r"(?:[^\s\p{P}]|(?<=[^\s\p{P}])['’‐-](?=[^\s\p{P}])|(?<=\d)[.,:](?=\d))+|(\p{P})\1*")
@@ -26,7 +26,7 @@ class Writing:
     """The language of the texts, and Whisper's normaliser for it."""
 
     language: str
-    normalize: TextNormalizer
+    normalize: Callable[[str], str]
 
     def text(self, written: str) -> Text:
         return Text(written, self.normalize(written), self.language)

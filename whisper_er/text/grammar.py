@@ -6,7 +6,8 @@ Axes: N hypotheses, Q states, V vocabulary.
 
 import torch
 
-from whisper_er.text.tokenizer import NOTHING_SUPPRESSED, Suppressed, Tokenizer
+from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import NOTHING_SUPPRESSED, Suppressed
 
 
 class Grammar:

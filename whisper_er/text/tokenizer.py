@@ -4,150 +4,15 @@ A target is built by concatenating ids and read back by id, never through string
 of the added tokens, so a transcript that happens to contain `<|happy|>` stays text.
 """
 
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import sentencepiece
-from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.hub import load_pretrained
-from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.task import Task
 from whisper_er.text.token_list import LIST_FILE, TokenList, read_token_list
+from whisper_er.text.vocabulary import NoText, TextTokens, read_sentencepiece
 
 UNLEARNED = -1
-SUPPRESSED_FILE = "suppressed.json"
-START, END = "<|startoftranscript|>", "<|endoftext|>"
-
-
-class Suppressed(NamedTuple):
-    """Token ids that Whisper's generation config forbids: always (symbols that are not speech), and as first token."""
-
-    always: tuple[int, ...]
-    first: tuple[int, ...]
-
-
-NOTHING_SUPPRESSED = Suppressed((), ())
-
-
-class TextTokens(Protocol):
-    """Text <-> ids of a base vocabulary.
-
-    prefix: ids that open every sequence and are not learned; end: id of <|endoftext|>;
-    num_text: ids below it are text; size: length of the base vocabulary, where the added tokens start.
-    """
-
-    prefix: list[int]
-    end: int
-    num_text: int
-    size: int
-    multilingual: bool
-    suppressed: Suppressed
-
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
-    def find(self, token: str) -> int | None: ...
-    def save(self, directory: Path) -> None: ...
-
-
-class WhisperTokens:
-    """Whisper's byte-level BPE. The prefix is <|startoftranscript|><|en|><|transcribe|><|notimestamps|>."""
-
-    def __init__(
-        self,
-        tokenizer: WhisperTokenizer,
-        size: int,
-        language: str,
-        multilingual: bool = True,
-        suppressed: Suppressed = NOTHING_SUPPRESSED,
-    ) -> None:
-        self.tokenizer, self.size, self.multilingual, self.suppressed = tokenizer, size, multilingual, suppressed
-        self.vocabulary = tokenizer.get_vocab()
-        self.end = self.num_text = self.vocabulary[END]
-        self.prefix = self.prefix_in(language)
-
-    def prefix_in(self, language: str) -> list[int]:
-        # The English-only checkpoints were trained without language and task.
-        spoken = [f"<|{language}|>", "<|transcribe|>"] if self.multilingual else []
-        names = [START, *spoken, "<|notimestamps|>"]
-        missing = [name for name in names if name not in self.vocabulary]
-        if missing or (self.multilingual and language not in LANGUAGES):  # lang=translate would name another token
-            what = f"Whisper's vocabulary has no {' '.join(missing)}" if missing else "not a language of Whisper's"
-            raise UserError(f"lang={language}: {what}; use a code such as en")
-        return [self.vocabulary[name] for name in names]
-
-    def encode(self, text: str) -> list[int]:
-        # In Whisper's training every first word had a space before it.
-        ids = self.tokenizer.encode(f" {text}", add_special_tokens=False)
-        if any(index >= self.num_text for index in ids):
-            raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
-        return ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False).strip()
-
-    def find(self, token: str) -> int | None:
-        return self.vocabulary.get(token)
-
-    def save(self, directory: Path) -> None:
-        self.tokenizer.save_pretrained(directory / "tokenizer")
-        # save_pretrained leaves out the spellings that WER's normaliser folds.
-        spellings = json.dumps(self.tokenizer.english_spelling_normalizer or {}, indent=0)
-        (directory / "tokenizer" / "normalizer.json").write_text(spellings + "\n", encoding="utf-8")
-        (directory / SUPPRESSED_FILE).write_text(json.dumps(self.suppressed._asdict()) + "\n", encoding="utf-8")
-
-
-class SentencePieceTokens:
-    """A SentencePiece model trained on the corpus, for models from scratch. The prefix is <|startoftranscript|>."""
-
-    multilingual = False
-    suppressed = NOTHING_SUPPRESSED
-
-    def __init__(self, model: bytes) -> None:
-        self.model = model
-        self.pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.num_text = self.pieces.get_piece_size()
-        self.end, start = self.num_text, self.num_text + 1
-        self.size = self.num_text + 2
-        self.prefix = [start]
-
-    def encode(self, text: str) -> list[int]:
-        return self.pieces.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.pieces.decode(list(ids)).strip()
-
-    def find(self, token: str) -> int | None:
-        index = self.pieces.piece_to_id(token)
-        return None if index == self.pieces.unk_id() else index
-
-    def save(self, directory: Path) -> None:
-        (directory / "bpe.model").write_bytes(self.model)
-
-
-class NoText:
-    """No text: the vocabulary is the labels. For encoders without a decoder, and models from scratch without text."""
-
-    multilingual = False
-    suppressed = NOTHING_SUPPRESSED
-    prefix, end, num_text, size = [1], 0, 0, 2
-
-    def encode(self, text: str) -> list[int]:
-        raise UserError("token_type=none has no text: leave asr out of the tasks, or choose whisper or bpe")
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return ""
-
-    def find(self, token: str) -> int | None:
-        return None
-
-    def save(self, directory: Path) -> None:
-        """There is nothing to save."""
 
 
 class Tokenizer:
@@ -178,7 +43,7 @@ class Tokenizer:
         """The prefix with the token of another language; "": as it is. UserError where it has none."""
         if not language:
             return self.prefix
-        if not isinstance(self.text, WhisperTokens) or not self.text.multilingual:
+        if not self.text.multilingual:
             raise UserError(f"lang={language}: the prefix of this vocabulary names no language; leave lang empty")
         return self.text.prefix_in(language)
 
@@ -227,72 +92,13 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         text: TextTokens = read_sentencepiece(Path(directory) / "bpe.model")
     elif token_list.token_type == "none":
         text = NoText()
-    else:
-        hf = read_whisper_tokenizer(Path(directory) / "tokenizer")
-        path = Path(directory) / SUPPRESSED_FILE
-        shape = {"always": [int], "first": [int]}
-        lists = read_plain(parse_json, path, shape, "the suppressed tokens", "run stage 2 again")
-        if not all(0 <= index < token_list.base_size for kind in shape for index in lists[kind]):
-            raise UserError(f"{path}: suppresses a token that the vocabulary does not have; run stage 2 again")
-        suppressed = Suppressed(*(tuple(lists[kind]) for kind in shape))
-        text = WhisperTokens(hf, token_list.base_size, token_list.language, token_list.multilingual, suppressed)
+    else:  # here: it brings transformers along, which the other vocabularies do without
+        from whisper_er.text.whisper_vocabulary import read_whisper
+
+        text = read_whisper(directory, token_list)
     if text.size != token_list.base_size:
         raise UserError(
             f"{directory}: {LIST_FILE} extends {token_list.base_size} tokens, but the vocabulary beside it has "
             f"{text.size}; run stage 2 again"
         )
     return Tokenizer(text, token_list.tasks, token_list.token_type, token_list.language)
-
-
-def read_sentencepiece(path: Path) -> SentencePieceTokens:
-    try:
-        return SentencePieceTokens(path.read_bytes())
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be read as a SentencePiece model ({error}); run stage 2 again") from None
-
-
-def read_whisper_tokenizer(path: Path) -> WhisperTokenizer:
-    try:
-        return WhisperTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:  # all that tokenizers raises; none of our code runs here
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: cannot be read as Whisper's tokenizer ({reason}); run stage 2 again") from None
-
-
-def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
-    """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
-    tokenizer = load_pretrained(WhisperTokenizer, whisper_model)
-    config = load_pretrained(WhisperConfig, whisper_model)
-    if config.model_type != "whisper":
-        raise UserError(f"whisper_model '{whisper_model}' is a {config.model_type} model; give a Whisper model")
-    try:
-        generation = load_pretrained(GenerationConfig, whisper_model)
-    except UserError:  # a directory may lack this file; the multilingual models are the rule
-        generation = config
-    multilingual = getattr(generation, "is_multilingual", True)
-    lists = (getattr(generation, f"{kind}suppress_tokens", None) or () for kind in ("", "begin_"))
-    size = max(len(tokenizer), config.vocab_size)
-    suppressed = Suppressed(*(tuple(index for index in ids if 0 <= index < size) for ids in lists))
-    return WhisperTokens(tokenizer, size, language, multilingual, suppressed)
-
-
-def train_sentencepiece(texts: Sequence[str], size: int) -> SentencePieceTokens:
-    """Train a BPE model of `size` pieces on transcripts, in memory, so that it names no directory of this machine."""
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            model_type="bpe",
-            vocab_size=size,
-            character_coverage=1.0,
-            unk_id=0,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise UserError(f"bpe_size={size}: SentencePiece cannot train on these transcripts: {error}") from None
-    return SentencePieceTokens(model.getvalue())

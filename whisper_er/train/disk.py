@@ -59,10 +59,11 @@ def run_size(model: Model, config: TrainConfig) -> RunSize:
     each = weights, weights + (moments if config.max_steps else 0)
     validations = math.ceil(config.max_steps / config.valid_interval) or 1  # the untrained model is one checkpoint
     best, last_state = min(config.n_best, validations), int(config.keep_checkpoints)
+    for_states = config.n_best if config.save_interval else 1
     mean = int(best > 1)  # the mean of one is a link to it
     return RunSize(
         # Up to n_best that only a state lists, from which training may resume, and one that is being written.
-        training=Files(min(2 * config.n_best + 1, validations), STATES if config.max_steps else last_state, each),
+        training=Files(min(best + for_states + 1, validations), STATES if config.max_steps else last_state, each),
         trained=Files(best, last_state, each),
         averaged=Files((best if config.keep_checkpoints else 1) + mean, last_state, each),
     )

@@ -1,8 +1,6 @@
 """The training state on disk: tensors, plain values and their digest in a safetensors file, and the state before."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.files import link
 from whisper_er.base.plain_files import parse_json
 from whisper_er.base.weights import open_weights, save_weights
 from whisper_er.train.parallel import share_like
@@ -37,14 +36,7 @@ def save_state(
 
     def keep_previous() -> None:
         if path.exists():
-            link = path.with_name("previous.tmp")
-            link.unlink(missing_ok=True)
-            try:
-                os.link(path, link)
-            except OSError:  # a file system without links
-                shutil.copyfile(path, link)
-            os.replace(link, previous(path))
-            link.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
+            link(path, previous(path))
 
     save_weights(tensors, path, {"values": values, "sha256": digest}, before_replacing=keep_previous)
 

@@ -193,7 +193,7 @@ stage_2() {  # token list
     sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/"${dumpdir}${each}/"}")
     to=${token_lists}${each}
     for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd \
-        "${datadir}/token_list/log/${token_lists##*/}${each:+.JOB}.log" \
+        "${datadir}/token_list/log/${token_lists##*/}.log" \
         "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" -- \
         python -m whisper_er.bin.token_list --train_set "${sets[0]}" "${token_opts[@]}" --out_dir "${to}" \
         --check_sets "${sets[@]}"
@@ -227,7 +227,7 @@ stage_4() {  # averaging
     local part
     for part in "${parts[@]}"; do need "${exp}${part}/checkpoints" 3; done
     for_folds 4 "averaging: ${exp}${each}/checkpoints -> ${exp}${each}/ave.safetensors" train_cmd \
-        "${exp}${each}/log/average.log" "${exp}${each}/.averaged" average \
+        "${exp}/log/average.log" "${exp}${each}/.averaged" average \
         "${exp}${each}/checkpoints" "${exp}${each}/ave.safetensors" -- \
         python -m whisper_er.bin.average --exp_dir "${exp}${each}" ${train_args[@]+"${train_args[@]}"}
 }
@@ -256,7 +256,7 @@ stage_6() {  # scoring
         ref=${dumpdir}${each}/${set_name}
         hyp=${exp}${each}/decode_${inference_tag}/${set_name}
         for_folds 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json" train_cmd \
-            "${exp}${each}/log/decode_${inference_tag}/${set_name}.score.log" \
+            "${exp}/log/decode_${inference_tag}/${set_name}.score.log" \
             "${hyp}/score/.made_with" "${tasks} by ${score_by}" "${hyp}" "${ref}" -- \
             python -m whisper_er.bin.score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" \
             --score_by "${score_by}" --exp_dir "${exp}${each}" --out "${hyp}/score/result.json"

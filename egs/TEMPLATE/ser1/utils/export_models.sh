@@ -16,13 +16,13 @@ export_models() {
     result=decode_${inference_tag}/${test_sets[0]}/score/result.json
     for part in "${parts[@]}"; do [ -f "${exp}${part}/${result}" ] || scored=""; done
     [ -z "${scored}" ] || inputs+=("${exp}${each}/${result}")
-    for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${to}" train_cmd "${exp}${each}/log/export.log" \
+    array_for_folds 7 "export: ${exp}${each}/ave.safetensors -> ${to}" train_cmd "${exp}${each}/log/export.log" \
         "${to}/.made_with" export "${inputs[@]}" -- \
         python -m whisper_er.bin.export --exp_dir "${exp}${each}" --out_dir "${to}" ${card[@]+"${card[@]}"}
 
     [ -n "${ctranslate2}" ] || return 0
     for part in "${parts[@]}"; do need "${dumpdir}${part}/${test_sets[0]}" 1; done
-    for_folds 7 "export for CTranslate2: ${to} -> ${to}_ctranslate2" decode_cmd \
+    array_for_folds 7 "export for CTranslate2: ${to} -> ${to}_ctranslate2" decode_cmd \
         "${exp}${each}/log/export_ctranslate2.log" "${to}_ctranslate2/.made_with" \
         "${ctranslate2} allow_different=${ctranslate2_allow_different} ${decode_args[*]+${decode_args[*]}}" \
         "${to}" "${from}" "${inference_config}" -- \

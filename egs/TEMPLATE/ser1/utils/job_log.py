@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 from datetime import datetime
 from pathlib import Path
+
+from failure import reason, without_page
 
 TAIL_LINES = 15
 
@@ -21,18 +24,12 @@ class Job:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
 
-    def tail(self) -> str:
-        """The last lines of the command's last run, without our notes, and its last `error: ` line, which torchrun
-        follows with a page of its own."""
+    def why(self) -> str:
+        """Why its last run failed: the line that says so, or the last ones of what it wrote."""
         text = self.log.read_bytes()[self.log_start :].decode(errors="replace") if self.log.is_file() else ""
-        lines = []
-        for line in text.splitlines():
-            if line.startswith("# host "):
-                lines.clear()
-            elif not line.startswith("# end "):
-                lines.append(line)
-        errors = [line for line in lines[:-TAIL_LINES] if line.startswith("error: ")]
-        return "\n".join([*errors[-1:], *lines[-TAIL_LINES:]])
+        text = re.split(r"^# host .*\n", text, flags=re.MULTILINE)[-1]  # of the last start
+        written = [line for line in without_page(text.splitlines()) if not line.startswith("# end ")]
+        return reason(text) or "\n".join(written[-TAIL_LINES:])
 
 
 def start_note(argv: list[str], more: str = "") -> str:

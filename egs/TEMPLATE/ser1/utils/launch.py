@@ -78,7 +78,7 @@ def main() -> int:
         return 0
     job, why = failed[0]
     summary = f"{args.name}: {len(failed)} of {len(jobs)} failed; log: {job.log}{why and f' ({why})'}"
-    print(*filter(None, (job.tail(), summary)), sep="\n", file=sys.stderr)
+    print(*filter(None, (job.why(), summary)), sep="\n", file=sys.stderr)
     return 1
 
 

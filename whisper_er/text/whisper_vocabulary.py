@@ -1,0 +1,100 @@
+"""Whisper's vocabulary: text <-> token ids by the tokenizer of transformers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from whisper_er.base.errors import UserError
+from whisper_er.base.hub import load_pretrained
+from whisper_er.base.plain_files import parse_json, read_plain
+from whisper_er.text.token_list import TokenList
+from whisper_er.text.vocabulary import END, NOTHING_SUPPRESSED, START, Suppressed
+
+SUPPRESSED_FILE = "suppressed.json"
+
+
+class WhisperTokens:
+    """Whisper's byte-level BPE. The prefix is <|startoftranscript|><|en|><|transcribe|><|notimestamps|>."""
+
+    def __init__(
+        self,
+        tokenizer: WhisperTokenizer,
+        size: int,
+        language: str,
+        multilingual: bool = True,
+        suppressed: Suppressed = NOTHING_SUPPRESSED,
+    ) -> None:
+        self.tokenizer, self.size, self.multilingual, self.suppressed = tokenizer, size, multilingual, suppressed
+        self.vocabulary = tokenizer.get_vocab()
+        self.end = self.num_text = self.vocabulary[END]
+        self.prefix = self.prefix_in(language)
+
+    def prefix_in(self, language: str) -> list[int]:
+        # The English-only checkpoints were trained without language and task.
+        spoken = [f"<|{language}|>", "<|transcribe|>"] if self.multilingual else []
+        names = [START, *spoken, "<|notimestamps|>"]
+        missing = [name for name in names if name not in self.vocabulary]
+        if missing or (self.multilingual and language not in LANGUAGES):  # lang=translate would name another token
+            what = f"Whisper's vocabulary has no {' '.join(missing)}" if missing else "not a language of Whisper's"
+            raise UserError(f"lang={language}: {what}; use a code such as en")
+        return [self.vocabulary[name] for name in names]
+
+    def encode(self, text: str) -> list[int]:
+        # In Whisper's training every first word had a space before it.
+        ids = self.tokenizer.encode(f" {text}", add_special_tokens=False)
+        if any(index >= self.num_text for index in ids):
+            raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False).strip()
+
+    def find(self, token: str) -> int | None:
+        return self.vocabulary.get(token)
+
+    def save(self, directory: Path) -> None:
+        self.tokenizer.save_pretrained(directory / "tokenizer")
+        # save_pretrained leaves out the spellings that WER's normaliser folds.
+        spellings = json.dumps(self.tokenizer.english_spelling_normalizer or {}, indent=0)
+        (directory / "tokenizer" / "normalizer.json").write_text(spellings + "\n", encoding="utf-8")
+        (directory / SUPPRESSED_FILE).write_text(json.dumps(self.suppressed._asdict()) + "\n", encoding="utf-8")
+
+
+def read_whisper(directory: Path, token_list: TokenList) -> WhisperTokens:
+    """Read the files of WhisperTokens.save; UserError where they are broken or do not fit the token list."""
+    tokenizer = read_whisper_tokenizer(Path(directory) / "tokenizer")
+    path = Path(directory) / SUPPRESSED_FILE
+    shape = {"always": [int], "first": [int]}
+    lists = read_plain(parse_json, path, shape, "the suppressed tokens", "run stage 2 again")
+    if not all(0 <= index < token_list.base_size for kind in shape for index in lists[kind]):
+        raise UserError(f"{path}: suppresses a token that the vocabulary does not have; run stage 2 again")
+    suppressed = Suppressed(*(tuple(lists[kind]) for kind in shape))
+    return WhisperTokens(tokenizer, token_list.base_size, token_list.language, token_list.multilingual, suppressed)
+
+
+def read_whisper_tokenizer(path: Path) -> WhisperTokenizer:
+    try:
+        return WhisperTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # all that tokenizers raises; none of our code runs here
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read as Whisper's tokenizer ({reason}); run stage 2 again") from None
+
+
+def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
+    """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
+    tokenizer = load_pretrained(WhisperTokenizer, whisper_model)
+    config = load_pretrained(WhisperConfig, whisper_model)
+    if config.model_type != "whisper":
+        raise UserError(f"whisper_model '{whisper_model}' is a {config.model_type} model; give a Whisper model")
+    try:
+        generation = load_pretrained(GenerationConfig, whisper_model)
+    except UserError:  # a directory may lack this file; the multilingual models are the rule
+        generation = config
+    multilingual = getattr(generation, "is_multilingual", True)
+    lists = (getattr(generation, f"{kind}suppress_tokens", None) or () for kind in ("", "begin_"))
+    size = max(len(tokenizer), config.vocab_size)
+    suppressed = Suppressed(*(tuple(index for index in ids if 0 <= index < size) for ids in lists))
+    return WhisperTokens(tokenizer, size, language, multilingual, suppressed)
