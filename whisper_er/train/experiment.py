@@ -24,7 +24,7 @@ from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them.
-HARMLESS = ("num_workers", "log_interval", "activation_checkpointing", "parallel",
+HARMLESS = ("num_workers", "cache_gb", "log_interval", "activation_checkpointing", "parallel",
             "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
 STATE = "state.safetensors"  # the training state
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
