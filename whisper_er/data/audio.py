@@ -1,7 +1,7 @@
 """Audio files: an entry of wav.scp (a file, or file.ark:offset) -> its header, or samples at 16 kHz, mono.
 
-Everything is read by libsndfile but plain WAV (plain_wav.py). Kaldi's ark entries are opened here and not by kaldiio, whose loader runs `command |`
-in a shell and unpickles what says it is a pickle.
+Everything but plain WAV (plain_wav.py) is read by libsndfile. Kaldi's ark entries are opened here and not by kaldiio,
+whose loader runs `command |` in a shell and unpickles what says it is a pickle.
 """
 
 import io

@@ -25,19 +25,16 @@ class Parked:
     size: int
 
 
-def max_bytes(utterances: int, max_target: int, num_tasks: int) -> int:
-    """What a batch takes at most, in float32 and of 30 s: addresses, which take no memory until they are written."""
-    numbers = 1 + num_tasks + 4 * max_target  # int64: lengths, labels; input, target, task, learned positions
-    return utterances * (4 * MAX_SAMPLES + 8 * numbers) + len(fields(Batch)) * ALIGNMENT
-
-
 class BatchSlots:
     """Shared memory for batches, made before the processes are forked. The batch of number n is in slot n % slots.
 
-    size: bytes of a slot.
+    A slot has room for float32 of 30 s and targets of max_target tokens; these are addresses, which take no memory
+    until they are written.
     """
 
-    def __init__(self, slots: int, size: int) -> None:
+    def __init__(self, slots: int, batch_size: int, max_target: int, num_tasks: int) -> None:
+        numbers = 1 + num_tasks + 4 * max_target  # int64: length, labels; input, target, task, learned positions
+        size = batch_size * (4 * MAX_SAMPLES + 8 * numbers) + len(fields(Batch)) * ALIGNMENT
         self.bytes_NX = torch.from_numpy(shared_array(slots * size, "uint8")).view(slots, size)
 
     def park(self, batch: Batch, number: int) -> Parked:

@@ -17,7 +17,7 @@ from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
-from whisper_er.data.batch_slots import BatchSlots, Parked, max_bytes
+from whisper_er.data.batch_slots import BatchSlots, Parked
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.sample_cache import SampleCache
 from whisper_er.task import Task
@@ -289,11 +289,11 @@ def load(
     # sampler it sends them the indices of one batch at a time.
     slots, workers, pinned = None, {}, device.type == "cuda"
     if num_workers:
-        workers = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals,
-                   "prefetch_factor": READ_AHEAD}  # fmt: skip
-        # While a batch is taken out of its slot, READ_AHEAD more of each worker are written.
+        workers = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
+        # While a batch is taken out of its slot, READ_AHEAD of each worker are written.
         largest = max(map(len, plan), default=0)
-        slots = BatchSlots(num_workers * READ_AHEAD + 1, max_bytes(largest, max_target, len(tokenizer.tasks)))
+        slots = BatchSlots(num_workers * READ_AHEAD + 1, largest, max_target, len(tokenizer.tasks))
+        workers["prefetch_factor"] = READ_AHEAD
     batches = Batches(utterances, tokenizer, max_target, change, cache, slots)
     for item in DataLoader(batches, batch_size=None, sampler=list(enumerate(plan)), **workers):
         if isinstance(item, UserError):

@@ -14,6 +14,7 @@ class SampleCache:
     Made before the processes are forked, and used by those of every epoch. Each utterance has its place, so nothing is
     locked: a flag says that its samples are there. An epoch reads an utterance once, and the next epoch's processes
     start when those before have ended, so nobody reads a place while it is written. Memory is taken as samples come.
+    What is beyond max_bytes has no place, and is decoded each time.
     """
 
     def __init__(self, num_samples_N: np.ndarray, max_bytes: float) -> None:

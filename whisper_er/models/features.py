@@ -89,8 +89,8 @@ class LogMel(torch.nn.Module):
     def forward(
         self, wave_BS: torch.Tensor, samples_B: torch.Tensor, pad: PadRule | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """wave_BS: see Batch; samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an utterance's end, as
-        the convolutions want it) and frames_B (int64, on the CPU)."""
+        """wave_BS as in Batch; samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an
+        utterance's end, as the convolutions want it) and frames_B (int64, on the CPU)."""
         frames_B = (pad or self.pad).frames(samples_B)
         longest = int(frames_B.max())
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
