@@ -14,7 +14,8 @@ class Batch:
     """Utterances side by side. Axes: B utterances, S samples, L target tokens, K tasks, N learned positions.
 
     utt_ids:    B ids.
-    wave_BS:    float32, 16 kHz mono in [-1, 1], zeros after the end.
+    wave_BS:    16 kHz mono, zeros after the end: int16 where the audio of all utterances is 16-bit, else float32 in
+                [-1, 1], which int16 / 32768 is; models make it float (models/features.py).
     samples_B:  int64, true lengths in samples; always on the CPU: shapes and masks depend on it, and reading it from
                 a GPU would wait for the GPU.
     input_BL:   int64, what the decoder reads: prefix and target, shifted; any token at padding.
@@ -53,7 +54,7 @@ class Batch:
         return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The batch in memory that a GPU fetches by itself; DataLoader calls this."""
+        """The batch in memory that a GPU fetches by itself."""
         return self.each(torch.Tensor.pin_memory)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":

@@ -18,6 +18,7 @@ from whisper_er.data.audio import load_audio
 from whisper_er.data.augment import AUGMENTATIONS, Augmentation, Noise, Speed, augmentation, tables_of
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.data.dataset import read_utterances
+from whisper_er.models.features import to_float
 from whisper_er.text.tokenizer import load_tokenizer
 
 
@@ -94,7 +95,7 @@ def test_samples_depend_on_seed_epoch_and_utterance_and_not_on_the_reading_proce
     assert not same(first, plain)
     utterance = read_utterances(corpus / "train", load_tokenizer(corpus / "token_list"), "error")[0]
     samples = torch.from_numpy(load_audio(utterance.audio, utterance.utt_id))
-    assert torch.equal(plain[0].wave_BS[0, : len(samples)], samples)  # off, nothing changes
+    assert torch.equal(to_float(plain[0].wave_BS)[0, : len(samples)], samples)  # off, nothing changes
     assert [len(batch.utt_ids) for batch in first] == [3, 2] and torch.equal(first[0].target_BL, plain[0].target_BL)
 
 
@@ -148,7 +149,7 @@ def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, m
         build(TrainConfig, {"augment": {"louder": {}}}, "train.yaml")
     monkeypatch.setitem(AUGMENTATIONS, "louder", Louder)
     (plain, _), (loud, _) = batches(corpus, [], 0), batches(corpus, ["augment.louder.factor=3"], 0)
-    assert torch.equal(loud.wave_BS, plain.wave_BS * 3)
+    assert torch.equal(loud.wave_BS, to_float(plain.wave_BS) * 3)
 
 
 @pytest.mark.parametrize("augment, message", [

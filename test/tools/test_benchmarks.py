@@ -16,7 +16,7 @@ CALLS = {
     "train": (["--utterances", "8", "--peer_batches", "1", "--batch_size", "4"], {"systems": 3}),
     "decode": (["--utterances", "8", "--batch_size", "4", "--tokens", "5", "--peers", "transformers"], {"systems": 2}),
     "data": (["--utterances", "60", "--workers", "0", "1", "--steps", "1", "--batch_size", "4"],
-             {"opening": 2, "reading": 4, "training": 1}),
+             {"opening": 2, "reading": 8, "training": 1}),
     "memory": (["--utterances", "8", "--batch_size", "4", "--computed_only", "--average", "3"],
                {"training": 5, "averaging": 1}),
     "saving": (["--rounds", "1"], {"saving": 2}),

@@ -7,8 +7,10 @@ Opening is what stage 3 does before its first step, in a process of its own for 
 experiment directory, the tables of the training set and of a validation set of a tenth of it read and validated, the
 plan of an epoch, the first batch. Memory is what the process and its workers hold together at their tenth batch, pages
 that they share counted once. All entries of wav.scp lie in an ark of 1000 utterances: one of a million has 150 GB.
-Reading: batches of 16 of these 1000, as single files and in arks, after a round that brings them into memory. --steps:
-training with --model, and the share of its time that waits for data.
+Reading: batches of 16 of these 1000, as single files and in arks, which are in the system's memory since they were
+written. A first round decodes what has to be decoded; the second goes round ten times, and starts its own processes, as
+every epoch does. CPU time is that of the second, of all processes; where others use the machine, it is what to compare.
+--steps: training with --model, and the share of its time that waits for data.
 """
 
 import multiprocessing
@@ -28,6 +30,7 @@ from whisper_er.config import SAMPLE_RATE, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.audio_writer import FORMATS, AudioWriter
 from whisper_er.data.dataset import LENGTHS, bucketed, load, read_utterances
+from whisper_er.data.sample_cache import SampleCache
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.experiment import describe
 from whisper_er.train.train_log import Sums
@@ -57,12 +60,13 @@ def main() -> None:
                 tables["opening"].append(
                     [number, workers, *apart(opening, root / str(number), workers, args.batch_size)]
                 )
-        tables["reading"] = [["audio in", *(f"{workers} workers, utt/s" for workers in args.workers)]]
+        head = ["audio in", "workers", "first round, utt/s", "second round, utt/s", "first batch ms", "CPU us/utt"]
+        tables["reading"] = [head]
         for audio_format in FORMATS:
             dump = root / f"{audio_format}.dump"
             write_dump(dump, recorded, entries[audio_format])
-            rates = [reading(dump, workers, args.batch_size) for workers in args.workers]
-            tables["reading"].append([audio_format, *rates])
+            for workers in args.workers:
+                tables["reading"].append([audio_format, workers, *reading(dump, workers, args.batch_size)])
         if args.steps:
             tables["training"] = [
                 ["processes", "utt/s", "waiting for data, %"],
@@ -129,22 +133,28 @@ def held(pid: str) -> float:
     return int(line.split()[1]) / 1000
 
 
-def reading(dump: Path, workers: int, batch_size: int) -> float:
-    """Utterances a second, from the start of the workers on, in the second of two rounds."""
+def reading(dump: Path, workers: int, batch_size: int) -> list[float]:
+    """Utterances a second in the first round and in the second; milliseconds to the first batch of the second, which
+    start its processes, and CPU microseconds an utterance."""
     tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
     utterances = read_utterances(dump, tokenizer, "truncate")
-    for _ in range(2):
-        start = time.perf_counter()
-        for _ in load(
-            utterances,
-            bucketed(utterances.num_samples_N, batch_size, seed=1),
-            tokenizer,
-            448,
-            workers,
-            torch.device("cpu"),
-        ):
+    cache = SampleCache(utterances.num_samples_N, 1e9 * TrainConfig().cache_gb)
+    plan, rates = bucketed(utterances.num_samples_N, batch_size, seed=1), []
+    for rounds in (1, 10):
+        cpu_before, start = cpu_seconds(), time.perf_counter()
+        batches = load(utterances, plan * rounds, tokenizer, 448, workers, torch.device("cpu"), cache=cache)
+        next(batches)
+        first = time.perf_counter() - start
+        for _ in batches:
             pass
-    return len(utterances) / (time.perf_counter() - start)
+        rates.append(rounds * len(utterances) / (time.perf_counter() - start))
+    return [*rates, 1e3 * first, 1e6 * (cpu_seconds() - cpu_before) / (rounds * len(utterances))]
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def training(args, dump: Path) -> list:

@@ -129,11 +129,11 @@ def batches(tokenizer: Tokenizer, batch_size: int, utterances: int, length: floa
         given = len(tokenizer.prefix) - 1
         yield Batch(
             utt_ids=[str(i) for i in indices],
-            wave_BS=stack(waves, 0.0, torch.float32),
+            wave_BS=stack(waves, 0, np.float32),
             samples_B=torch.tensor([len(wave) for wave in waves]),
-            input_BL=stack([[*tokenizer.prefix, *own[:-1]] for own in ids], end, torch.long),
-            target_BL=stack([[*[IGNORE] * given, *own] for own in ids], IGNORE, torch.long),
-            task_BL=stack([[*[0] * given, *[0] * len(text), 1, 2, 2] for text in texts], 0, torch.long),
+            input_BL=stack([[*tokenizer.prefix, *own[:-1]] for own in ids], end, np.int64),
+            target_BL=stack([[*[IGNORE] * given, *own] for own in ids], IGNORE, np.int64),
+            task_BL=stack([[*[0] * given, *[0] * len(text), 1, 2, 2] for text in texts], 0, np.int64),
             label_BK=torch.tensor([[IGNORE, 0, 0]] * len(indices)),
         )
 

@@ -1,7 +1,7 @@
-"""Audio files: an entry of wav.scp (a file, or file.ark:offset) -> its header, or float32 samples at 16 kHz, mono.
+"""Audio files: an entry of wav.scp (a file, or file.ark:offset) -> its header, or samples at 16 kHz, mono.
 
-Everything is read by libsndfile. Kaldi's ark entries are opened here and not by kaldiio, whose loader runs `command |`
-in a shell and unpickles what says it is a pickle.
+Everything but plain WAV (plain_wav.py) is read by libsndfile. Kaldi's ark entries are opened here and not by kaldiio,
+whose loader runs `command |` in a shell and unpickles what says it is a pickle.
 """
 
 import io
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -17,6 +18,7 @@ import soxr
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import SAMPLE_RATE
+from whisper_er.data.plain_wav import read_plain
 
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
@@ -44,9 +46,31 @@ def audio_info(entry: str, utt_id: str) -> AudioInfo:
 
 def load_audio(entry: str, utt_id: str) -> np.ndarray:
     """Read float32 (samples,) in [-1, 1]; UserError also for audio that is not 16 kHz mono or not finite."""
+    return to_float(load_samples(entry, utt_id))
+
+
+def load_samples(entry: str, utt_id: str) -> np.ndarray:
+    """Read (samples,) as load_audio does, as int16 where the file has 16 bits: half the bytes on their way to a GPU."""
+    plain = plain_samples(entry, utt_id)
+    return decode(entry, utt_id) if plain is None else plain
+
+
+def plain_samples(entry: str, utt_id: str) -> np.ndarray | None:
+    """int16 (samples,) of what need not be decoded; None for all else."""
+    return read_plain(*locate(entry, utt_id))
+
+
+def decode(entry: str, utt_id: str) -> np.ndarray:
+    """As load_samples, by libsndfile."""
     with open_audio(entry, utt_id) as sound:
         check_ready(sound, entry, utt_id)
-        return read_samples(sound, entry, utt_id)[:, 0]
+        dtype = "int16" if sound.subtype == "PCM_16" else "float32"
+        return read_samples(sound, entry, utt_id, dtype=dtype)[:, 0]
+
+
+def to_float(samples: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1] of int16 samples, as libsndfile reads them; float32 stays as it is."""
+    return samples if samples.dtype == np.float32 else samples.astype(np.float32) / 2**15
 
 
 def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:
@@ -58,24 +82,30 @@ def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:
         )
 
 
-@contextmanager
-def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
-    """Open an entry of wav.scp; UserError unless it is audio of at least one sample."""
+def locate(entry: str, utt_id: str) -> tuple[str, int | None]:
+    """Path of an entry of wav.scp and, in an ark, the offset; UserError for what names no file."""
     if entry.endswith("|"):
         raise UserError(f"{utt_id}: {entry}: a command; allowed is an audio file: run stage 1 with --allow_pipes true")
-    ark = ARK_ENTRY.fullmatch(entry)
     if "\0" in entry:
         raise UserError(f"{utt_id}: {entry}: a file name cannot hold the character NUL; mend wav.scp")
     try:
         entry.encode()
     except UnicodeEncodeError:
         raise UserError(f"{utt_id}: {entry}: its name is not UTF-8, which libsndfile asks for; rename it") from None
-    path = Path(ark[1] if ark else entry).absolute()  # libsndfile reads standard input where the name is -
+    ark = ARK_ENTRY.fullmatch(entry)
+    return (ark[1], int(ark[2])) if ark else (entry, None)
+
+
+@contextmanager
+def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
+    """Open an entry of wav.scp; UserError unless it is audio of at least one sample."""
+    name, offset = locate(entry, utt_id)
+    path = Path(name).absolute()  # libsndfile reads standard input where the name is -
     with ExitStack() as stack:
         try:
             if path.stat().st_size == 0:
                 raise UserError(f"{utt_id}: {entry}: the file is empty; restore it or leave the utterance out")
-            source = _audio_in_ark(stack.enter_context(path.open("rb")), int(ark[2])) if ark else path
+            source = path if offset is None else _audio_in_ark(stack.enter_context(path.open("rb")), offset)
         except FileNotFoundError as error:
             where = f"a path is absolute or relative to the recipe directory, {Path.cwd()}"
             raise UserError(f"{utt_id}: {entry}: no such file; {where}") from error
@@ -100,9 +130,14 @@ def open_stream(source: Path | io.IOBase, entry: str, utt_id: str) -> soundfile.
 
 
 def read_samples(
-    sound: soundfile.SoundFile, entry: str, utt_id: str, start: int = 0, end: int | None = None
+    sound: soundfile.SoundFile,
+    entry: str,
+    utt_id: str,
+    start: int = 0,
+    end: int | None = None,
+    dtype: Literal["float32", "int16"] = "float32",
 ) -> np.ndarray:
-    """Read float32 (samples, channels) from `start` up to `end`, or to the end; UserError if short or not finite.
+    """Read (samples, channels) from `start` up to `end`, or to the end; UserError if short or not finite.
 
     Memory for the length in the header is reserved, but used only as far as there are samples.
     """
@@ -114,7 +149,7 @@ def read_samples(
         if start != (sound.tell() if sound.seekable() else 0):
             lead = min(start, MP3_LEAD) if sound.format == "MP3" else 0
             sound.seek(start - lead)
-        samples = sound.read(lead + expected, dtype="float32", always_2d=True)[lead:]
+        samples = sound.read(lead + expected, dtype=dtype, always_2d=True)[lead:]
     except soundfile.SoundFileError as error:
         raise _not_audio(entry, utt_id, error) from error
     except MemoryError as error:

@@ -15,14 +15,17 @@ from whisper_er.base.stop import outlive_signals
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
-from whisper_er.data.audio import load_audio
+from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
+from whisper_er.data.batch_slots import BatchSlots, Parked
 from whisper_er.data.labels import checked_labels
 from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.data.sample_cache import SampleCache
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 
 LENGTHS = "utt2num_samples"
+READ_AHEAD = 2  # batches of each worker
 POOL = 50  # batches of similar length are cut from a shuffled pool of this many
 
 
@@ -114,17 +117,25 @@ def check_length(directory: Path, utterances: Utterances, long_audio: str) -> No
 
 
 def collate(
-    utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None = None
+    utterances: Sequence[Utterance],
+    tokenizer: Tokenizer,
+    max_target: int,
+    change: Change | None = None,
+    waves: Sequence[np.ndarray] | None = None,
 ) -> Batch:
-    """Load the audio and build the targets of a batch. max_target: positions of the decoder; change: augmentation."""
-    waves = [load_audio(utt.audio, utt.utt_id)[:MAX_SAMPLES] for utt in utterances]
+    """Load the audio and build the targets of a batch. max_target: positions of the decoder; change: augmentation.
+
+    waves: of the utterances, as load_samples gives them, where they have been loaded.
+    """
+    waves = waves or [load_samples(utt.audio, utt.utt_id) for utt in utterances]
+    waves = [wave[:MAX_SAMPLES] for wave in waves]
     for utt, wave in zip(utterances, waves):
         if len(wave) != min(utt.num_samples, MAX_SAMPLES):
             raise UserError(
                 f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
             )
     if change:
-        waves = [change(utt.utt_id, wave)[:MAX_SAMPLES] for utt, wave in zip(utterances, waves)]
+        waves = [change(utt.utt_id, to_float(wave))[:MAX_SAMPLES] for utt, wave in zip(utterances, waves)]
     return assemble(utterances, waves, tokenizer, max_target)
 
 
@@ -138,7 +149,9 @@ def unlabelled(waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: in
 def assemble(
     utterances: Sequence[Utterance], waves: Sequence[np.ndarray], tokenizer: Tokenizer, max_target: int
 ) -> Batch:
-    """The batch of utterances and their waves, float32 (samples,) each."""
+    """The batch of utterances and their waves, int16 or float32 (samples,) each."""
+    if any(wave.dtype != np.int16 for wave in waves):
+        waves = [to_float(wave) for wave in waves]
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [
         [
@@ -149,11 +162,11 @@ def assemble(
     ]
     return Batch(
         utt_ids=[utt.utt_id for utt in utterances],
-        wave_BS=stack(waves, 0.0, torch.float32),
+        wave_BS=stack(waves, 0, waves[0].dtype),
         samples_B=torch.tensor([len(wave) for wave in waves]),
-        input_BL=stack([inputs for inputs, _, _ in sequences], tokenizer.end, torch.long),
-        target_BL=stack([target for _, target, _ in sequences], IGNORE, torch.long),
-        task_BL=stack([owner for _, _, owner in sequences], 0, torch.long),
+        input_BL=stack([inputs for inputs, _, _ in sequences], tokenizer.end, np.int64),
+        target_BL=stack([target for _, target, _ in sequences], IGNORE, np.int64),
+        task_BL=stack([owner for _, _, owner in sequences], 0, np.int64),
         label_BK=torch.tensor(label_BK),
     )
 
@@ -175,12 +188,12 @@ def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[li
     return inputs, target, [*[0] * prefix_length, *([max(owner, 0) for owner in owners] or [0])]
 
 
-def stack(rows: Sequence, padding: float, dtype: torch.dtype) -> torch.Tensor:
+def stack(rows: Sequence, padding: float, dtype: np.typing.DTypeLike) -> torch.Tensor:
     """Rows of different lengths as one tensor, filled up at the end."""
-    result = torch.full((len(rows), max(len(row) for row in rows)), padding, dtype=dtype)
-    for index, row in enumerate(rows):
-        result[index, : len(row)] = torch.as_tensor(row, dtype=dtype)
-    return result
+    result = np.full((len(rows), max(map(len, rows))), padding, dtype)
+    for place, row in zip(result, rows):
+        place[: len(row)] = row
+    return torch.from_numpy(result)
 
 
 def bucketed(num_samples_N: np.ndarray, batch_size: int, seed: int) -> list[list[int]]:
@@ -209,20 +222,32 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset):
-    """List of indices -> the Batch of these utterances. What the user can mend is returned: raised, it would leave its
-    worker wrapped in a traceback."""
+    """Number and indices of a batch -> the Batch, left in its slot if there are slots. What the user can mend is
+    returned: raised, it would leave its worker wrapped in a traceback."""
 
     def __init__(
-        self, utterances: Sequence[Utterance], tokenizer: Tokenizer, max_target: int, change: Change | None
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: Tokenizer,
+        max_target: int,
+        change: Change | None,
+        cache: SampleCache | None,
+        slots: BatchSlots | None,
     ) -> None:
         self.utterances, self.tokenizer, self.max_target, self.change = utterances, tokenizer, max_target, change
+        self.cache, self.slots = cache, slots
 
-    def __getitem__(self, indices: list[int]) -> Batch | UserError:
+    def __getitem__(self, numbered: tuple[int, list[int]]) -> Batch | Parked | UserError:
+        number, indices = numbered
         try:
             chosen = [self.utterances[index] for index in indices]
-            return collate(chosen, self.tokenizer, self.max_target, self.change)
+            waves = self.cache and [
+                self.cache.load(index, utt.audio, utt.utt_id) for index, utt in zip(indices, chosen)
+            ]
+            batch = collate(chosen, self.tokenizer, self.max_target, self.change, waves)
         except (UserError, OSError) as error:
             return UserError(str(error))
+        return self.slots.park(batch, number) if self.slots else batch
 
 
 def load(
@@ -233,6 +258,7 @@ def load(
     num_workers: int,
     device: torch.device,
     change: Change | None = None,
+    cache: SampleCache | None = None,
 ) -> Iterator[Batch]:
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
 
@@ -240,11 +266,18 @@ def load(
     """
     # Forked, workers share the columns; by any other method each would be sent a copy. The plan stays here: as the
     # sampler it sends them the indices of one batch at a time.
-    workers = {}
+    slots, workers, pinned = None, {}, device.type == "cuda"
     if num_workers:
         workers = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
-    batches = Batches(utterances, tokenizer, max_target, change)
-    for item in DataLoader(batches, batch_size=None, sampler=plan, pin_memory=device.type == "cuda", **workers):
+        # While a batch is taken out of its slot, READ_AHEAD of each worker are written.
+        largest = max(map(len, plan), default=0)
+        slots = BatchSlots(num_workers * READ_AHEAD + 1, largest, max_target, len(tokenizer.tasks))
+        workers["prefetch_factor"] = READ_AHEAD
+    batches = Batches(utterances, tokenizer, max_target, change, cache, slots)
+    for item in DataLoader(batches, batch_size=None, sampler=list(enumerate(plan)), **workers):
         if isinstance(item, UserError):
             raise item
-        yield item
+        if isinstance(item, Parked):
+            yield slots.take(item, pinned)
+        else:
+            yield item.pin_memory() if pinned else item

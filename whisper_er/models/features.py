@@ -62,6 +62,11 @@ class RandomPad:
         return self.rules[int(torch.multinomial(torch.tensor(self.shares, device="cpu"), 1))]
 
 
+def to_float(wave_BS: torch.Tensor) -> torch.Tensor:
+    """float32 in [-1, 1] of int16 samples, which a batch holds; float32 stays as it is."""
+    return wave_BS if wave_BS.dtype == torch.float32 else wave_BS.float() / 2**15
+
+
 class LogMel(torch.nn.Module):
     """Waveform -> log-mel features, equal to the first frames of Whisper's own on audio filled up to 30 s."""
 
@@ -84,13 +89,13 @@ class LogMel(torch.nn.Module):
     def forward(
         self, wave_BS: torch.Tensor, samples_B: torch.Tensor, pad: PadRule | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an utterance's end, as
-        the convolutions want it) and frames_B (int64, on the CPU)."""
+        """wave_BS as in Batch; samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an
+        utterance's end, as the convolutions want it) and frames_B (int64, on the CPU)."""
         frames_B = (pad or self.pad).frames(samples_B)
         longest = int(frames_B.max())
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
         num_computed = min(longest + 2, MAX_FRAMES)
-        wave_BS = F.pad(wave_BS, (0, max(0, num_computed * HOP - wave_BS.shape[1])))
+        wave_BS = F.pad(to_float(wave_BS), (0, max(0, num_computed * HOP - wave_BS.shape[1])))
         left = wave_BS[:, 1 : N_FFT // 2 + 1].flip(1)  # Whisper reflects at the start; at 30 s its end reflects too
         right = torch.zeros_like(left)
         if num_computed == MAX_FRAMES:

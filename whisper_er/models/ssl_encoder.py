@@ -6,6 +6,8 @@ Axes: B utterances, S samples, T encoder frames (20 ms), C channels, D width.
 import torch
 from transformers import PreTrainedModel
 
+from whisper_er.models.features import to_float
+
 SSL_TYPES = ("wav2vec2", "hubert", "wavlm")
 VARIANCE_FLOOR = 1e-7  # of transformers' feature extractor
 
@@ -25,7 +27,7 @@ class SslEncoder(torch.nn.Module):
 
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns states_BTD and mask_BT (bool, True inside the utterance)."""
-        samples_B = samples_B.to(wave_BS.device, non_blocking=True)
+        wave_BS, samples_B = to_float(wave_BS), samples_B.to(wave_BS.device, non_blocking=True)
         if self.config.do_normalize:
             wave_BS = normalize(wave_BS, samples_B)
         missing = self.frames_to_samples(1) - wave_BS.shape[1]

@@ -29,6 +29,10 @@ class WhisperTokens:
     ) -> None:
         self.tokenizer, self.size, self.multilingual, self.suppressed = tokenizer, size, multilingual, suppressed
         self.vocabulary = tokenizer.get_vocab()
+        # Of tokenizers, beneath that of transformers, which takes 97 microseconds a text instead of 39.
+        self.backend = tokenizer.backend_tokenizer
+        self.backend.no_truncation()
+        self.backend.no_padding()
         self.end = self.num_text = self.vocabulary[END]
         self.prefix = self.prefix_in(language)
 
@@ -44,7 +48,7 @@ class WhisperTokens:
 
     def encode(self, text: str) -> list[int]:
         # In Whisper's training every first word had a space before it.
-        ids = self.tokenizer.encode(f" {text}", add_special_tokens=False)
+        ids = self.backend.encode(f" {text}", add_special_tokens=False).ids
         if any(index >= self.num_text for index in ids):
             raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
         return ids

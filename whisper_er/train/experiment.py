@@ -24,8 +24,8 @@ from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them.
-HARMLESS = ("num_workers", "log_interval", "save_interval", "activation_checkpointing", "parallel", "keep_checkpoints",
-            "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
+HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
+            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 AVERAGE = "ave.safetensors"  # a link to the mean of the best checkpoints

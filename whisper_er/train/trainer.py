@@ -22,6 +22,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
+from whisper_er.data.sample_cache import SampleCache
 from whisper_er.models.base import Model
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
@@ -134,6 +135,7 @@ class Trainer:
         batch_size, max_target = self.config.batch_size, self.model.max_target
         draw = bucketed if self.config.bucketing else shuffled
         rank, processes = distributed.rank(), distributed.world_size()
+        cache = SampleCache(train.num_samples_N, 1e9 * self.config.cache_gb / distributed.local_world_size())
         per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
@@ -142,7 +144,8 @@ class Trainer:
             shares = [[indices[rank::processes] for indices in step] for step in passes]
             to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
             workers = reading_processes(self.config.num_workers, self.device)
-            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, self.augmentation(epoch))
+            change = self.augmentation(epoch)
+            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, change, cache)
             for step, indices in zip(shares, plan):
                 yield [next(batches) if share else next(batches).silenced() for share in step], len(indices)
 
