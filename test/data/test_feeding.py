@@ -15,10 +15,9 @@ from tiny_whisper import tiny_model
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.data import audio, kaldi, sample_cache
-from whisper_er.data.batch_slots import BatchSlots
+from whisper_er.data import audio, kaldi, shared_memory
 from whisper_er.data.dataset import Utterances, load, read_utterances
-from whisper_er.data.sample_cache import SampleCache
+from whisper_er.data.shared_memory import BatchSlots, SampleCache
 from whisper_er.models.features import to_float
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -93,7 +92,7 @@ def test_decoded_audio_is_kept_for_the_next_round_of_other_processes(flac, corpu
     cache = cache_of(flac)
     first = list(batches(flac, 2, cache))
     assert cache.kept_N.all() and len(cache.kept_N) == 11
-    monkeypatch.setattr(sample_cache, "decode", None)  # that would be called
+    monkeypatch.setattr(shared_memory, "decode", None)  # that would be called
     second = list(batches(flac, 2, cache))
     assert_same(first, second)
     assert_same(second, list(batches(corpus, 0)))  # the same audio as WAV
@@ -123,7 +122,7 @@ def test_long_audio_is_kept_as_far_as_it_is_read(tmp_path, monkeypatch):
     soundfile.write(path, samples.astype(np.int16), 16000)
     cache = SampleCache(np.array([len(samples), 7]), 1e9)
     first = cache.load(0, path, "utt").copy()
-    monkeypatch.setattr(sample_cache, "decode", None)
+    monkeypatch.setattr(shared_memory, "decode", None)
     np.testing.assert_array_equal(cache.load(0, path, "utt"), samples[:MAX_SAMPLES])
     np.testing.assert_array_equal(first, samples[:MAX_SAMPLES])
     assert cache.start_N1.tolist() == [0, MAX_SAMPLES, MAX_SAMPLES + 7]
@@ -133,7 +132,7 @@ def test_long_audio_is_kept_as_far_as_it_is_read(tmp_path, monkeypatch):
 def test_a_training_decodes_once_and_gives_the_same_bits_with_and_without_the_cache(flac, monkeypatch):
     decoded = []
     monkeypatch.setattr(
-        sample_cache, "decode", lambda entry, utt_id: decoded.append(utt_id) or audio.decode(entry, utt_id)
+        shared_memory, "decode", lambda entry, utt_id: decoded.append(utt_id) or audio.decode(entry, utt_id)
     )
     runs = {}
     for gb in (1, 0):

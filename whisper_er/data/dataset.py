@@ -17,10 +17,9 @@ from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
-from whisper_er.data.batch_slots import BatchSlots, Parked
 from whisper_er.data.labels import checked_labels
 from whisper_er.data.packed_strings import PackedStrings
-from whisper_er.data.sample_cache import SampleCache
+from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 

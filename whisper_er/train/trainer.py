@@ -22,7 +22,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
-from whisper_er.data.sample_cache import SampleCache
+from whisper_er.data.shared_memory import SampleCache
 from whisper_er.models.base import Model
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
