@@ -27,7 +27,7 @@ setup(
         "rapidfuzz",  # comes with jiwer; counts errors without an alignment
         "regex",  # comes with transformers; letters with their combining marks
         "pyyaml",
-        "jinja2>=3.1",  # comes with torch (2.8 does not import); the report, RESULTS.md and the model card are templates
+        "jinja2>=3.1",  # comes with torch; the report, RESULTS.md and the model card are templates
         "numpy",
         "tqdm>=4.60",  # 4.42 lacks what transformers imports
     ],

@@ -2,7 +2,7 @@
 # Make the Python environment of the recipes and the tests: tools/venv, from tools/requirements.txt.
 # Repeating it costs nothing: the environment carries a copy of the list it was made from.
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
-# WHISPER_ER_REQUIREMENTS=oldest.txt takes that list of tools/ instead; the environment is made anew when the list changes.
+# WHISPER_ER_REQUIREMENTS=oldest.txt takes that list of tools/ instead; tools/venv is made anew when the list changes.
 set -euo pipefail
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
