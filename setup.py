@@ -13,30 +13,32 @@ setup(
     entry_points={"console_scripts": ["whisper-er=whisper_er.__main__:main"]},
     python_requires=">=3.10",
     install_requires=[
+        # A floor is the oldest version that tools/README.md lists as run.
         "torch>=2.6",
-        "transformers>=5.23",
+        "transformers>=5.4",  # before, a layer of Whisper returns a tuple
         "tokenizers",  # comes with transformers; a SentencePiece vocabulary is exported with it
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
         "kaldiio",  # writes arks; they are read through soundfile (whisper_er/data/audio.py says why)
-        "soundfile",  # audio files, alone or inside an ark
+        "soundfile>=0.13",  # audio files, alone or inside an ark; before, write() has no compression_level
         "soxr",  # to 16 kHz from any other rate
         "sentencepiece",
-        "jiwer",
+        "jiwer>=4.0",  # before, it refuses a reference without words
         "rapidfuzz",  # comes with jiwer; counts errors without an alignment
         "regex",  # comes with transformers; letters with their combining marks
         "pyyaml",
-        "jinja2",  # comes with torch; the report, RESULTS.md and the model card are templates
+        "jinja2>=3.1",  # comes with torch; the report, RESULTS.md and the model card are templates
         "numpy",
-        "tqdm",
+        "tqdm>=4.60",  # 4.42 lacks what transformers imports
     ],
     extras_require={
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "demo": ["gradio>=6.31,<7"],  # the page of `whisper-er demo`
         "export": ["ctranslate2"],  # stage 7 with --ctranslate2; tools/benchmark: a peer to be as fast as
-        # scikit-learn and scipy: independent scores, intervals and tests to check ours against
+        # scikit-learn and scipy: independent scores, intervals and tests to check ours against (before scipy 1.15,
+        # bootstrap() has no rng)
         # playwright: opens the HTML pages in Chromium, which is installed apart; it downloads nothing for that
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy", "playwright"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-learn", "scipy>=1.15", "playwright"],
     },
 )

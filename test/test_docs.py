@@ -13,7 +13,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 PACKAGE = ROOT / "whisper_er"
 README, MAP = ROOT / "README.md", PACKAGE / "README.md"
 GUIDES = [README, MAP, *ROOT.glob("egs/TEMPLATE/*.md"), *ROOT.glob("egs/*/ser1/README.md"),
-          ROOT / "tools/benchmark/README.md"]  # fmt: skip
+          ROOT / "tools/README.md", ROOT / "tools/benchmark/README.md"]  # fmt: skip
 MOST_LINES = 200
 TOP = ("egs", "test", "tools", "whisper_er")  # what a path from the root begins with
 EXAMPLES = ("egs/mycorpus", "tools/venv")  # made by the user, or by the set-up

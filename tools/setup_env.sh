@@ -2,13 +2,15 @@
 # Make the Python environment of the recipes and the tests: tools/venv, from tools/requirements.txt.
 # Repeating it costs nothing: the environment carries a copy of the list it was made from.
 # PYTHON=/path/to/python3 chooses the interpreter (3.10 or newer).
+# WHISPER_ER_REQUIREMENTS=oldest.txt takes that list of tools/ instead; tools/venv is made anew when the list changes.
 set -euo pipefail
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${tools}/venv
 python=${PYTHON:-python3}
+requirements=${tools}/${WHISPER_ER_REQUIREMENTS:-requirements.txt}
 
-ready() { cmp -s "${tools}/requirements.txt" "${venv}/made_from.txt"; }
+ready() { cmp -s "${requirements}" "${venv}/made_from.txt"; }
 
 if ready; then exit 0; fi
 
@@ -25,12 +27,12 @@ trap 'rmdir "${lock}"' EXIT
 if ready; then exit 0; fi
 
 log=${tools}/setup_env.log
-echo "setting up ${venv} from ${tools}/requirements.txt (once, a few minutes; log: ${log})"
+echo "setting up ${venv} from ${requirements} (once, a few minutes; log: ${log})"
 if ! { rm -rf "${venv}" && "${python}" -m venv "${venv}" \
-        && "${venv}/bin/pip" install --disable-pip-version-check --prefer-binary -r "${tools}/requirements.txt" \
+        && "${venv}/bin/pip" install --disable-pip-version-check --prefer-binary -r "${requirements}" \
         && "${venv}/bin/pip" install --disable-pip-version-check --no-deps -e "${tools}/.."; } >"${log}" 2>&1; then
     tail -n 15 "${log}" >&2
     echo "$0: the set-up failed; the whole log is ${log}" >&2
     exit 1
 fi
-cp "${tools}/requirements.txt" "${venv}/made_from.txt"
+cp "${requirements}" "${venv}/made_from.txt"

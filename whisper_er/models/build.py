@@ -94,7 +94,8 @@ def assemble(
 ) -> Model:
     """The model around a backbone; UserError for options that do not fit its kind."""
     if config.activation_checkpointing:
-        backbone.activation_checkpointing_enable({"use_reentrant": False})  # a flag in each layer
+        name = "activation" if hasattr(backbone, "activation_checkpointing_enable") else "gradient"  # before 5.23
+        getattr(backbone, f"{name}_checkpointing_enable")({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
     if config.model.kind == "seq2seq":
