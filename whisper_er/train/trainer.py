@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from whisper_er.base import distributed
+from whisper_er.base import distributed, torchrun
 from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError
 from whisper_er.base.progress import progress_bar
@@ -135,7 +135,7 @@ class Trainer:
         batch_size, max_target = self.config.batch_size, self.model.max_target
         draw = bucketed if self.config.bucketing else shuffled
         rank, processes = distributed.rank(), distributed.world_size()
-        cache = SampleCache(train.num_samples_N, 1e9 * self.config.cache_gb / distributed.local_world_size())
+        cache = SampleCache(train.num_samples_N, 1e9 * self.config.cache_gb / torchrun.local_world_size())
         per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
