@@ -95,7 +95,7 @@ def test_ser_sh_passes_every_name_on_as_it_is(tmp_path, value):
     [trained] = [call for call in calls if call[0] == "train"]
     assert f"{value} exp/{value}/fold1" in trained and f"{value} dump/fold1/train" in trained
     [scored] = [call for call in calls if call[0] == "score"]
-    assert f"{value} exp/{value}/fold1/decode_{value}/test/score/result.json" in scored
+    assert f"{value} exp/{value}/foldJOB/decode_{value}/test/score/result.json" in scored
     assert not list(tmp_path.rglob("marker"))
     assert [path.name for path in tmp_path.iterdir()] == [value]
     made = {path.name for path in recipe.directory.iterdir()}

@@ -82,7 +82,7 @@ BREAK = {
 
 @pytest.mark.parametrize("how", BREAK)
 def test_a_broken_state_falls_back_to_the_one_before_and_says_so(corpus, whole, tmp_path, how, capsys):
-    stopped_at(corpus, tmp_path, 25)  # after the validation at step 8
+    stopped_at(corpus, tmp_path, 26)  # after the validation at step 8
     state = tmp_path / STATE
     assert read_state(state).values["progress"]["step"] == 8
     assert read_state(previous(state)).values["progress"]["step"] == 4
@@ -97,7 +97,7 @@ def test_a_broken_state_falls_back_to_the_one_before_and_says_so(corpus, whole, 
 
 
 def test_what_a_kill_left_half_written_is_removed(corpus, whole, tmp_path):
-    stopped_at(corpus, tmp_path, 25)
+    stopped_at(corpus, tmp_path, 26)
     for name in ("state.safetensors.tmp", ".tmpG2wVjt", "checkpoints/best.json.tmp", "checkpoints/.tmpAbc"):
         (tmp_path / name).write_bytes(b"half")
     call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
@@ -106,7 +106,7 @@ def test_what_a_kill_left_half_written_is_removed(corpus, whole, tmp_path):
 
 
 def test_where_both_states_are_broken_nothing_is_started_anew_behind_the_user_s_back(corpus, tmp_path):
-    stopped_at(corpus, tmp_path, 25)
+    stopped_at(corpus, tmp_path, 26)
     state = tmp_path / STATE
     for path in (state, previous(state)):
         path.write_bytes(b"no state")
@@ -198,7 +198,7 @@ def test_on_a_full_disk_it_ends_in_one_line_and_goes_on_when_there_is_room(corpu
 
 
 def test_a_state_that_does_not_fit_leaves_the_old_one_and_nothing_half_written(corpus, whole, tmp_path):
-    stopped_at(corpus, tmp_path, 25)
+    stopped_at(corpus, tmp_path, 26)
     before = (tmp_path / STATE).read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Larger than a checkpoint, smaller than the state, which has three times as much.

@@ -3,8 +3,6 @@
 Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 """
 
-import sys
-
 import torch
 
 from whisper_er.base.errors import UserError
@@ -23,8 +21,6 @@ from whisper_er.text.tokenizer import Tokenizer
 class EncoderClassifier(Model):
     """A loss per task, summed over tasks; a scale is classified into its bins, by cross-entropy."""
 
-    max_target = sys.maxsize  # no decoder reads the target
-
     def __init__(
         self,
         audio_encoder: AudioEncoder | SslEncoder,
@@ -38,6 +34,7 @@ class EncoderClassifier(Model):
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.category_loss = pooling, category_loss
+        self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
             {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
         )

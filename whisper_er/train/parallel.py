@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -13,10 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from whisper_er.base import distributed
 from whisper_er.base.errors import UserError
-from whisper_er.models.base import Model
+
+if TYPE_CHECKING:  # averaging loads this file, and no model
+    from whisper_er.models.base import Model
 
 
-def spread(model: Model, kind: Literal["ddp", "fsdp"]) -> torch.nn.Module:
+def spread(model: "Model", kind: Literal["ddp", "fsdp"]) -> torch.nn.Module:
     """The module that training calls instead of the model; gradients are means over the processes. UserError for a
     model that FSDP cannot train.
 
@@ -66,7 +68,7 @@ def share_like(whole_tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def gathered(model: Model) -> Iterator[None]:
+def gathered(model: "Model") -> Iterator[None]:
     """All weights on every process, for validation, in which the processes make different numbers of steps."""
     units = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for unit in units:
