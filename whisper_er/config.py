@@ -177,7 +177,8 @@ class TrainConfig:
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     # GB of memory, on each machine, that keep what has to be decoded, such as FLAC, for the next epochs. It is taken as
-    # it fills, 0.115 GB an hour: 2 GB are enough for IEMOCAP twice. What does not fit is decoded in every epoch.
+    # it fills, 0.115 GB an hour: 2 GB are enough for IEMOCAP twice, with one process; each of n has an n-th of them.
+    # What does not fit is decoded in every epoch.
     cache_gb: float = 2.0
     log_interval: int = 20  # steps between log lines
     seed: int = 1

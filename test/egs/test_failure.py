@@ -53,6 +53,13 @@ LOGS = {
                                         "Original " + TRACEBACK, None, "ValueError: boom"),
     "what is printed as the program leaves": ("error: no labels\nException ignored in: <f>\n" + TRACEBACK, None,
                                               "error: no labels"),
+    "a crash, and what is printed after it": (TRACEBACK + "Exception ignored in: <f>\n"
+                                              + TRACEBACK.replace("boom", "late"), None, "ValueError: boom"),
+    "a reason of several lines": (TRACEBACK.replace("boom\nof two lines", "keys:\n\tMissing: a\n\tMissing: b"), None,
+                                  "ValueError: keys:\n\tMissing: a\n\tMissing: b"),
+    "a signal, as bash says it": (TRACEBACK + "bash: 4242 Killed\n# end 2026, exit code 137\n", None,
+                                  "error: ended by SIGKILL, as the kernel does where memory runs out"),
+    "one process, which another loses first": (lost(0) + of_rank(1, TRACEBACK), 1, "[rank1]: ValueError: boom"),
     "a signal": ("step 3\n# end 2026-11-29 12:00:00, exit code -11\n", None, "error: ended by SIGSEGV"),
     "an exit code alone": ("make: *** [all] Error 2\n# end 2026-11-29 12:00:00, exit code 2\n", None, ""),
     "the same error of all processes": (of_rank(1, "error: no labels") + of_rank(0, "error: no labels"), 1,

@@ -28,7 +28,7 @@ def test_requests_become_words():
         "--gres=gpu:2",
         "--mem=4G",
         "--requeue",
-        "--signal=B:USR1@120",
+        "--signal=B:USR1@300",
     ]
     assert SlurmConf(str(TEMPLATE)).words({"gpu": "0"}) == ["sbatch", "--export=ALL"]
 

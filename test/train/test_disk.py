@@ -18,7 +18,7 @@ from whisper_er.bin import average, decode, train
 from whisper_er.config import TrainConfig, load
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train import disk, trainer
+from whisper_er.train import disk, experiment, trainer
 from whisper_er.train.experiment import STATE, ended, fold_state
 from whisper_er.train.training_state import previous
 
@@ -135,7 +135,7 @@ def test_asked_for_after_training_keep_checkpoints_keeps_them_until_it_is_taken_
     call(average, "--exp_dir", exp_dir)
     assert weights(exp_dir) == sorted([*listed(exp_dir), MEAN])
     mean = (exp_dir / MEAN).stat().st_mtime_ns
-    call(average, "--exp_dir", exp_dir, "keep_checkpoints=false")
+    call(average, "--exp_dir", exp_dir, "--keep_checkpoints", "false")
     assert weights(exp_dir) == [listed(exp_dir)[0], MEAN] and (exp_dir / MEAN).stat().st_mtime_ns == mean
 
 
@@ -148,7 +148,7 @@ def test_a_training_that_goes_on_with_keep_checkpoints_keeps_its_state(corpus, t
 
 
 def test_keep_checkpoints_can_be_given_to_averaging_alone(exp_dir):
-    call(average, "--exp_dir", exp_dir, "n_best=3", "keep_checkpoints=true")
+    call(average, "--exp_dir", exp_dir, "--keep_checkpoints", "true")
     assert weights(exp_dir) == sorted([*listed(exp_dir), MEAN])
 
 
@@ -159,10 +159,26 @@ def refusal(entry_point, *arguments: object) -> str:
     return str(caught.value)
 
 
-def test_another_number_of_checkpoints_to_average_is_refused(exp_dir):
+def test_another_number_of_checkpoints_to_average_is_refused(corpus, exp_dir):
     call(average, "--exp_dir", exp_dir)
-    message = refusal(average, "--exp_dir", exp_dir, "n_best=2")
+    message = refusal(train, *train_arguments(corpus, exp_dir, *SHORT, "n_best=2"))
     assert "n_best: 3 -> 2; give another ser_tag, or remove the directory" in message
+
+
+def test_a_mean_that_was_copied_before_its_checkpoints_is_made(exp_dir):
+    call(average, "--exp_dir", exp_dir)
+    os.utime(exp_dir / MEAN, (1, 1))
+    call(average, "--exp_dir", exp_dir)
+    assert weights(exp_dir) == [listed(exp_dir)[0], MEAN]
+
+
+def test_a_run_that_another_has_ended_meanwhile_is_left_as_it_is(corpus, exp_dir, monkeypatch, capsys):
+    before = weights(exp_dir)
+    answers = iter([False] * 3)  # before the model is made
+    ended = experiment.ended
+    monkeypatch.setattr(experiment, "ended", lambda path: next(answers, None) is None and ended(path))
+    call(train, *train_arguments(corpus, exp_dir, *SHORT))
+    assert weights(exp_dir) == before and "training ended before: max_steps" in capsys.readouterr().out
 
 
 def test_a_checkpoint_that_is_gone_is_named_with_those_that_are_left_and_the_way_to_keep_them(corpus, exp_dir):

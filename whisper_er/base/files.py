@@ -52,9 +52,10 @@ def link(path: Path, name: Path) -> None:
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
+        os.replace(temporary, name)
     except OSError:
         shutil.copyfile(path, temporary)
-    replace(temporary, name)
+        replace(temporary, name)
     temporary.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing
 
 

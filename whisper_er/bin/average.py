@@ -3,7 +3,7 @@
     whisper-er average --exp_dir exp/mini/fold1
 
 Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it. The mean
-of one checkpoint is another name of it. With keep_checkpoints=true all checkpoints stay.
+of one checkpoint is another name of it. With keep_checkpoints: true all checkpoints stay.
 """
 
 import argparse
@@ -13,13 +13,13 @@ from pathlib import Path
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import link
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
-from whisper_er.train.experiment import AVERAGE, UNTRAINED, read_best, with_overrides, write_keeping
+from whisper_er.train.experiment import AVERAGE, UNTRAINED, keeps_checkpoints, read_best, write_keeping
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="what stage 3 wrote")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="those of stage 3")
+    parser.add_argument("--keep_checkpoints", choices=["true", "false"], help="instead of what stage 3 was told")
     add_folds_argument(parser)
     for args in of_each_fold(parser.parse_args()):
         average_best(args)
@@ -32,8 +32,10 @@ def average_best(args: argparse.Namespace) -> None:
     record = read_best(args.exp_dir)
     if not record["finished"]:
         raise UserError(f"{args.exp_dir}: training has not ended; run stage 3 again, it goes on where it was stopped")
-    keep = with_overrides(args.exp_dir, args.overrides).keep_checkpoints
-    write_keeping(args.exp_dir, keep)
+    keep = keeps_checkpoints(args.exp_dir)
+    if args.keep_checkpoints:
+        keep = args.keep_checkpoints == "true"
+        write_keeping(args.exp_dir, keep)
     clear_half_written(args.exp_dir)
     best = record["best"]
     averaged = args.exp_dir / f"{record['metric']}.ave_{len(best)}best.safetensors"
@@ -55,11 +57,10 @@ def average_best(args: argparse.Namespace) -> None:
 
 
 def is_made(averaged: Path, paths: list[Path]) -> bool:
-    """Whether the mean was written before: checkpoints are missing only then, and none is newer than it."""
-    if not averaged.is_file():
-        return False
-    made = averaged.stat().st_mtime_ns
-    return all(path.stat().st_mtime_ns <= made for path in paths if path.is_file())
+    """Whether the mean is there: checkpoints are missing only where it was written, and none is newer than it."""
+    if not averaged.is_file() or not all(map(Path.is_file, paths)):
+        return averaged.is_file()
+    return all(path.stat().st_mtime_ns <= averaged.stat().st_mtime_ns for path in paths)
 
 
 def write_mean(paths: list[Path], averaged: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many parameters a configuration trains, and how much disk a run takes; no weights are read or drawn.
+"""How many parameters a configuration trains, and how much disk its run takes; no weights are read or drawn.
 
     whisper-er model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
         --tasks "asr gender=2 emotion=4"
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from whisper_er import config as configuration
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
-from whisper_er.config import TrainConfig
+from whisper_er.config import ONLY_TRAINING, TrainConfig
 from whisper_er.task import TEXT_TASK, Task
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ def main() -> None:
     args = parser.parse_args()
     if (args.exp_dir is None) == (args.config is None):
         raise UserError("give --exp_dir, or --config with --tasks")
-    show(*(of_experiment(args.exp_dir) if args.exp_dir else of_config(args)))
+    if args.exp_dir:
+        show(of_experiment(args.exp_dir))
+    else:
+        show_run(args)
 
 
-def show(model: "Model", config: TrainConfig) -> None:
+def show(model: "Model") -> None:
     from whisper_er.models.size import count_parameters, rounded, trained_parameters
-    from whisper_er.train.disk import run_size
 
     print(f"{'':16} {'trained':>15} {'frozen':>13}")
     counts = count_parameters(model)
@@ -45,20 +47,28 @@ def show(model: "Model", config: TrainConfig) -> None:
     total = trained_parameters(model)
     print(f"{'all':16} {total:15,} {sum(size.frozen for size in counts.values()):13,}")
     print(f"trainable parameters: {rounded(total)}")
+
+
+def show_run(args: argparse.Namespace) -> None:
+    """Of a configuration, and the disk that its run will take."""
+    from whisper_er.train.disk import run_size
+
+    model, config = of_config(args)
+    show(model)
     size = run_size(model, config)
     print(f"disk while it trains: at most {size.training}")
     print(f"disk after training:  {size.trained}")
     print(f"disk after averaging: {size.averaged}")
 
 
-def of_experiment(exp_dir: Path) -> tuple["Model", TrainConfig]:
+def of_experiment(exp_dir: Path) -> "Model":
     from whisper_er.models.build import BACKBONE, read_empty_model
     from whisper_er.text.tokenizer import load_tokenizer
 
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml")
-    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list")), config
+    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
+    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
 
 
 def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:

@@ -53,13 +53,9 @@ def train_model(args: argparse.Namespace) -> None:
     experiment.check_same(args.exp_dir, description)
     if experiment.started(args.exp_dir):
         config.keep_checkpoints |= experiment.keeps_checkpoints(args.exp_dir)
-    if ended := experiment.ended(args.exp_dir):
+    if experiment.ended(args.exp_dir):
         if torchrun.rank() == 0:
-            from whisper_er.train.checkpoints import remove_unneeded
-
-            experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
-            remove_unneeded(args.exp_dir, experiment.read_best(args.exp_dir), config.keep_checkpoints)
-        print(f"training ended before: {ended}")
+            tidy(args.exp_dir, config.keep_checkpoints)
         return
 
     import torch
@@ -93,6 +89,9 @@ def train_model(args: argparse.Namespace) -> None:
     )
     args.exp_dir.mkdir(parents=True, exist_ok=True)
     with locked(args.exp_dir) if distributed.is_main() else nullcontext():
+        if ended := distributed.from_main(experiment.ended(args.exp_dir)):  # another run has ended it meanwhile
+            print(f"training ended before: {ended}")
+            return
         if distributed.is_main():
             if experiment.started(args.exp_dir):
                 experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
@@ -101,6 +100,18 @@ def train_model(args: argparse.Namespace) -> None:
             warn_of_full_disk(args.exp_dir, size)
             write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
         print(f"training ended: {trainer.run(train, valid)}")
+
+
+def tidy(exp_dir: Path, keep: bool) -> None:
+    """Remove what a training that has ended does not need any more, where a kill or an older version has left it."""
+    from whisper_er.train.checkpoints import remove_unneeded
+
+    with locked(exp_dir):
+        if (exp_dir / experiment.STATE).is_file() and not keep:
+            print(f"{exp_dir}: its training state goes, as keep_checkpoints is false")
+        experiment.write_keeping(exp_dir, keep)
+        remove_unneeded(exp_dir, experiment.read_best(exp_dir), keep)
+    print(f"training ended before: {experiment.ended(exp_dir)}")
 
 
 def check_known(valid_set: Path, valid: "Utterances", selecting: Task) -> None:

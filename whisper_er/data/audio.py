@@ -69,8 +69,8 @@ def decode(entry: str, utt_id: str) -> np.ndarray:
 
 
 def to_float(samples: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1] of int16 samples, as libsndfile reads them; float32 stays as it is."""
-    return samples if samples.dtype == np.float32 else samples.astype(np.float32) / 2**15
+    """float32: int16 samples in [-1, 1], as libsndfile reads them; floats as they are."""
+    return samples.astype(np.float32) / 2**15 if samples.dtype == np.int16 else samples.astype(np.float32, copy=False)
 
 
 def check_ready(sound: soundfile.SoundFile, entry: str, utt_id: str) -> None:

@@ -63,8 +63,8 @@ class RandomPad:
 
 
 def to_float(wave_BS: torch.Tensor) -> torch.Tensor:
-    """float32 in [-1, 1] of int16 samples, which a batch holds; float32 stays as it is."""
-    return wave_BS if wave_BS.dtype == torch.float32 else wave_BS.float() / 2**15
+    """float32: int16 samples in [-1, 1]; floats as they are."""
+    return wave_BS.float() / 2**15 if wave_BS.dtype == torch.int16 else wave_BS.float()
 
 
 class LogMel(torch.nn.Module):

@@ -65,19 +65,7 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
         for name in description
     }
     config = with_defaults(configuration.updated(recorded["config"]), configuration.to_plain(TrainConfig()))
-    refuse(exp_dir, differences(config, description["config"]) + differences(recorded["data"], description["data"]))
-
-
-def with_overrides(exp_dir: Path, overrides: list[str]) -> TrainConfig:
-    """The configuration that the directory was started with, with overrides. UserError for one that is not HARMLESS."""
-    path = exp_dir / "config.yaml"
-    config = configuration.load(TrainConfig, path, overrides)
-    recorded = configuration.load(TrainConfig, path)
-    refuse(exp_dir, differences(configuration.to_plain(recorded), configuration.to_plain(config)))
-    return config
-
-
-def refuse(exp_dir: Path, changes: list[str]) -> None:
+    changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")
 

@@ -82,10 +82,12 @@ class Trainer:
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
         log = TrainLog(self.exp_dir, self.progress.step)
-        log.say(f"{resumed}; a kill costs what is done between two saved states, {self.config.save_interval:g} minutes "
-                "and the time to the next validation")  # fmt: skip
+        log.say(resumed)
         if self.config.max_steps == 0 and not self.progress.finished:
             self.keep_untrained()
+        if not self.progress.finished:
+            minutes = f"{self.config.save_interval:g} minutes"
+            log.say(f"a kill costs what is done between two states: {minutes}, and the time to the next validation")
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
         batches = timed(self.steps(train))
@@ -284,7 +286,6 @@ class Trainer:
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
-        self.saver.state_saved = time.monotonic()
         self.schedule.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])

@@ -121,6 +121,8 @@ token_lists=${datadir}/token_list/${vocabulary}_${lang}_${joined_tasks}
 model_opts=()
 [ -z "${whisper_model}" ] || model_opts=(--whisper_model "${whisper_model}")
 seed_args=()
+# In the names of logs of several folds, since other folds may be run by another call at the same time.
+of_folds=${each:+/folds_$(sanitise "${folds[*]}")}
 read -r -a seeds <<<"${seeds}"
 
 have() { local path; for path in "$@"; do [ -e "${path}" ] || return 1; done; }
@@ -193,7 +195,7 @@ stage_2() {  # token list
     sets=("${dumpdir}${each}/${train_set}" "${dumpdir}${each}/${valid_set}" "${test_sets[@]/#/"${dumpdir}${each}/"}")
     to=${token_lists}${each}
     for_folds 2 "token list: ${sets[0]} -> ${to}" train_cmd \
-        "${datadir}/token_list/log/${token_lists##*/}.log" \
+        "${datadir}/token_list/log/${token_lists##*/}${of_folds}.log" \
         "${to}/.made_with" "${token_opts[*]}" "${sets[@]}" -- \
         python -m whisper_er.bin.token_list --train_set "${sets[0]}" "${token_opts[@]}" --out_dir "${to}" \
         --check_sets "${sets[@]}"
@@ -227,9 +229,9 @@ stage_4() {  # averaging
     local part
     for part in "${parts[@]}"; do need "${exp}${part}/checkpoints" 3; done
     for_folds 4 "averaging: ${exp}${each}/checkpoints -> ${exp}${each}/ave.safetensors" train_cmd \
-        "${exp}/log/average.log" "${exp}${each}/.averaged" average \
+        "${exp}/log/average${of_folds}.log" "${exp}${each}/.averaged" average \
         "${exp}${each}/checkpoints" "${exp}${each}/ave.safetensors" -- \
-        python -m whisper_er.bin.average --exp_dir "${exp}${each}" ${train_args[@]+"${train_args[@]}"}
+        python -m whisper_er.bin.average --exp_dir "${exp}${each}"
 }
 
 stage_5() {  # decoding
@@ -244,8 +246,7 @@ stage_5() {  # decoding
                 || stale+=("${exp}${part}" "${from}" "${to}")
         done
     done
-    # By the folds, since other folds may be decoded by another run at the same time.
-    work=${exp}/log/decode_${inference_tag}${each:+/folds_$(sanitise "${folds[*]}")}
+    work=${exp}/log/decode_${inference_tag}${of_folds}
     [ ${#stale[@]} -eq 0 ] || decode_sets "${work}" "${options}" "${stale[@]}"
 }
 
@@ -256,7 +257,7 @@ stage_6() {  # scoring
         ref=${dumpdir}${each}/${set_name}
         hyp=${exp}${each}/decode_${inference_tag}/${set_name}
         for_folds 6 "scoring: ${hyp} + ${ref} -> ${hyp}/score/result.json" train_cmd \
-            "${exp}/log/decode_${inference_tag}/${set_name}.score.log" \
+            "${exp}/log/decode_${inference_tag}${of_folds}/${set_name}.score.log" \
             "${hyp}/score/.made_with" "${tasks} by ${score_by}" "${hyp}" "${ref}" -- \
             python -m whisper_er.bin.score --ref_dir "${ref}" --hyp_dir "${hyp}" --tasks "${tasks}" \
             --score_by "${score_by}" --exp_dir "${exp}${each}" --out "${hyp}/score/result.json"

@@ -6,7 +6,8 @@
 # for_folds runs one job for all of them, which loads the program once: it gets --folds (whisper_er/bin/__init__.py).
 # array_for_folds, for what takes long, makes an array of jobs; one that fails costs the others nothing.
 # In every word JOB stands for the number of the fold; without folds the command is run once. WHAT is said, CMD the name
-# of an array such as train_cmd. A job that has ended well stamps what it made.
+# of an array such as train_cmd. A job that has ended well stamps what it made;
+# one that fails for a fold has stamped none of its folds, and does all of them again.
 
 for_folds() { run_for_folds together "$@"; }
 array_for_folds() { run_for_folds apart "$@"; }

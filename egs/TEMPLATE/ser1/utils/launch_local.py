@@ -14,7 +14,7 @@ from job_log import Job, end_note, start_note
 from stop_request import StopRequest
 
 POLL_SECONDS = 0.02
-GRACE_SECONDS = 30  # between TERM and KILL: a training saves its state
+GRACE_SECONDS = 150  # between TERM and KILL: a training saves its state, after the save that may be under way
 
 
 class Process:
