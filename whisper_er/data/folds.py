@@ -1,8 +1,9 @@
-"""Training, validation and test sets: from utt2fold or ready-made, with no utterance and no speaker in two of them.
-assign_folds makes utt2fold for a corpus that brings no folds of its own."""
+"""Training, validation and test sets: from utt2fold, from published lists (utt2set<k>) or ready-made, with no utterance
+and no speaker in two of them. assign_folds makes utt2fold for a corpus that brings no folds of its own."""
 
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.data import kaldi
+
+SETS = ("train", "valid", "test")
+PUBLISHED = re.compile(r"utt2set([1-9]\d*)")  # of a fold k that is given by lists: the set of each utterance, or none
 
 
 def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:
@@ -50,23 +54,27 @@ def make_folds(
 ) -> None:
     """Write out_dir/fold<k>/{train,valid,test} for each k of `folds`, after all of them have been checked.
 
-    Of the n folds that utt2fold numbers 1..n, test is fold k. valid_split says what validates: "session", the fold
+    A table utt2set<k> says the set of each utterance, or nothing for one that fold k leaves out. Without such tables
+    test is fold k of the n folds that utt2fold numbers 1..n. valid_split says what validates then: "session", the fold
     after it (1 after n), or "random:<share>", that share of all other folds' utterances, whose speakers are then in
     train as well. Train is the rest.
     """
     share = _random_share(valid_split)
     data = kaldi.read_dir(data_dir)
-    kaldi.validate(data_dir, data, ["fold"])
-    utt2fold, count = data["utt2fold"], _count_folds(data_dir / "utt2fold", data["utt2fold"])
-    allowed = [str(k) for k in range(1, count + 1)]
+    published = {match[1]: data.pop(name) for name in list(data) if (match := PUBLISHED.fullmatch(name))}
+    kaldi.validate(data_dir, data, [] if published else ["fold"])
+    count = 0 if published else _count_folds(data_dir / "utt2fold", data["utt2fold"])
+    allowed = sorted(published, key=int) or [str(k) for k in range(1, count + 1)]
     unknown = [k for k in folds if k not in allowed]
     if unknown or not folds:
-        raise UserError(
-            f"--folds {' '.join(folds)!r}: allowed are {' '.join(allowed)}, the values of {data_dir}/utt2fold"
-        )
+        source = "utt2set<k>" if published else "utt2fold"
+        raise UserError(f"--folds {' '.join(folds)!r}: allowed are {' '.join(allowed)}, by {data_dir}/{source}")
     sets: dict[Path, kaldi.DataDir] = {}
     for k in folds:
-        members = _members(utt2fold, k, count, share)
+        if published:
+            members = _listed(data_dir / f"utt2set{k}", published[k])
+        else:
+            members = _members(data["utt2fold"], k, count, share)
         fold_sets = {out_dir / f"fold{k}" / name: kaldi.subset(data, utt_ids) for name, utt_ids in members.items()}
         for a, b in combinations(fold_sets, 2):
             drawn = share is not None and {a.name, b.name} == {"train", "valid"}
@@ -75,6 +83,16 @@ def make_folds(
     for path, part in sets.items():
         kaldi.write_dir(path, part)
         print(f"{data_dir} -> {path}: {len(part['utt2spk'])} utterances, {len(set(part['utt2spk'].values()))} speakers")
+
+
+def _listed(file: Path, utt2set: kaldi.Table) -> dict[str, list[str]]:
+    """Utterance ids of train, valid and test."""
+    members = {name: [utt_id for utt_id, is_in in utt2set.items() if is_in == name] for name in SETS}
+    if unknown := sorted(set(utt2set.values()) - {*SETS, ""}):
+        raise UserError(f"{file}: {unknown[0]!r} is no set; allowed are {', '.join(SETS)}, or an id alone on its line")
+    if empty := [name for name, utt_ids in members.items() if not utt_ids]:
+        raise UserError(f"{file}: no utterance is in {empty[0]}; a fold needs {', '.join(SETS)}")
+    return members
 
 
 def _members(utt2fold: kaldi.Table, test: str, count: int, share: float | None) -> dict[str, list[str]]:

@@ -1,0 +1,257 @@
+"""egs/emobox: EmoBox's lists with all their quirks become a data directory; what does not fit stops in one line."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from assets import ASSETS
+from repository import EGS
+
+from whisper_er.base.errors import UserError
+from whisper_er.data.folds import make_folds
+from whisper_er.data.format_audio import format_data
+from whisper_er.data.kaldi import read_dir, read_table, validate
+
+LOCAL = EGS / "emobox/ser1/local"
+RATE = 16000
+
+
+def utterance(key: str, emotion: str, **changes) -> dict:
+    """An object of a list, of one second."""
+    wav = f"downloads/odd/wav/{key}.wav"
+    return {"key": f"odd-{key}", "wav": wav, "sample_rate": RATE, "num_frame": RATE, "length": 1.0, "emo": emotion} | (
+        changes
+    )
+
+
+def write_list(path: Path, utts: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(utt, ensure_ascii=False) + "\n" for utt in utts), encoding="utf-8")
+
+
+def older(utt: dict) -> dict:
+    """As EmoDB's second spelling has it."""
+    return {"key": utt["key"], "audio": utt["wav"], "label": utt["emo"], "sample_rate": RATE, "num_frame": RATE}
+
+
+# Six speakers, two utterances each; names as some corpora have them.
+KEYS = [f"{speaker}{take}" for speaker in ("Anna ", "Bö (left)", "c,spk=", "D'", "e", "f") for take in (1, 2)]
+TRAIN, TEST = KEYS[:10], KEYS[10:]
+
+
+@pytest.fixture
+def emobox(tmp_path) -> Path:
+    """A clone with one corpus, whose fold 1 has its lists under two spellings and fold 2 also a validation list."""
+    root = tmp_path / "EmoBox clone"
+    corpus = root / "data/odd"
+    utts = {key: utterance(key, "neutral" if key.endswith("1") else "pain") for key in KEYS}
+    write_list(corpus / "fold_1/odd_train_fold_1.jsonl", [utts[key] for key in TRAIN])
+    write_list(corpus / "fold_1/odd_train_fold1.jsonl", [older(utts[key]) for key in TRAIN])
+    write_list(corpus / "fold_1/odd_test_fold_1.jsonl", [utts[key] for key in TEST])
+    write_list(corpus / "fold_2/odd_train_fold_2.jsonl", [utts[key] for key in KEYS[4:]])
+    write_list(corpus / "fold_2/odd_valid_fold_2.jsonl", [utts[key] for key in KEYS[2:4]])
+    write_list(corpus / "fold_2/odd_test_fold_2.jsonl", [utts[key] for key in KEYS[:2]])
+    (corpus / "label_map.json").write_text('{"Neutral": "Neutral", "pain": "pain, groan", "unused": "Unused"}')
+    write_speakers(corpus, {key: key[:-1] for key in KEYS[:-1]})
+    return root
+
+
+def write_speakers(corpus: Path, speakers: dict[str, str]) -> None:
+    """EmoBox's file of segments; speakers: key -> name."""
+    lines = (f"odd-{key} 3 x 0 1.0 <id=odd-{key},lang=en,spk={name},emotion=x> x" for key, name in speakers.items())
+    (corpus / "data.seg.wrd.stm").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+@pytest.fixture
+def downloads(tmp_path) -> Path:
+    for number, key in enumerate(KEYS):
+        write_wav(tmp_path / "downloads" / "odd/wav" / f"{key}.wav", number)
+    return tmp_path / "downloads"
+
+
+def write_wav(path: Path, seed: int, seconds: float = 1.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(size=round(seconds * RATE)) / 10
+    soundfile.write(path, noise.clip(-0.9, 0.9), RATE, subtype="PCM_16", format=path.suffix[1:].upper())
+
+
+def prepare(emobox: Path, downloads: Path, out_dir: Path, *options: str | Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, LOCAL / "prepare_emobox.py", "--emobox", emobox, "--downloads", downloads]
+    command += ["--corpus", "odd", "--out_dir", out_dir, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def error_of(emobox: Path, downloads: Path, out_dir: Path, *options: str | Path) -> str:
+    """The one line of a run that must fail and leave nothing."""
+    result = prepare(emobox, downloads, out_dir, *options)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert not out_dir.exists()
+    return result.stderr
+
+
+def test_the_lists_become_sets_that_stage_1_takes(emobox, downloads, tmp_path):
+    done = prepare(emobox, downloads, tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    data = read_dir(tmp_path / "all")
+    validate(tmp_path / "all", data, ["emotion"])
+    assert Counter(data["utt2emotion"].values()) == {"neutral": 6, "pain_groan": 6}
+    assert data["wav.scp"]["odd-Bö_(left)1"] == f"{downloads}/odd/wav/Bö (left)1.wav"
+    assert data["utt2spk"]["odd-Anna_1"] == "Anna"
+    assert data["utt2spk"]["odd-c,spk=2"] == "c,spk="
+    assert data["utt2spk"]["odd-f2"] == "odd-f2"
+    assert "names no speaker of 1 utterances" in done.stdout
+    assert "odd fold 1: train 8, valid 2 (drawn from train: 1 whole speakers), test 2; 0 of 2 test" in done.stdout
+    assert "odd fold 2: train 8, valid 2, test 2; 0 of 1 test speakers are in training" in done.stdout
+
+    format_data(tmp_path / "all", tmp_path / "dump/all")
+    make_folds(tmp_path / "dump/all", tmp_path / "dump", ["2", "1"])
+    fold = {name: read_dir(tmp_path / "dump/fold2" / name) for name in ("train", "valid", "test")}
+    assert sorted(fold["test"]["utt2spk"]) == ["odd-Anna_1", "odd-Anna_2"]
+    assert sorted(fold["valid"]["utt2spk"]) == ["odd-Bö_(left)1", "odd-Bö_(left)2"]
+    assert len(fold["train"]["utt2spk"]) == 8
+    assert not any(name.startswith("utt2set") for name in fold["train"])
+    first = {name: set(read_table(tmp_path / "dump/fold1" / name / "utt2spk")) for name in ("train", "valid")}
+    assert first["train"] | first["valid"] == {f"odd-{key}".replace(" ", "_") for key in TRAIN}
+
+
+def test_the_drawn_validation_is_the_same_in_every_run(emobox, downloads, tmp_path):
+    for name in ("one", "two"):
+        prepare(emobox, downloads, tmp_path / name)
+    assert read_table(tmp_path / "one/utt2set1") == read_table(tmp_path / "two/utt2set1")
+
+
+def test_few_speakers_are_shared_with_the_validation_and_that_is_said(emobox, downloads, tmp_path):
+    write_speakers(emobox / "data/odd", dict.fromkeys(KEYS, "the only one"))
+    done = prepare(emobox, downloads, tmp_path / "all")
+    assert "valid 1 (drawn from train: utterances at random, of speakers in training), test 2; 1 of 1" in done.stdout
+    assert set(read_table(tmp_path / "all/utt2spk").values()) == {"the_only_one"}
+    format_data(tmp_path / "all", tmp_path / "dump/all")
+    with pytest.raises(UserError, match="share 1 speakers, e.g. 'the_only_one'.*--allow_shared_speakers true"):
+        make_folds(tmp_path / "dump/all", tmp_path / "dump", ["1"])
+    make_folds(tmp_path / "dump/all", tmp_path / "dump", ["1"], allow_shared_speakers=True)
+
+
+def test_utterances_of_one_long_file_become_segments(emobox, downloads, tmp_path):
+    corpus = emobox / "data/odd"
+    for path in corpus.glob("fold_2/*.jsonl"):
+        path.unlink()
+    (corpus / "fold_2").rmdir()
+    (corpus / "fold_1/odd_train_fold1.jsonl").unlink()
+    place = {key: {"wav": "downloads/odd/all of it.flac", "start_time": n / 2, "end_time": n / 2 + 0.4}
+             for n, key in enumerate(KEYS)}  # fmt: skip
+    write_list(corpus / "fold_1/odd_train_fold_1.jsonl", [utterance(key, "pain", **place[key]) for key in TRAIN])
+    write_list(corpus / "fold_1/odd_test_fold_1.jsonl", [utterance(key, "neutral", **place[key]) for key in TEST])
+    write_wav(downloads / "odd/all of it.flac", 1, seconds=len(KEYS) / 2)
+    assert prepare(emobox, downloads, tmp_path / "all").returncode == 0
+    assert read_table(tmp_path / "all/wav.scp") == {"all_of_it.flac": f"{downloads}/odd/all of it.flac"}
+    assert read_table(tmp_path / "all/segments")["odd-Anna_2"] == "all_of_it.flac 0.500 0.900"
+    format_data(tmp_path / "all", tmp_path / "dump")
+    assert set(read_table(tmp_path / "dump/utt2num_samples").values()) == {"6400"}
+
+
+def test_films_are_read_by_ffmpeg_or_have_to_be_converted(emobox, downloads, tmp_path, monkeypatch):
+    corpus = emobox / "data/odd"
+    for path in corpus.glob("fold_*/*.jsonl"):
+        path.write_text(path.read_text(encoding="utf-8").replace(".wav", ".mp4"), encoding="utf-8")
+    converted = prepare(emobox, downloads, tmp_path / "converted")
+    assert converted.returncode == 0, converted.stderr  # .wav beside it
+    film = downloads / "odd/wav/Anna 1.mp4"
+    (downloads / "odd/wav/Anna 1.wav").rename(film)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    error = error_of(emobox, downloads, tmp_path / "all")
+    assert f"{film}: mp4 is read by ffmpeg, which is not there; install it, or write" in error
+    (tools / "ffmpeg").write_text("#!/bin/sh\n")
+    (tools / "ffmpeg").chmod(0o755)
+    assert prepare(emobox, downloads, tmp_path / "all").returncode == 0
+    entry = read_table(tmp_path / "all/wav.scp")["odd-Anna_1"]
+    assert entry == f"ffmpeg -nostdin -loglevel error -i '{film}' -vn -ac 1 -ar 16000 -f wav - |"
+
+
+def test_missing_audio_is_counted_and_left_out_only_on_demand(emobox, downloads, tmp_path):
+    (downloads / "odd/wav/f1.wav").unlink()
+    (downloads / "odd/wav/D'2.wav").rename(downloads / "odd/wav/D'2.flac")
+    error = error_of(emobox, downloads, tmp_path / "all")
+    assert f"1 of 12 utterances have no audio: {downloads}/odd/wav/f1.wav" in error
+    assert "--allow_missing true" in error
+    done = prepare(emobox, downloads, tmp_path / "all", "--allow_missing", "true")
+    assert "1 of 12 utterances have no audio" in done.stdout
+    assert "test 1; " in done.stdout
+    assert len(read_table(tmp_path / "all/wav.scp")) == 11
+    error = error_of(emobox, tmp_path / "nowhere", tmp_path / "other", "--allow_missing", "true")
+    assert "12 of 12 utterances have no audio" in error
+
+
+def test_transcripts_become_the_text(emobox, downloads, tmp_path):
+    table = tmp_path / "words"
+    table.write_text("".join(f"odd-{key.replace(' ', '_')} so it is\n" for key in KEYS[:-1]) + "odd-f2\n")
+    assert prepare(emobox, downloads, tmp_path / "all", "--transcripts", table).returncode == 0
+    assert Counter(read_table(tmp_path / "all/text").values()) == {"so it is": 11, "": 1}
+    table.write_text("odd-e1 yes\n")
+    error = error_of(emobox, downloads, tmp_path / "none", "--transcripts", table)
+    assert "no line for 11 utterances" in error
+    table.write_text("another yes\n")
+    assert "1 keys that odd lacks: another" in error_of(emobox, downloads, tmp_path / "none", "--transcripts", table)
+
+
+def test_lists_that_do_not_fit_are_one_line(emobox, downloads, tmp_path):
+    corpus, out_dir = emobox / "data/odd", tmp_path / "all"
+    assert "data has no such corpus; it has odd" in error_of(emobox, downloads, out_dir, "--corpus", "emodb")
+    assert "it is a clone of EmoBox" in error_of(tmp_path, downloads, out_dir)
+    labels = corpus / "label_map.json"
+    labels.write_text('{"Neutral": "Neutral"}')
+    assert "lacks the label 'pain'; it has Neutral" in error_of(emobox, downloads, out_dir)
+    labels.write_text('{"Neutral": "Neutral", "pain": "Pain"}')
+    test_list = corpus / "fold_1/odd_test_fold_1.jsonl"
+    good = test_list.read_text(encoding="utf-8")
+    test_list.write_text(good + json.dumps(utterance(TRAIN[0], "neutral")) + "\n", encoding="utf-8")
+    assert f"odd-{TRAIN[0]} is in train and in test" in error_of(emobox, downloads, out_dir)
+    test_list.write_text(good + '{"key": "odd-x"}\n', encoding="utf-8")
+    assert "line 3 lacks a path, a label or a length" in error_of(emobox, downloads, out_dir)
+    test_list.unlink()
+    assert "no list odd_test_fold_1.jsonl" in error_of(emobox, downloads, out_dir)
+
+
+COUNTS = {  # utterances, speakers, classes, folds of the corpora as published
+    "cremad": (7442, 91, 6, 1),
+    "emodb": (535, 10, 7, 5),
+    "iemocap": (5531, 10, 4, 5),
+    "meld": (13706, 304, 7, 1),
+    "pavoque": (7334, 1, 5, 1),
+    "ravdess": (1440, 24, 8, 6),
+    "urdu": (400, 29, 4, 1),
+}
+
+
+@pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS names no directory with EmoBox's lists")
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_published_lists_are_read_whole(name, monkeypatch):
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import language_of, read_corpus
+
+    corpus = read_corpus(Path(ASSETS) / "emobox", name)
+    classes = {corpus.label(utt_id) for utt_id in corpus.utterances}
+    speakers = {corpus.speakers[utt_id] for utt_id in corpus.utterances}
+    assert (len(corpus.utterances), len(speakers), len(classes), len(corpus.folds)) == COUNTS[name]
+    for sets in corpus.folds.values():
+        assert sum(map(len, sets.values())) == len(corpus.utterances)
+    assert language_of(name) in ("de", "en", "ur")
+
+
+def test_whisper_speaks_every_language_of_the_table(monkeypatch):
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    monkeypatch.syspath_prepend(LOCAL)
+    import emobox
+
+    corpora = emobox.about_all()
+    assert len(corpora) == 32
+    assert {entry["language"] for entry in corpora.values()} <= LANGUAGES.keys() | {"mixed"}
