@@ -201,7 +201,7 @@ class DecodeConfig:
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
-    lang: str = ""  # language token of the prefix; empty: that of the token list
+    lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -238,8 +238,8 @@ def test_a_converted_model_refuses_what_ctranslate2_cannot_do(learned, utterance
         opened.model.predict(batch, DecodeConfig(suppress="whisper"))
     with pytest.raises(UserError, match="grammar=free: a CTranslate2 model gives every label; set grammar=strict"):
         opened.model.predict(batch, DecodeConfig(grammar="free"))
-    with pytest.raises(UserError, match="lang=de: a CTranslate2 model keeps its prefix; leave lang empty"):
-        opened.model.predict(batch, DecodeConfig(lang="de"))
+    with pytest.raises(UserError, match="lang=auto: a CTranslate2 model does not find out the language; name it"):
+        opened.model.predict(batch, DecodeConfig(lang="auto"))
     with pytest.raises(UserError, match="teacher_forced: a CTranslate2 model reads no references"):
         opened.model.predict(batch, DecodeConfig(teacher_forced=True))
     with pytest.raises(UserError, match="dtype=bfloat16: a CTranslate2 model computes in what it was converted to"):

@@ -25,6 +25,7 @@ from whisper_er.text.conventions import CONVENTIONS, Writing
 from whisper_er.text.normalizer import text_normalizer
 from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
+from whisper_er.text.tokenizer import Tokenizer
 
 EMOTION = Task("emotion", "category", ("angry", "happy", "sad"))
 ASR = Task("asr", "text")
@@ -412,6 +413,22 @@ def test_text_is_normalised_in_the_language_that_it_was_decoded_in(tmp_path, lan
     call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["text_normalizer"]["language"] == (lang or "de") and result["tasks"]["asr"]["wer"] == wer
+
+
+@pytest.mark.parametrize("lang,wer", [("", 3 / 6), ("auto", 3 / 6), ("en", 2 / 3)])
+def test_each_text_is_scored_as_its_language_is_written(tmp_path, whisper_tokens, lang, wer):
+    """One of two words of English is wrong, and two of four characters of Chinese; as English they are one word."""
+    for name, texts in (("ref", ("good day", "你好你好")), ("hyp", ("bad day", "你好好你"))):
+        write_dir(tmp_path / name, text=dict(zip(("u1", "u2"), texts)), utt2lang={"u1": "", "u2": "zh"})
+    (tmp_path / "hyp" / "decode.json").write_text(json.dumps({"lang": lang}))
+    (tmp_path / "token_list").mkdir()
+    Tokenizer(whisper_tokens, [ASR], "whisper", "en").save(tmp_path / "token_list")
+    exp_dir = write_experiment(tmp_path / "exp", tmp_path / "token_list")
+    where = ["--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--exp_dir", exp_dir]
+    call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["text_normalizer"]["language"] == ("en" if lang == "en" else "en zh")
+    assert result["tasks"]["asr"]["wer"] == pytest.approx(wer)
 
 
 def test_score_prints_one_line_for_an_error_and_writes_nothing(tmp_path):

@@ -8,11 +8,14 @@ import argparse
 from pathlib import Path
 
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
+from whisper_er.data import kaldi
+from whisper_er.data.labels import LANGUAGE
 from whisper_er.score import pairing, scoring
 from whisper_er.score.hypotheses import read_protocol
 from whisper_er.text.conventions import Writing
 from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
+from whisper_er.text.vocabulary import DETECT
 from whisper_er.train.experiment import protocol, read_environment
 
 
@@ -34,21 +37,30 @@ def score(args: argparse.Namespace) -> None:
     tasks = scoring.choose_tasks(token_list.tasks, args.tasks.split())
     spelling = read_spelling(args.exp_dir / "token_list" / "tokenizer" / "normalizer.json")
     decoding = read_protocol(args.hyp_dir)
-    language = decoding.get("lang") or token_list.language  # of the text: decoding may have asked for another
-    normalize = str
+    asked = decoding.get("lang", "")  # of the text: decoding may have asked for another than that of the token list
+    language = token_list.language if asked in ("", DETECT) else asked
+    languages: kaldi.Table = {}  # of utterances, with the prefix of each
+    if asked in ("", DETECT) and token_list.multilingual and (args.ref_dir / LANGUAGE).is_file():
+        languages = {utt_id: value or language for utt_id, value in kaldi.read_table(args.ref_dir / LANGUAGE).items()}
+    writings = {one: Writing(one, str) for one in {language, *languages.values()}}
     if any(task.kind == "text" for task in tasks):
         from whisper_er.text.normalizer import text_normalizer  # here: it brings transformers
 
-        normalize = text_normalizer(language, spelling)
-    writing = Writing(language, normalize)
-    paired = pairing.pair_directories(args.ref_dir, args.hyp_dir, tasks, writing, args.score_by.split())
+        writings = {one: Writing(one, text_normalizer(one, spelling)) for one in writings}
+    by_id = {utt_id: writings[one] for utt_id, one in languages.items()}
+    paired = pairing.pair_directories(
+        args.ref_dir, args.hyp_dir, tasks, writings[language], args.score_by.split(), by_id
+    )
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
         "protocol": protocol(args.exp_dir, args.ref_dir),
         "decoding": decoding,
         "training": read_environment(args.exp_dir),
-        "text_normalizer": {"language": language, "spellings": len(spelling)},
+        "text_normalizer": {
+            "language": " ".join(sorted(set(languages.values()))) or language,
+            "spellings": len(spelling),
+        },
         **scoring.score_pairs(tasks, paired).to_json(),
     }
     scoring.write_score(args.out, result, paired)

@@ -17,7 +17,7 @@ from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
-from whisper_er.data.labels import checked_labels
+from whisper_er.data.labels import LANGUAGE, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
 from whisper_er.task import Task
@@ -30,12 +30,14 @@ POOL = 50  # batches of similar length are cut from a shuffled pool of this many
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of a dump directory. num_samples: at 16 kHz; values: task -> label or text, "" where there is none."""
+    """One line of a dump directory. num_samples: at 16 kHz; values: task -> label or text, "" where there is none;
+    language: of the prefix, "" for that of the token list."""
 
     utt_id: str
     audio: str
     num_samples: int
     values: dict[str, str]
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,22 @@ class Utterances(Sequence[Utterance]):
     """The utterances of a dump directory, sorted by id, as columns that worker processes share.
 
     audio: entries of wav.scp; num_samples_N: int64, at 16 kHz; values: task -> label or text of each, "" where there is
-    none.
+    none; languages: of the prefixes, None for that of the token list.
     """
 
     utt_ids: PackedStrings
     audio: PackedStrings
     num_samples_N: np.ndarray
     values: dict[str, PackedStrings]
+    languages: PackedStrings | None = None
 
     def __len__(self) -> int:
         return len(self.utt_ids)
 
     def __getitem__(self, index: int) -> Utterance:
         values = {task: column[index] for task, column in self.values.items()}
-        return Utterance(self.utt_ids[index], self.audio[index], int(self.num_samples_N[index]), values)
+        language = self.languages[index] if self.languages else ""
+        return Utterance(self.utt_ids[index], self.audio[index], int(self.num_samples_N[index]), values, language)
 
 
 def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True) -> Utterances:
@@ -67,7 +71,7 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     """
     tasks = tokenizer.tasks if labelled else ()
     utt_ids, columns = kaldi.read_columns(
-        directory, ["wav.scp", LENGTHS, *(task.table for task in tasks)], [task.name for task in tasks]
+        directory, ["wav.scp", LENGTHS, LANGUAGE, *(task.table for task in tasks)], [task.name for task in tasks]
     )
     if LENGTHS not in columns:
         raise UserError(f"{directory / LENGTHS}: no such file; run stage 1, which checks the audio and counts")
@@ -76,9 +80,28 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     for task in tasks:
         values[task.name] = checked_labels(directory, utt_ids, values[task.name], task)
     num_samples_N = parse_lengths(directory / LENGTHS, utt_ids, columns[LENGTHS])
-    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values)
+    languages = columns.get(LANGUAGE)
+    if languages and not check_languages(directory / LANGUAGE, languages, tokenizer):
+        languages = None
+    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages)
     check_length(directory, utterances, long_audio)
     return utterances
+
+
+def check_languages(path: Path, languages: PackedStrings, tokenizer: Tokenizer) -> bool:
+    """Whether utt2lang chooses the prefixes, which is then said: not where its values are to be predicted, nor for a
+    vocabulary whose prefix names no language. UserError for a language that Whisper lacks."""
+    if not tokenizer.text.multilingual or any(task.table == LANGUAGE for task in tokenizer.tasks):
+        return False
+    counts = Counter(language or tokenizer.language for language in languages)
+    for language in counts:
+        try:
+            tokenizer.prefix_in(language)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    said = ", ".join(f"{language} {count}" for language, count in sorted(counts.items()))
+    print(f"{path}: languages of the prefixes: {said}", flush=True)
+    return True
 
 
 def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> np.ndarray:
@@ -176,8 +199,9 @@ def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[li
         ids, owners = tokenizer.encode(utt.values, draw=zlib.crc32(utt.utt_id.encode()))
     except UserError as error:
         raise UserError(f"{utt.utt_id}: {error}") from None
-    prefix_length = len(tokenizer.prefix) - 1  # without the last token, at which the target starts
-    inputs = [*tokenizer.prefix, *ids][: prefix_length + max(len(ids), 1)]
+    prefix = tokenizer.prefix_in(utt.language)
+    prefix_length = len(prefix) - 1  # without the last token, at which the target starts
+    inputs = [*prefix, *ids][: prefix_length + max(len(ids), 1)]
     if len(inputs) > max_target:
         raise UserError(
             f"{utt.utt_id}: its target has {len(inputs)} tokens, the decoder {max_target} positions; shorten the text"

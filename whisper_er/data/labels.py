@@ -6,6 +6,8 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import Task
 
+LANGUAGE = "utt2lang"  # the language of each utterance, which chooses its prefix
+
 
 def checked_labels(directory: Path, utt_ids: PackedStrings, column: PackedStrings, task: Task) -> PackedStrings:
     """The column; without the labels that an open task does not have, which are counted on standard output.

@@ -13,7 +13,7 @@ from transformers import WhisperModel
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output
-from whisper_er.models.decoder import cross_attention_inputs, decode, use_own_layers
+from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
@@ -21,7 +21,7 @@ from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.text.vocabulary import NOTHING_SUPPRESSED
+from whisper_er.text.vocabulary import DETECT, NOTHING_SUPPRESSED
 
 
 class WhisperER(Model):
@@ -90,10 +90,12 @@ class WhisperER(Model):
 
     @torch.no_grad()
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
-        device = batch.wave_BS.device
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
-        prefix_BL = torch.tensor([self.tokenizer.prefix_in(config.lang)], device=device).expand(len(batch), -1)
+        if config.lang == DETECT:
+            prefix_BL = self.with_likeliest_language(batch, cross)
+        else:
+            prefix_BL = prefixes(batch, self.tokenizer, config.lang)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
         rows_per_utterance = 1
 
@@ -109,7 +111,7 @@ class WhisperER(Model):
         return SEARCHES[config.search](
             self.logits(hidden_BLD[:, -1]),
             step,
-            self.grammar_for(config).to(device),
+            self.grammar_for(config).to(prefix_BL.device),
             self.max_tokens(batch.samples_B, config.maxlenratio),
             config,
         )
@@ -140,6 +142,15 @@ class WhisperER(Model):
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         return self.given(batch, encoded) if config.teacher_forced else super().predict(batch, config, encoded)
 
+    def with_likeliest_language(self, batch: Batch, cross: Cross) -> torch.Tensor:
+        """int64 (B, P): the prefix of each utterance, with the language that the decoder says first: Whisper learned to
+        write its token after <|startoftranscript|>, and fine-tuning does not train that place."""
+        ids_C = torch.tensor(self.tokenizer.language_ids(), device=batch.input_BL.device)
+        prefix_BL = prefixes(batch, self.tokenizer, "").clone()
+        hidden_B1D, _ = decode(self.decoder, prefix_BL[:, :1], cross)
+        prefix_BL[:, 1] = ids_C[self.logits(hidden_B1D[:, 0])[:, ids_C].argmax(1)]
+        return prefix_BL
+
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
         return [
             to_prediction(self.tokenizer, utt_id, hypothesis, config.posterior)
@@ -155,6 +166,13 @@ class WhisperER(Model):
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
         return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
+
+
+def prefixes(batch: Batch, tokenizer: Tokenizer, language: str) -> torch.Tensor:
+    """int64 (B, P): what the decoder reads first. language: of all; "": that of each utterance."""
+    if not language:
+        return batch.input_BL[:, : len(tokenizer.prefix)]
+    return torch.tensor([tokenizer.prefix_in(language)], device=batch.input_BL.device).expand(len(batch), -1)
 
 
 def references(batch: Batch, tokenizer: Tokenizer, max_target: int) -> tuple[torch.Tensor, torch.Tensor]:

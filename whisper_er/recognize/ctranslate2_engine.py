@@ -19,10 +19,11 @@ from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.features import LogMel, PadRule
 from whisper_er.models.search import Hypothesis
-from whisper_er.models.seq2seq import longest_targets, to_prediction
+from whisper_er.models.seq2seq import longest_targets, prefixes, to_prediction
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.vocabulary import DETECT
 
 # It stops when beam_size x patience hypotheses have finished, ours when none that still runs can win. Of 120 utterances
 # of mini_emo 6 transcripts and 2 labels differed from ours with 1, none with 2.
@@ -38,16 +39,17 @@ def import_ctranslate2() -> ModuleType:
     return ctranslate2
 
 
-def prompt_of(tokenizer: Tokenizer) -> list[int]:
-    """The prompt (token ids) that stands for the prefix in CTranslate2.
+def prompt_of(tokenizer: Tokenizer, prefix: list[int] | None = None) -> list[int]:
+    """The prompt (token ids) that stands for a prefix, without one for the tokenizer's, in CTranslate2.
 
     It applies Whisper's rules on timestamps unless a prompt ends with <|notimestamps|>; where the vocabulary has none,
     it takes <|endoftext|> for it, and for <|startoftranscript|> as well. So a prefix without <|notimestamps|> becomes
     <|endoftext|>: converting has set its row of the input embedding, which no target reads, to that of the start.
     """
-    if tokenizer.prefix[-1] == tokenizer.text.find(TIMESTAMPS_OFF):
-        return list(tokenizer.prefix)
-    assert len(tokenizer.prefix) == 1
+    prefix = prefix or tokenizer.prefix
+    if prefix[-1] == tokenizer.text.find(TIMESTAMPS_OFF):
+        return list(prefix)
+    assert len(prefix) == 1
     return [tokenizer.end]
 
 
@@ -58,7 +60,7 @@ class CTranslate2Whisper:
 
     def __init__(self, directory: Path, tokenizer: Tokenizer, pad: PadRule, max_target: int) -> None:
         self.directory, self.tokenizer, self.max_target = directory, tokenizer, max_target
-        self.grammar, self.prompt = StrictGrammar(tokenizer), prompt_of(tokenizer)
+        self.grammar, self.prompt_length = StrictGrammar(tokenizer), len(prompt_of(tokenizer))
         self.completed = 0
         self.engine = self.load(torch.device("cpu"))
         self.logmel = LogMel(self.engine.n_mels, pad)
@@ -106,39 +108,44 @@ class CTranslate2Whisper:
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
         if config.grammar != "strict":
             raise UserError(f"grammar={config.grammar}: a CTranslate2 model gives every label; set grammar=strict")
-        if config.lang:
-            raise UserError(f"lang={config.lang}: a CTranslate2 model keeps its prefix; leave lang empty")
+        if config.lang == DETECT:
+            raise UserError(f"lang={config.lang}: a CTranslate2 model does not find out the language; name it")
         if config.dtype != "float32":
             raise UserError(
                 f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
                 "dtype at float32"
             )
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
-        positions = self.max_target - len(self.prompt)
+        positions = self.max_target - self.prompt_length
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)
         predictions: dict[int, Prediction] = {}
-        alike_B2 = torch.stack([frames_B, longest_B], dim=1)  # utterances with equal rows go together
-        for frames, longest in alike_B2.unique(dim=0).tolist():
-            rows = (alike_B2 == torch.tensor([frames, longest])).all(1).nonzero()[:, 0].tolist()
+        prefix_BL = prefixes(batch, self.tokenizer, config.lang).cpu()
+        alike_BX = torch.cat([frames_B[:, None], longest_B[:, None], prefix_BL], dim=1)  # equal rows go together
+        for alike in alike_BX.unique(dim=0):
+            frames, longest, *prefix = alike.tolist()
+            rows = (alike_BX == alike).all(1).nonzero()[:, 0].tolist()
             mel = mel_BFN[rows, :, :frames].float().cpu().contiguous().numpy()
-            for row, hypothesis in zip(rows, self.search(mel, longest, config)):
+            prompt = prompt_of(self.tokenizer, prefix)
+            for row, hypothesis in zip(rows, self.search(mel, longest, prompt, config)):
                 predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], hypothesis, "best")
         return [predictions[row] for row in range(len(batch))]
 
-    def search(self, mel_BFN: np.ndarray, longest: int, config: DecodeConfig) -> list[Hypothesis]:
+    def search(
+        self, mel_BFN: np.ndarray, longest: int, prompt: list[int], config: DecodeConfig
+    ) -> list[Hypothesis]:
         """The best hypothesis of each utterance, with all labels. mel_BFN: float32, without padding."""
         encoded = import_ctranslate2().StorageView.from_array(mel_BFN)
         # It takes states for features where they have as many frames as features have bins (1.6 s for 80).
         if mel_BFN.shape[2] // 2 != mel_BFN.shape[1]:
             encoded = self.engine.encode(encoded)
         results = self.engine.generate(
-            encoded, [self.prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
+            encoded, [prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
             patience=PATIENCE,
             max_length=self.max_length(longest), return_scores=True, suppress_blank=False, suppress_tokens=[],
         )  # fmt: skip
         sequences = [result.sequences_ids[0] for result in results]
         prefixes, states = zip(*(self.well_formed(ids, longest) for ids in sequences))
-        labelled, log_posteriors = self.label(encoded, prefixes, states)
+        labelled, log_posteriors = self.label(encoded, prompt, prefixes, states)
         hypotheses = []
         for result, ids, prefix, tokens, posterior in zip(results, sequences, prefixes, labelled, log_posteriors):
             self.completed += len(tokens) > len(prefix)
@@ -150,7 +157,7 @@ class CTranslate2Whisper:
 
     def max_length(self, tokens: int) -> int:
         """For this number of tokens: CTranslate2 takes half of it, or what the prompt but its last token leaves."""
-        return max(2 * tokens, tokens + len(self.prompt) - 1)
+        return max(2 * tokens, tokens + self.prompt_length - 1)
 
     def well_formed(self, ids: Sequence[int], longest: int) -> tuple[list[int], int]:
         """The longest prefix that the grammar allows and can finish within `longest` tokens, and the state after it."""
@@ -162,7 +169,7 @@ class CTranslate2Whisper:
         return list(ids), int(state)
 
     def label(
-        self, encoded: Any, prefixes: Sequence[Sequence[int]], states: Sequence[int]
+        self, encoded: Any, prompt: list[int], prefixes: Sequence[Sequence[int]], states: Sequence[int]
     ) -> tuple[list[list[int]], list[dict[int, torch.Tensor]]]:
         """Append the most probable of each missing category's labels; returns the ids, and the posteriors along them.
 
@@ -170,7 +177,7 @@ class CTranslate2Whisper:
         """
         sequences, states = [list(ids) for ids in prefixes], list(states)
         while True:
-            logits = self.logits_along(encoded, sequences)
+            logits = self.logits_along(encoded, prompt, sequences)
             next_tasks = [int(self.grammar.category_Q[state]) for state in states]
             if all(k < 0 for k in next_tasks):
                 return sequences, [self.posteriors(ids, steps) for ids, steps in zip(sequences, logits)]
@@ -182,13 +189,15 @@ class CTranslate2Whisper:
                     # A text that should follow is left out: the next label is appended at once.
                     sequences[row].append(token)
 
-    def logits_along(self, encoded: Any, sequences: Sequence[Sequence[int]]) -> list[list[np.ndarray]]:
+    def logits_along(
+        self, encoded: Any, prompt: list[int], sequences: Sequence[Sequence[int]]
+    ) -> list[list[np.ndarray]]:
         """Per utterance the logits (V,) before each of its tokens and after the last.
 
         Only greedy search returns logits; it takes ids after the prompt as already decoded.
         """
         results = self.engine.generate(
-            encoded, [[*self.prompt, *ids] for ids in sequences], beam_size=1,
+            encoded, [[*prompt, *ids] for ids in sequences], beam_size=1,
             max_length=self.max_length(max(map(len, sequences)) + 1), return_logits_vocab=True, suppress_blank=False,
             suppress_tokens=[],
         )  # fmt: skip

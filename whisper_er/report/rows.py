@@ -223,7 +223,8 @@ def text_note(title: str, normalization: str, counts: WordErrors) -> str:
 def normalizer(result: SetResult) -> str:
     normalizers = [part.result.about["text_normalizer"] for part in result.folds.values()]
     titles = []
-    for language, spellings in sorted({(one["language"], one["spellings"]) for one in normalizers}):
+    used = {(language, one["spellings"]) for one in normalizers for language in one["language"].split()}
+    for language, spellings in sorted(used):
         table = f"with {spellings}" if spellings else "without"
         titles.append(
             f"Whisper's normaliser for 'en' {table} British-American spellings"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,9 +95,15 @@ class Pairs:
 
 
 def pair_directories(
-    ref_dir: Path, hyp_dir: Path, tasks: Sequence[Task], writing: Writing, groups: Sequence[str] = ()
+    ref_dir: Path,
+    hyp_dir: Path,
+    tasks: Sequence[Task],
+    writing: Writing,
+    groups: Sequence[str] = (),
+    writings: Mapping[str, Writing] | None = None,
 ) -> Pairs:
-    """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by.
+    """Pair every task's table by utterance id, sorted. groups: tables utt2<name> of ref_dir to score by; writings: of
+    utterances whose writing is another one, by id.
 
     UserError: an id that only one table has, a label outside the task's labels (but for a reference of an open task).
     """
@@ -117,7 +123,8 @@ def pair_directories(
         known = {utt_id: task.known(value) for utt_id, value in ref.items()}
         check_values(task, ref_path, known)
         check_values(task, hyp_path, hyp)
-        pairs[task.name] = pair_tables(task, utt_ids, known, hyp, writing, posteriors)
+        written = [(writings or {}).get(utt_id, writing) for utt_id in utt_ids]
+        pairs[task.name] = pair_tables(task, utt_ids, known, hyp, written, posteriors)
         if task.open:
             unseen = tuple("" if known[utt_id] else ref[utt_id] for utt_id in utt_ids)
             pairs[task.name] = replace(pairs[task.name], unseen=unseen)
@@ -125,11 +132,11 @@ def pair_directories(
 
 
 def pair_tables(
-    task: Task, utt_ids: Sequence[str], ref: Table, hyp: Table, writing: Writing, posteriors: dict[str, dict]
+    task: Task, utt_ids: Sequence[str], ref: Table, hyp: Table, written: Sequence[Writing], posteriors: dict[str, dict]
 ) -> TaskPairs:
     columns = [tuple(table[utt_id] for utt_id in utt_ids) for table in (ref, hyp)]
     if task.kind == "text":
-        texts = [tuple(map(writing.text, column)) for column in columns]
+        texts = [tuple(writing.text(value) for writing, value in zip(written, column)) for column in columns]
         columns += [tuple(text.normalized for text in side) for side in texts]
         columns.append(count_by_convention(*texts))
     posterior = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError
 from whisper_er.task import Task
 from whisper_er.text.token_list import LIST_FILE, TokenList, read_token_list
-from whisper_er.text.vocabulary import NoText, TextTokens, read_sentencepiece
+from whisper_er.text.vocabulary import DETECT, NoText, TextTokens, read_sentencepiece
 
 UNLEARNED = -1
 
@@ -46,6 +46,12 @@ class Tokenizer:
         if not self.text.multilingual:
             raise UserError(f"lang={language}: the prefix of this vocabulary names no language; leave lang empty")
         return self.text.prefix_in(language)
+
+    def language_ids(self) -> list[int]:
+        """Ids of the tokens of languages; UserError where the prefix names none."""
+        if ids := self.text.language_ids():
+            return ids
+        raise UserError(f"lang={DETECT}: the prefix of this vocabulary names no language; leave lang empty")
 
     def encode(self, values: dict[str, str], draw: int = 0) -> tuple[list[int], list[int]]:
         """Target of an utterance: token ids and, for each, the position of its task, or UNLEARNED.

@@ -13,6 +13,7 @@ import sentencepiece
 from whisper_er.base.errors import UserError
 
 START, END = "<|startoftranscript|>", "<|endoftext|>"
+DETECT = "auto"  # in place of a language: the one that the decoder finds likeliest
 
 
 class Suppressed(NamedTuple):
@@ -43,6 +44,7 @@ class TextTokens(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
     def find(self, token: str) -> int | None: ...
     def prefix_in(self, language: str) -> list[int]: ...
+    def language_ids(self) -> list[int]: ...
     def save(self, directory: Path) -> None: ...
 
 
@@ -55,6 +57,9 @@ class OneLanguage:
 
     def prefix_in(self, language: str) -> list[int]:
         return self.prefix
+
+    def language_ids(self) -> list[int]:
+        return []
 
 
 class SentencePieceTokens(OneLanguage):

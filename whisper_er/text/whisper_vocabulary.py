@@ -46,6 +46,11 @@ class WhisperTokens:
             raise UserError(f"lang={language}: {what}; use a code such as en")
         return [self.vocabulary[name] for name in names]
 
+    def language_ids(self) -> list[int]:
+        """Of the tokens of languages; none in the English-only vocabularies, which have them without a meaning."""
+        tokens = (f"<|{language}|>" for language in LANGUAGES) if self.multilingual else ()
+        return [self.vocabulary[token] for token in tokens if token in self.vocabulary]
+
     def encode(self, text: str) -> list[int]:
         # In Whisper's training every first word had a space before it.
         ids = self.backend.encode(f" {text}", add_special_tokens=False).ids
