@@ -75,12 +75,14 @@ class Prediction:
                 answer, which only the free grammar allows.
     posteriors: task -> probability of each of its labels, in their order; categories and scales only.
     score:      natural-log score of the best hypothesis (0 where a model has none).
+    warnings:   what is doubtful about the text: it was cut, it repeats itself.
     """
 
     utt_id: str
     values: dict[str, str]
     posteriors: dict[str, list[float]]
     score: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def main_task(tasks: Sequence[Task]) -> Task:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.stop import Stopped
+from whisper_er.config import DecodeConfig
 
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer
@@ -66,6 +67,18 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
     parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
+    parser.add_argument(
+        "--maxlenratio",
+        type=float,
+        default=DecodeConfig.maxlenratio,
+        help="most tokens of text per 20 ms of audio (%(default)s)",
+    )
+    parser.add_argument(
+        "--no_repeat_ngram_size",
+        type=int,
+        default=DecodeConfig.no_repeat_ngram_size,
+        help="so many tokens of text in a row are not written twice; 0: they may be (%(default)s)",
+    )
 
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
@@ -74,7 +87,8 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
-    return Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
+    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size")
+    return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 
 def run(main: Callable[[], None]) -> None:

@@ -61,6 +61,9 @@ def decode_set(args: argparse.Namespace) -> None:
     seconds = time.monotonic() - start
     audio = utterances.num_samples_N.sum() / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
+    for warning in sorted({warning for item in predictions for warning in item.warnings}):
+        named = sorted(item.utt_id for item in predictions if warning in item.warnings)
+        print(f"warning: {len(named)} of {len(predictions)} utterances: {warning}: {' '.join(named)}")
 
     weights = Path(os.path.realpath(args.exp_dir / args.model)).name
     protocol = {"model": weights, **asdict(config)}

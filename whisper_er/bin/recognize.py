@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, printable
 from whisper_er.base.files import write_text
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
@@ -106,6 +106,9 @@ def recognize(recognizer: "Recognizer", files: AudioFiles, args: argparse.Namesp
             else:
                 with bar.external_write_mode():
                     print(text, end="", flush=True)
+            for warning in recognition.warnings:
+                with bar.external_write_mode():
+                    print(f"warning: {printable(recognition.name)}: {warning}", file=sys.stderr)
     for message in failed:
         print(f"error: {message}", file=sys.stderr)
     if failed:

@@ -51,13 +51,19 @@ class Recognizer:
         dtype: str = "float32",
         beam_size: int = 4,
         batch_size: int = 8,
+        maxlenratio: float = DecodeConfig.maxlenratio,
+        no_repeat_ngram_size: int = DecodeConfig.no_repeat_ngram_size,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most. UserError for any of these that cannot be used.
+        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size: as in DecodeConfig.
+        UserError for any of these that cannot be used.
         """
-        values = {"dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0}
+        values = {
+            "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
+            "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size,
+        }  # fmt: skip
         decoding = configuration.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
@@ -177,7 +183,7 @@ class Recognizer:
                 scales[task.name] = float(value)
             else:
                 labels[task.name] = value
-        return Segment(start, end, text, labels, scales, probabilities)
+        return Segment(start, end, text, labels, scales, probabilities, prediction.warnings)
 
 
 def last_end(segments: Sequence[Segment]) -> float:

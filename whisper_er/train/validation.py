@@ -15,6 +15,7 @@ from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
 from whisper_er.score import metrics
 from whisper_er.task import Task
+from whisper_er.text.conventions import units
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.parallel import gathered
 
@@ -85,13 +86,14 @@ def validate(
     result = Validation(sum(part["loss"] for part in parts) / len(utterances), {})
     for task in tokenizer.tasks:
         pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances]
-        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref])
+        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref], tokenizer.language)
     return result
 
 
-def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) -> None:
+def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], language: str) -> None:
     """The scores of a task. Its accuracy is the WA of a category, the CCC of a scale, 1 - WER of a text (as written,
-    not normalised). labelled: reference and answer of each utterance that has a reference."""
+    not normalised; characters are the words of a language without spaces). labelled: reference and answer of each
+    utterance that has a reference; language: of the texts."""
     refs, hyps = [ref for ref, _ in labelled], [hyp for _, hyp in labelled]
     if task.kind == "category":
         score = metrics.score_categories(refs, hyps, task.labels)
@@ -102,4 +104,5 @@ def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) 
         score = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps])
         result.accuracy[task.name] = score.ccc
     else:
+        refs, hyps = ([" ".join(units(text.split(), language)) for text in side] for side in (refs, hyps))
         result.accuracy[task.name] = 1.0 - metrics.count_word_errors(refs, hyps).wer
