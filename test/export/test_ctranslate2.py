@@ -72,6 +72,25 @@ def test_text_labels_and_posteriors_are_those_of_the_model(learned, utterances):
             assert two.posteriors[task] == pytest.approx(posterior, abs=1e-4)
 
 
+@pytest.mark.parametrize("maxlenratio", [0.01, 2.0])
+def test_texts_that_may_be_cut_are_those_of_the_model(learned, utterances, maxlenratio):
+    config = replace(BEST, maxlenratio=maxlenratio)
+    opened = [Recognizer.open(directory) for directory in learned]
+    ours, theirs = (next(one.predict([batch_of(utterances, one.tokenizer)], config)) for one in opened)
+    assert [item.warnings for item in ours] == [item.warnings for item in theirs]
+    assert {bool(item.warnings) for item in theirs} == {maxlenratio < 1}
+
+
+def test_no_token_is_written_twice_where_that_is_asked_for(learned, utterances):
+    model = open_model(learned[1]).model
+    batch, num_text = batch_of(utterances[2:], model.tokenizer), model.tokenizer.text.num_text
+    mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
+    found = [model.search(mel_BFN, 20, DecodeConfig(no_repeat_ngram_size=size))[0] for size in (0, 1)]
+    free, unique = ([index for index in one.ids if index < num_text] for one in found)
+    assert len(set(unique)) == len(unique) > 0
+    assert (unique == free) == (len(set(free)) == len(free))  # "sad day" has a token twice where a token is a byte
+
+
 def test_an_utterance_gives_the_same_alone_and_beside_others_of_its_length(learned, utterances):
     _, directory = learned
     twins = [replace(utterances[0], utt_id="twin"), *utterances, utterances[0]]

@@ -66,6 +66,14 @@ def test_a_directory_gives_a_line_for_each_recording_and_one_for_each_of_its_utt
     assert lines[5].startswith(f"{recordings}/more/b c.wav: ") and len(lines) == 6
 
 
+def test_a_text_that_may_be_cut_is_named_on_standard_error(trained, recordings, capsys):
+    out, errors = printed(trained, capsys, "--maxlenratio", 0, "--format", "jsonl", recordings / "long.flac")
+    lines = errors.splitlines()
+    assert len(lines) == 3 and lines[0].startswith(f"warning: {recordings}/long.flac: 0:00.0 to 0:00.")
+    (warning,) = {warning for segment in json.loads(out)["segments"] for warning in segment["warnings"]}
+    assert all(line.endswith(warning) for line in lines) and "maxlenratio" in warning
+
+
 def test_unreadable_recordings_do_not_stop_the_others_and_are_the_exit_code(
     trained, recordings, tmp_path, capsys, monkeypatch
 ):

@@ -172,6 +172,7 @@ def test_the_conventional_method_has_labels_and_no_text(trained, files, tmp_path
     ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"), ({"device": "toaster"}, "device 'toaster'"),
     ({"dtype": "float8"}, "dtype: 'float8' is not allowed; allowed: float32 bfloat16"),
     ({"beam_size": 0}, "beam_size"), ({"batch_size": 0}, "batch_size"),
+    ({"maxlenratio": -1}, "maxlenratio: -1"), ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size: -1"),
 ])  # fmt: skip
 def test_what_cannot_be_had_is_one_line(trained, options, message):
     with pytest.raises(UserError, match=message):

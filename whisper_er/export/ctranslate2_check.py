@@ -17,6 +17,7 @@ from whisper_er.report.markdown import table
 from whisper_er.task import Prediction, Task
 
 CHECK = "check.json"
+SETTINGS = ("beam_size", "length_penalty", "maxlenratio", "no_repeat_ngram_size", "batch_size")  # that both obey
 SCALE_TOLERANCE = 0.01  # of a scale's range
 
 
@@ -72,7 +73,7 @@ def compare(
     check = Check(
         quantization=quantization,
         compute_type=converted.engine.compute_type,
-        decoding={key: getattr(config, key) for key in ("beam_size", "length_penalty", "maxlenratio", "batch_size")},
+        decoding={key: getattr(config, key) for key in SETTINGS},
         threads=torch.get_num_threads(),
         different={task.name: [] for task in tasks},
     )

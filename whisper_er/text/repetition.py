@@ -15,7 +15,7 @@ LEAST = 20  # tokens in all: people do say "no, no, no, no" and "thank you thank
 def repeats_itself(ids: Sequence[int]) -> bool:
     """Whether the same tokens, one or several, stand TIMES times in a row or more, and are LEAST tokens in all.
 
-    Whisper's rule, a compression ratio above 2.4, would name every longer text in a script of three bytes a letter.
+    Whisper's rule, a compression ratio above 2.4, is met by two plain sentences in Georgian (2.5) or Tamil (2.8).
     """
     for period in range(1, len(ids) // TIMES + 1):
         run = period  # tokens until here that repeat what stands a period before them, and the first period
