@@ -162,7 +162,7 @@ def test_what_is_wrong_with_a_table_is_one_line_with_file_and_line(corpus, conte
     (("--encoding", "klingon"), TABLES, "--encoding 'klingon' is not known"),
     (("--csv", "none.csv"), TABLES, "none.csv: no such file"),
     (("--audio_dir", "none"), TABLES, "none: no such directory; --audio_dir"),
-    (("--num_folds", "2"), TABLES, "--num_folds 2: at least 3"),
+    (("--num_folds", "1"), TABLES, "--num_folds 1: at least 3"),
     (("--num_folds", "4"), TABLES, "only 3 speakers, and each is in one fold"),
     (("--num_folds", "4", "--fold_by", "utterance"), TABLES, "only 3 utterances, and each is in one fold; ask for"),
     (("--num_folds", "3"), (*TABLES, "utt2fold=valence"), "utt2fold=valence and --num_folds are both given"),
