@@ -146,6 +146,8 @@ def test_a_file_is_found_as_people_write_it_and_its_name_becomes_a_valid_id(corp
     (HEADER + ROWS[0] + "b1.wav,Ben,<|sad|>,1,\n", ["line 3: column emotion", "<|sad|>"]),
     (HEADER + ROWS[0] + "b1.wav,Ben,Happy,1,\n", ["column emotion: 'Happy' and 'happy' differ"]),
     (HEADER + ROWS[1] + "c1.wav,ben,sad,1,\n", ["column speaker: 'Ben' and 'ben' differ in nothing but case"]),
+    (HEADER + "b1.wav,Ben,nan,1,\n", ["line 2: column emotion: the label 'nan'", "a cell of a CSV is empty"]),
+    (HEADER + "b1.wav,None,sad,1,\n", ["column speaker: line 2 'None'", "no speaker"]),
     (HEADER + f"{'very ' * 100},Ben,sad,1,\n", ["column file: line 2 'very very", "no such audio file"]),
     (HEADER.encode() + b"b1.wav,Ben,\x1b[31m,1,\n", ["line 2: column emotion", "control character"]),
     (HEADER.encode() + b"b1.wav,B\xff,sad,1,\n", ["not utf-8", "--encoding cp1252"]),
