@@ -1,5 +1,6 @@
 """A pretrained model by name: from a directory, from the hub, or from the hub's cache."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,20 @@ def load_pretrained(
 
     option: its name, for messages; needs: sets of files of which a directory has to have one.
     """
-    if reason := why_not_loaded(Path(whisper_model), needs):
-        raise UserError(f"{option} '{whisper_model}' {reason}")
     try:
+        if reason := why_not_loaded(Path(whisper_model), needs):
+            raise UserError(f"{option} '{whisper_model}' {reason}")
         # No code from the model's directory, nor a question about it at the terminal.
         return kind.from_pretrained(
             whisper_model, local_files_only=is_local(whisper_model), trust_remote_code=False, **options
         )
+    except UserError:
+        raise
     except Exception as error:  # transformers raises whatever a broken file makes it raise
         reason = " ".join(str(error).split()).split(". ")[0][:200]
         remedy = (
             "copy or download the files of the directory again"
-            if Path(whisper_model).is_dir()
+            if os.path.isdir(whisper_model)
             else "give a directory that transformers can read, or a hub name such as openai/whisper-base with the hub "
             "reachable or the model in its cache"
         )

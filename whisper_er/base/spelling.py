@@ -8,7 +8,11 @@ from os.path import commonprefix
 from whisper_er.base.errors import UserError
 
 # Beside the characters of the category "format": joiners, fillers and variation selectors that show nothing.
-INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+    "[\u034f\u115f\u1160\u3164\uffa0\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 
 def check_spelling(where: str, names: Mapping[str, str], case: bool = True) -> None:
@@ -35,10 +39,10 @@ def fold_case(name: str) -> str:
 
 def fold_form(name: str) -> str:
     """The name in one form of accents and widths, with single spaces for any white space, without what is invisible."""
-    if not name.isascii():
-        name = unicodedata.normalize("NFKC", INVISIBLE.sub("", name))
     if not name.isprintable():
         name = "".join(char for char in name if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", INVISIBLE.sub("", name))
     return " ".join(name.split())
 
 

@@ -124,5 +124,5 @@ def advice(quantization: str) -> str:
     """What to do about different answers; stage 7 has other names for the options of export_ctranslate2."""
     allow = "allow as many as you accept with --allow_different (of run.sh: --ctranslate2_allow_different)"
     if quantization == "float32":
-        return f"the weights are float32 already, so rounding alone decides these utterances; {allow}"
+        return f"in float32, rounding decides between two answers, or the lack of a grammar; {allow}"
     return f"convert with --quantization float32 (of run.sh: --ctranslate2 float32), or {allow}"
