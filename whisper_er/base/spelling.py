@@ -11,8 +11,6 @@ from whisper_er.base.errors import UserError
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-    "[\u034f\u115f\u1160\u3164\uffa0\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-)
 
 
 def check_spelling(where: str, names: Mapping[str, str], case: bool = True) -> None:
