@@ -233,6 +233,14 @@ def test_a_model_of_text_alone_has_to_give_the_same_text():
         ctranslate2_check.require_equal(check, [Task("asr", "text")], 0)
 
 
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_the_advice_is_one_that_can_be_followed_and_names_the_options_of_both_callers(quantization):
+    check = Check(quantization, "float32", {}, 1, {"asr": ["u1"]}, num_utterances=2)
+    with pytest.raises(UserError, match=r"--allow_different \(of run.sh: --ctranslate2_allow_different\)") as error:
+        ctranslate2_check.require_equal(check, [Task("asr", "text")], 0)
+    assert ("--quantization float32 (of run.sh: --ctranslate2 float32)" in str(error.value)) == (quantization == "int8")
+
+
 def test_expectations_on_a_scale_may_differ_by_a_hundredth_of_it():
     task = scale("valence", 1, 5, 9)
     one, two, three = (Prediction("u", {"valence": value}, {}) for value in ("3.0000", "3.0390", "3.0410"))
