@@ -197,27 +197,27 @@ def check_range(samples: np.ndarray, name: str) -> None:
 
 
 class ChannelPower:
-    """The power of each channel of a recording, and of their mean; added up over blocks, without what is constant."""
+    """The power of each channel of a recording and of their mean, without what is constant; added up over blocks."""
 
     def __init__(self) -> None:
-        self.count, self.sum_T, self.square_T = 0, 0.0, 0.0  # T: the channels, then their mean
+        self.count, self.sum_C, self.product_CC = 0, np.zeros(1), np.zeros((1, 1))
 
     def add(self, samples: np.ndarray) -> None:
         """samples: (samples, channels)."""
-        if samples.shape[1] > 1:
-            tracks = [track.astype(np.float64) for track in (*samples.T, samples.mean(axis=1))]
-            self.count += len(samples)
-            self.sum_T = self.sum_T + np.array([track.sum() for track in tracks])
-            self.square_T = self.square_T + np.array([track @ track for track in tracks])
+        self.count += len(samples)
+        for start in range(0, len(samples), 2**16):  # float64: a constant may be far larger than what is heard
+            part_SC = samples[start : start + 2**16].astype(np.float64)
+            self.sum_C = self.sum_C + np.ones(len(part_SC)) @ part_SC
+            self.product_CC = self.product_CC + part_SC.T @ part_SC
 
     @property
     def channel(self) -> int | None:
         """The loudest channel, where the mean is FAR_BELOW it: channels cancel out, or most are dead. Else None."""
-        if not self.count:
-            return None
-        *power_C, mean = self.square_T - self.sum_T**2 / self.count
-        loudest = int(np.argmax(power_C))
-        return loudest if mean < power_C[loudest] / 10 ** (FAR_BELOW / 10) else None
+        covariance_CC = self.product_CC - np.outer(self.sum_C, self.sum_C) / max(1, self.count)
+        power_C, of_mean = covariance_CC.diagonal(), covariance_CC.mean()
+        loudest = int(np.argmax(power_C >= 0.99 * power_C.max()))  # of several, the first
+        rounding = 1e-10 * self.product_CC[loudest, loudest]
+        return loudest if max(of_mean, rounding) < power_C[loudest] / 10 ** (FAR_BELOW / 10) else None
 
 
 def mix_down(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
