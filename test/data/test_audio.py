@@ -163,7 +163,7 @@ def test_a_header_that_counts_itself_as_samples_is_forgiven(tmp_path):
     (bytes.fromhex("3026b2758e66cf11"), "ASF (wma, wmv); convert it: ffmpeg"),
     (b"RIFF\x24\0\0\0AVI LIST", "AVI; convert it: ffmpeg"), (b"G".ljust(188, b"\n") + b"G", "an MPEG video or stream;"),
     (b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\n", "shorten (of SPHERE files); convert"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; fetch the file itself: git lfs"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; fetch the file itself: git"),
     (b"\n<!DOCTYPE html><html>", "an HTML page; the server"), (b"<?xml version='1.0'?><Error>", "XML; the server"),
     (b'{"error": "quota"}', "JSON; the server answered"), (b"PK\3\4", "a zip archive; unpack it"),
     (b"\x1f\x8b\x08", "a compressed file or archive; unpack it"), (b"this is not audio", "text; restore the file"),

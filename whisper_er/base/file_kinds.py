@@ -23,8 +23,8 @@ KINDS = [
     (rb"NIST_1A.*embedded-shorten|ajkg", "shorten (of SPHERE files)", "convert it: sph2pipe -f wav IN OUT.wav"),
     (rb"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
     (rb"[^\n]{0,200}/annex/objects/", "a git-annex pointer", "fetch the file itself: git annex get"),
-    (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", "an HTML page", AGAIN),
-    (rb"(\xef\xbb\xbf)?\s*<(\?xml|!--|[a-z])", "XML", AGAIN),
+    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", "an HTML page", AGAIN),
+    (rb"(\xef\xbb\xbf)?\s*<(\?xml|!|[A-Za-z])", "XML", AGAIN),
     (rb"\s*\{\s*\"", "JSON", AGAIN),
     (rb"PK(\x03\x04|\x05\x06)", "a zip archive", UNPACK),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "a compressed file or archive", UNPACK),
@@ -36,13 +36,13 @@ KINDS = [
 # Endings of recordings that are of such a kind.
 MEDIA_SUFFIXES = {
     ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wma", ".wmv", ".wv",
+    ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wma", ".wmv", ".wv",
 }  # fmt: skip
 
 
 def kind_of(head: bytes) -> tuple[str, str] | None:
     """What a file is that begins with these bytes, and what to do; None for what is in no list here."""
     for pattern, kind, remedy in KINDS:
-        if re.match(pattern, head[:HEAD], re.DOTALL | re.IGNORECASE):
+        if re.match(pattern, head[:HEAD], re.DOTALL):
             return kind, remedy
     return None

@@ -19,7 +19,7 @@ import soxr
 from whisper_er.base.errors import UserError
 from whisper_er.base.file_kinds import CONVERT, HEAD, kind_of
 from whisper_er.config import SAMPLE_RATE
-from whisper_er.data.plain_wav import claimed_bytes, read_plain
+from whisper_er.data.plain_wav import claimed_bytes, finish, read_plain
 
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
@@ -133,11 +133,11 @@ def open_stream(stream: BinaryIO, entry: str, utt_id: str, path: Path | None = N
     stream.seek(0)
     try:
         sound = soundfile.SoundFile(path or stream)
-        if sound.frames == 0 and there and _is_unfinished(stream):
-            sound = soundfile.SoundFile(_finished(stream))
+        if sound.frames == 0 and there and (finished := finish(stream)):
+            sound = soundfile.SoundFile(finished)
     except TypeError as error:
-        remedy = "write them as WAV: ffmpeg -f s16le -ar RATE -ac 1 -i IN OUT.wav"
-        raise UserError(f"{utt_id}: {entry}: cannot be read as audio: .raw, no header; {remedy}") from error
+        remedy = "write it as WAV: ffmpeg -f s16le -ar RATE -ac 1 -i IN OUT.wav"
+        raise UserError(f"{utt_id}: {entry}: cannot be read as audio: .raw has no header; {remedy}") from error
     except soundfile.SoundFileError as error:
         stream.seek(0)
         raise _not_audio(entry, utt_id, error, kind_of(stream.read(HEAD))) from error
@@ -148,7 +148,7 @@ def open_stream(stream: BinaryIO, entry: str, utt_id: str, path: Path | None = N
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         raise UserError(f"{utt_id}: {entry}: {sound.samplerate} Hz; allowed are {MIN_RATE} to {MAX_RATE}")
     if there + MISCOUNT < claimed:
-        width = there / sound.frames  # bytes of a sample in all channels: whole, unless compressed
+        width = max(1, there) / sound.frames  # bytes of a sample in all channels: whole, unless compressed
         expected = int(claimed / (int(width) or width))
         raise UserError(f"{utt_id}: {entry}: cut short: {sound.frames} of {expected} samples; restore the file")
     return sound
@@ -204,6 +204,8 @@ class ChannelPower:
 
     def add(self, samples: np.ndarray) -> None:
         """samples: (samples, channels)."""
+        if samples.shape[1] == 1:
+            return
         self.count += len(samples)
         for start in range(0, len(samples), 2**16):  # float64: a constant may be far larger than what is heard
             part_SC = samples[start : start + 2**16].astype(np.float64)
@@ -225,7 +227,8 @@ def mix_down(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
     (ChannelPower)."""
     power = ChannelPower()
     power.add(samples)
-    return pick(samples, power.channel), power.channel
+    channel = power.channel
+    return pick(samples, channel), channel
 
 
 def pick(samples: np.ndarray, channel: int | None) -> np.ndarray:
@@ -246,21 +249,6 @@ def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_sample
             f"{utt_id}: {entry}: {seconds:.0f} s; allowed are {most:.0f} s in one utterance: cut it with segments, or "
             "restore the file if it is not so long"
         )
-
-
-def _is_unfinished(stream: BinaryIO) -> bool:
-    """Whether a WAV without samples, as its header has it, has not got the sizes that are written in the end."""
-    end = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    head = stream.read(8)
-    return head.startswith(b"RIFF") and 8 + int.from_bytes(head[4:], "little") != end
-
-
-def _finished(stream: BinaryIO) -> io.BytesIO:
-    """The WAV with a size of 8 at its beginning, upon which libsndfile takes what follows for samples."""
-    stream.seek(0)
-    content = stream.read()
-    return io.BytesIO(content[:4] + (8).to_bytes(4, "little") + content[8:])
 
 
 def _not_audio(entry: str, utt_id: str, error: Exception, kind: tuple[str, str] | None = None) -> UserError:

@@ -1,6 +1,6 @@
 """Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
 
-Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. Audio with
+Only headers (of floats the samples) are read where the audio is 16 kHz mono already, which keeps its entry of wav.scp. Audio with
 another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; with an ark
 format all audio is.
 """

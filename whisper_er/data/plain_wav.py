@@ -1,7 +1,7 @@
 """Headers that are read without libsndfile.
 
-Plain WAV, 16-bit PCM at 16 kHz, mono, takes 60 microseconds an utterance instead of 400 so. And of the containers whose
-samples libsndfile takes up to the end of the file, however much the header claims, it is told how much that is.
+Plain WAV, 16-bit PCM at 16 kHz, mono, is read in 60 microseconds an utterance instead of 400. Of this and other
+containers it is told how many bytes of samples the header claims: libsndfile takes those that are there for all.
 """
 
 import io
@@ -130,3 +130,15 @@ def _claim(file: BinaryIO, end: int) -> tuple[int, int] | None:
         size = max(size - counted, 0)
         at += head.size + size + -size % alignment
     return None
+
+
+def finish(file: BinaryIO) -> io.BytesIO | None:
+    """A WAV whose sizes, which are written in the end, are missing, so that libsndfile reads it to the end; else None.
+
+    It does so where the first size is 8 and that of the samples 0.
+    """
+    file.seek(0)
+    content = file.read()
+    if not content.startswith(b"RIFF") or 8 + int.from_bytes(content[4:8], "little") == len(content):
+        return None
+    return io.BytesIO(content[:4] + (8).to_bytes(4, "little") + content[8:])
