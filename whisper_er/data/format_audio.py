@@ -1,8 +1,8 @@
 """Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
 
-Only headers (of floats the samples) are read where the audio is 16 kHz mono already, which keeps its entry of wav.scp. Audio with
-another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; with an ark
-format all audio is.
+Only headers are read where the audio is 16 kHz mono already (of floats the samples too, for their range): such an
+utterance keeps its entry of wav.scp. Audio with another rate, several channels, segments or a command is written to
+<out_dir>/wav/, as 16-bit samples; with an ark format all audio is.
 """
 
 import io

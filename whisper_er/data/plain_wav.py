@@ -138,7 +138,9 @@ def finish(file: BinaryIO) -> io.BytesIO | None:
     It does so where the first size is 8 and that of the samples 0.
     """
     file.seek(0)
-    content = file.read()
-    if not content.startswith(b"RIFF") or 8 + int.from_bytes(content[4:8], "little") == len(content):
+    head = file.read(8)
+    if not head.startswith(b"RIFF"):
         return None
-    return io.BytesIO(content[:4] + (8).to_bytes(4, "little") + content[8:])
+    content = file.read()
+    finished = int.from_bytes(head[4:], "little") == len(content)
+    return None if finished else io.BytesIO(head[:4] + (8).to_bytes(4, "little") + content)
