@@ -1,12 +1,15 @@
 """whisper_er.data.audio: files and ark entries against soundfile and kaldiio, and what bad audio gets."""
 
+import io
+import struct
+
 import kaldiio
 import numpy as np
 import pytest
 import soundfile
 
 from whisper_er.base.errors import UserError
-from whisper_er.data.audio import AudioInfo, audio_info, load_audio
+from whisper_er.data.audio import AudioInfo, ChannelPower, audio_info, load_audio, mix_down
 from whisper_er.data.kaldi import read_table
 
 RATE = 16000
@@ -107,3 +110,102 @@ def test_a_flac_file_that_was_cut_short_is_an_error(tmp_path):
     (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"utt7: .*a\.flac: cut short|cannot be read"):
         load_audio(str(tmp_path / "a.flac"), "utt7")
+
+
+def whole(kind: str, subtype: str) -> bytes:
+    """2000 samples."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(2000), RATE, format=kind, subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [
+    ("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("WAV", "ULAW"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_24"),
+    ("AU", "PCM_16"), ("NIST", "PCM_16"), ("SVX", "PCM_16"),
+])  # fmt: skip
+@pytest.mark.parametrize(("entry", "before"), [("a.wav", b""), ("a.ark:2", b"u "), ("a.ark:0", b"AUDIO\x02\xff\xff")])
+def test_half_a_file_is_an_error_though_libsndfile_takes_it_for_a_whole(tmp_path, kind, subtype, entry, before):
+    content = whole(kind, subtype)
+    entry, path = str(tmp_path / entry), tmp_path / entry.partition(":")[0]
+    path.write_bytes(before + content)
+    assert audio_info(entry, "u").num_samples == len(load_audio(entry, "u")) == 2000
+    half = content[: len(content) // 2 + 100]
+    path.write_bytes(before + half)
+    with soundfile.SoundFile(io.BytesIO(half)) as sound:
+        message = f"u: {entry}: cut short: {sound.frames} of 2000 samples; restore the file"
+    for read in (audio_info, load_audio):
+        with pytest.raises(UserError) as error:
+            read(entry, "u")
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFDB, 2**31, 0xFFFFFFDB, 2**32 - 1])
+@pytest.mark.parametrize("riff_size", [0, 36, 2**32 - 1])
+def test_a_wav_that_was_piped_and_leaves_its_length_open_is_read_to_the_end(tmp_path, size, riff_size):
+    content = bytearray(whole("WAV", "PCM_16"))
+    struct.pack_into("<I", content, 4, riff_size)
+    struct.pack_into("<I", content, 40, size)
+    (tmp_path / "a.wav").write_bytes(content)
+    assert audio_info(str(tmp_path / "a.wav"), "u").num_samples == 2000
+    np.testing.assert_array_equal(load_audio(str(tmp_path / "a.wav"), "u"), noise(2000) / 32768)
+
+
+def test_a_header_that_counts_itself_as_samples_is_forgiven(tmp_path):
+    content = bytearray(whole("WAV", "PCM_16"))
+    struct.pack_into("<I", content, 40, len(content))
+    (tmp_path / "a.wav").write_bytes(content)
+    assert len(load_audio(str(tmp_path / "a.wav"), "u")) == 2000
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"\0\0\0\x20ftypM4A ", "MP4 (m4a, mp4, mov, 3gp); convert it: ffmpeg -i "),
+    (b"\xff\xf1\x50\x80", "AAC; convert it: ffmpeg"), (b"\x1a\x45\xdf\xa3", "Matroska or WebM; convert it: ffmpeg"),
+    (bytes.fromhex("3026b2758e66cf11"), "ASF (wma, wmv); convert it: ffmpeg"),
+    (b"RIFF\x24\0\0\0AVI LIST", "AVI; convert it: ffmpeg"), (b"G".ljust(188, b"\n") + b"G", "an MPEG video or stream;"),
+    (b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\n", "shorten (of SPHERE files); convert"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer; fetch the file itself: git"),
+    (b"\n<!DOCTYPE html><html>", "an HTML page; the server"), (b"<?xml version='1.0'?><Error>", "XML; the server"),
+    (b'{"error": "quota"}', "JSON; the server answered"), (b"PK\3\4", "a zip archive; unpack it"),
+    (b"\x1f\x8b\x08", "a compressed file or archive; unpack it"), (b"this is not audio", "text; restore the file"),
+    (bytes(300), "zeros where the header should be; restore the file"), (b"\x93NUMPY", "Format not recognised;"),
+])  # fmt: skip
+def test_what_is_no_audio_is_named_with_what_to_do(tmp_path, content, message):
+    for name, before in (("a.wav", b""), ("a.ark:2", b"u ")):
+        path = tmp_path / name.partition(":")[0]
+        path.write_bytes(before + content)
+        with pytest.raises(UserError) as error:
+            audio_info(str(tmp_path / name), "u")
+        assert str(error.value).startswith(f"u: {tmp_path / name}: cannot be read as audio: {message}")
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_integers_in_a_file_of_floats_are_an_error_with_their_size(tmp_path, subtype):
+    soundfile.write(tmp_path / "a.wav", np.array([0.0, -20000, 19000]), RATE, subtype=subtype)
+    for read in (audio_info, load_audio):
+        with pytest.raises(UserError, match=r"u: .*a.wav: samples up to 20000; allowed are floats in \[-1, 1\]"):
+            read(str(tmp_path / "a.wav"), "u")
+    soundfile.write(tmp_path / "a.wav", np.array([0, -2.5, 1.9]), RATE, subtype=subtype)
+    assert audio_info(str(tmp_path / "a.wav"), "u").num_samples == len(load_audio(str(tmp_path / "a.wav"), "u"))
+
+
+def channels(*gains: float) -> np.ndarray:
+    """float32 (3000, channels): one noise, louder or less."""
+    return (noise(3000)[:, None] / 32768 * np.array(gains)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("samples", "expected"), [
+    (channels(1), None), (channels(1, 1), None), (channels(1, 0), None), (channels(0, 0), None),
+    (channels(1, -0.6), None),  # 14 dB below
+    (channels(1, -0.7), 0),  # 16.5 dB
+    (channels(1, -1), 0), (channels(-0.5, 0.51), 1), (channels(0, 0, 0, 0, 1), None), (channels(*[0] * 7, 1), 7),
+    (np.float32(0.2) + channels(1e-3, -1e-3), 0),  # what is constant is not heard
+    (np.full((100, 2), 0.1, np.float32), None), (np.stack([noise(3000, n) / 32768 for n in range(20)], 1), None),
+])  # fmt: skip
+def test_the_loudest_channel_stands_in_where_the_mean_is_far_below_it(samples, expected):
+    mono, channel = mix_down(samples)
+    assert channel == expected
+    np.testing.assert_array_equal(mono, samples.mean(axis=1) if expected is None else samples[:, expected])
+    power = ChannelPower()
+    for start in range(0, len(samples), 700):
+        power.add(samples[start : start + 700])
+    assert power.channel == expected

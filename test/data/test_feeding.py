@@ -29,6 +29,7 @@ def reencode(root, directory, suffix: str, subtype: str) -> None:
     table = kaldi.read_table(root / directory / "wav.scp")
     for utt_id, entry in table.items():
         samples, table[utt_id] = audio.load_samples(entry, utt_id), str(root / f"{utt_id}.{suffix}")
+        samples = audio.to_float(samples) if subtype == "FLOAT" else samples
         soundfile.write(table[utt_id], samples, 16000, subtype=subtype)
     kaldi.write_table(root / directory / "wav.scp", table)
 

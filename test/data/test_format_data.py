@@ -82,6 +82,28 @@ def test_channels_are_averaged(tmp_path):
     assert soundfile.info(data["wav.scp"]["a"]).subtype == "PCM_16"
 
 
+@pytest.mark.parametrize("nj", [1, 2])
+def test_channels_that_cancel_out_are_not_averaged_but_counted(tmp_path, capsys, nj):
+    entries = {f"u{number}": wav(tmp_path / f"{number}.wav", np.stack([tone(8000), -tone(8000)], 1), 8000)
+               for number in range(7)}  # fmt: skip
+    entries["v"] = wav(tmp_path / "v.wav", np.stack([tone(8000), tone(8000)], 1), 8000)
+    format_data(write_data(tmp_path / "data", entries), tmp_path / "dump", nj=nj)
+    names = ", ".join(f"u{number} (channel 1 of 2)" for number in range(5))
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{tmp_path / 'data'}: of 7 utterances only the loudest channel is used, because the mean ")
+    assert first.endswith(f": {names} and 2 more")
+    written = kaldi.read_dir(tmp_path / "dump")["wav.scp"]
+    np.testing.assert_array_equal(load_audio(written["u3"], "u3"), load_audio(written["v"], "v"))
+
+
+@pytest.mark.parametrize("segments", [None, {"u": "r 0 0.5"}])
+def test_integers_as_floats_are_refused_though_16_khz_mono_is_not_read(tmp_path, segments):
+    entry = wav(tmp_path / "a.wav", np.round(tone(RATE) * 2**15), subtype="FLOAT")
+    source = write_data(tmp_path / "data", {"r": entry}, segments)
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert f"{entry}: samples up to 16384; allowed are floats in [-1, 1]" in line
+
+
 @pytest.mark.parametrize("audio_format", ["wav.ark", "flac.ark"])
 @pytest.mark.parametrize("nj", [1, 3])
 def test_an_ark_holds_the_samples_of_the_files(tmp_path, audio_format, nj):

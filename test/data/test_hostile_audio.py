@@ -36,6 +36,7 @@ OFFSETS = (str(2**31), str(2**32), str(2**63 - 1), str(2**63), "9" * 18, "9" * 3
 def audio(kind: tuple[str, str], num_samples: int = 60, channels: int = 1, rate: int = 16000) -> bytes:
     samples = np.random.default_rng(0).integers(-9000, 9000, (num_samples, channels), dtype=np.int16)
     buffer = io.BytesIO()
+    samples = samples / 2**15 if kind[1] == "FLOAT" else samples  # soundfile writes integers as they are
     soundfile.write(buffer, samples, rate, format=kind[0], subtype=kind[1])
     return buffer.getvalue()
 

@@ -30,7 +30,8 @@ def riff(*chunks: bytes, size: int | None = None) -> bytes:
 
 def written(kind: str, subtype: str, channels: int = 1, rate: int = 16000) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, SAMPLES.reshape(-1, channels), rate, format=kind, subtype=subtype)
+    samples = SAMPLES / 2**15 if subtype == "FLOAT" else SAMPLES  # soundfile writes integers as they are
+    soundfile.write(buffer, samples.reshape(-1, channels), rate, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 

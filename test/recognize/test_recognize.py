@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import recognize
 from whisper_er.data import kaldi
 from whisper_er.recognize import formats
+from whisper_er.recognize.audio_files import find_audio_files
 from whisper_er.recognize.result import Recognition, Segment, clock
 
 
@@ -162,6 +164,15 @@ def test_what_cannot_be_done_is_said_before_anything_is_recognised(trained, tmp_
     shutil.copy(next(iter(kaldi.read_table(trained / "test" / "wav.scp").values())), "a.wav")
     with pytest.raises(UserError, match=message):
         call(recognize, "--model", trained / "exp", "a.wav", *words)
+
+
+def test_media_that_libsndfile_cannot_read_are_left_out_with_what_converts_them(tmp_path, capsys):
+    (tmp_path / "b.M4A").touch()
+    with pytest.raises(UserError, match=r"no audio in this directory; 1 media files .*: .*/b.M4A; convert it: ffmpeg"):
+        find_audio_files([str(tmp_path)])
+    (tmp_path / "a.wav").touch()
+    assert find_audio_files([str(tmp_path)]) == [(tmp_path / "a.wav", Path("a.wav"))]
+    assert "left out: 1 media files that libsndfile cannot read: " in capsys.readouterr().err
 
 
 def test_two_recordings_are_never_written_to_one_file(trained, tmp_path):

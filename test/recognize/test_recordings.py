@@ -45,10 +45,34 @@ def test_any_format_rate_and_number_of_channels_gives_the_tone_at_16_khz(tmp_pat
     assert np.abs(wave).max() == pytest.approx(0.3, abs=0.05)
 
 
-def test_channels_are_averaged(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -tone(1)], axis=1), 16000)
+def test_channels_are_averaged(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -0.5 * tone(1)], axis=1), 16000)
     ((*_, wave),) = open_recording(tmp_path / "a.wav").utterances()
-    assert np.abs(wave).max() < 1e-4  # of 16 bits
+    assert np.abs(wave - tone(1) / 4).max() < 1e-4  # of 16 bits
+    assert capsys.readouterr() == ("", "")
+
+
+def test_of_channels_that_cancel_out_the_loudest_is_taken_and_named(tmp_path, capsys):
+    samples = np.stack([0.9 * tone(1), -tone(1)], axis=1)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    for audio, rate in ((tmp_path / "a.wav", None), (samples, 16000)):
+        ((*_, wave),) = open_recording(audio, rate).utterances()
+        assert (wave == -tone(1)).all()
+        name = audio if rate is None else "audio"
+        assert capsys.readouterr().err.startswith(f"{name}: only channel 2, the loudest, is used, because the mean of ")
+
+
+def test_the_channel_of_a_long_recording_does_not_change_on_the_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recordings, "BLOCK", 1)
+    left, right = speech(), -speech()
+    right[30 * 16000 :] = 0  # the channels cancel out only before
+    left[30 * 16000 :] *= 0.01
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16000, subtype="FLOAT")
+    found = open_recording(tmp_path / "a.wav", longest=30)
+    assert capsys.readouterr().err.count("only channel 1, the loudest") == 1
+    alone = list(open_recording(left, 16000, longest=30).utterances())
+    for (*one, wave), (*other, expected) in zip(found.utterances(), alone, strict=True):
+        assert one == other and (wave == expected).all()
 
 
 def test_a_long_recording_is_split_at_its_pauses_with_their_times(tmp_path):
@@ -136,6 +160,8 @@ def test_integers_are_scaled_by_their_range():
     (tone(1)[None], 16000, r"shape \(1, 16000\); allowed are \(samples,\) and \(samples, channels\)"),
     (tone(1)[None, None], 16000, "shape"), (tone(1) * 32767, 16000, "samples up to 98"),
     (np.full(100, np.nan), 16000, "samples up to nan"), (np.full(100, "a"), 16000, "an array of <U1"),
+    (np.full(100, 9000), 16000, r"an array of int64; allowed are int16 and floats in \[-1, 1\].* divide by"),
+    (np.full(100, 9000, np.int32), 16000, "an array of int32"),
 ])  # fmt: skip
 def test_what_are_no_samples_is_refused(samples, rate, message):
     with pytest.raises(UserError, match=message):

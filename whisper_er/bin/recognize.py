@@ -5,9 +5,9 @@
     find . -name '*.flac' | whisper-er recognize --model exp/mini/fold1 --format jsonl - > found.jsonl
     whisper-er recognize --model exp/mini/fold1 --format srt --timeline emotion --out_dir subtitles meeting.mp3
 
-Any format that libsndfile reads, any rate, any number of channels (their mean), any length: over 30 s a recording is
-split at its pauses. A recording that cannot be read does not stop the others; it is named at the end, and the exit
-code is the number of these, at most 99.
+Any format that libsndfile reads, any rate, any number of channels (their mean; the loudest alone, with a warning, where
+they cancel out or most are dead), any length: over 30 s a recording is split at its pauses. A recording that cannot be
+read does not stop the others; it is named at the end, and the exit code is the number of these, at most 99.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Stage 1: a data directory as local/data.sh wrote it -> a dump directory, whose every entry is 16 kHz mono.
 
-Only headers are read where the audio is 16 kHz mono already: such an utterance keeps its entry of wav.scp. Audio with
-another rate, several channels, segments or a command is written to <out_dir>/wav/, as 16-bit samples; with an ark
-format all audio is.
+Only headers are read where the audio is 16 kHz mono already (of floats the samples too, for their range): such an
+utterance keeps its entry of wav.scp. Audio with another rate, several channels, segments or a command is written to
+<out_dir>/wav/, as 16-bit samples; with an ark format all audio is.
 """
 
 import io
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import soundfile
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
-from whisper_er.data.audio import audio_info, open_audio, open_stream, read_samples, resample
+from whisper_er.data.audio import FAR_BELOW, audio_info, mix_down, open_audio, open_stream, read_samples, resample
 from whisper_er.data.audio_writer import AudioWriter
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
@@ -43,16 +43,19 @@ class Recording:
 
 @dataclass
 class Formatted:
-    """Utterances after formatting: entries of wav.scp, numbers of samples, and an error for each unusable one."""
+    """Utterances after formatting: entries of wav.scp, numbers of samples, an error for each unusable one, and those of
+    which one channel is used."""
 
     wav_scp: kaldi.Table
     num_samples: kaldi.Table
     errors: list[str]
+    one_channel: list[str] = field(default_factory=list)
 
     def update(self, other: "Formatted") -> None:
         self.wav_scp.update(other.wav_scp)
         self.num_samples.update(other.num_samples)
         self.errors.extend(other.errors)
+        self.one_channel.extend(other.one_channel)
 
 
 def format_data(
@@ -91,6 +94,11 @@ def format_data(
         tables |= {"wav.scp": result.wav_scp, "utt2num_samples": result.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
+    if result.one_channel:
+        print(
+            f"{data_dir}: of {len(result.one_channel)} utterances only the loudest channel is used, because the mean "
+            f"is over {FAR_BELOW:g} dB below it (they cancel out, or most are dead): {first_few(result.one_channel)}"
+        )
     unchanged = sum(entry == data["wav.scp"].get(utt_id) for utt_id, entry in result.wav_scp.items())
     hours = sum(map(int, result.num_samples.values())) / SAMPLE_RATE / 3600
     print(
@@ -142,7 +150,8 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
             for utt_id, segment in recording.segments.items():
                 try:
                     samples = _cut(sound, recording.entry, utt_id, segment)
-                    samples = resample(samples.mean(axis=1), sound.samplerate)
+                    mono, channel = mix_down(samples)
+                    samples = resample(mono, sound.samplerate)
                     if not len(samples):
                         raise UserError(
                             f"{utt_id}: {recording.entry}: too short for one sample at {SAMPLE_RATE} Hz; leave it out"
@@ -152,6 +161,8 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
                     result.errors.append(str(error))
                 else:
                     result.num_samples[utt_id] = str(len(samples))
+                    if channel is not None:
+                        result.one_channel.append(f"{utt_id} (channel {channel + 1} of {sound.channels})")
     except UserError as error:  # the recording itself: none of its utterances can be used
         result.errors.append(str(error))
         result.errors += [f"{utt_id}: in the same recording" for utt_id in list(recording.segments)[1:]]

@@ -95,7 +95,7 @@ class Recognizer:
         """Recognise one recording or a list of them; a list of results for a list.
 
         audio: a file of any format that libsndfile reads, rate and number of channels; or samples at `sampling_rate`
-            Hz, floats in [-1, 1] or integers, (samples,) or (samples, channels).
+            Hz, floats in [-1, 1] or int16, (samples,) or (samples, channels).
         split: "auto": a recording over 30 s is split at its pauses, a shorter one is one utterance, as a file is in a
             data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
         UserError: no audio, an array without its rate, more than 30 s with "never".

@@ -1,7 +1,8 @@
 """A recording of any format, rate, channels and length, as a file or as samples -> utterances at 16 kHz, mono."""
 
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -9,12 +10,22 @@ import numpy as np
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import MAX_SECONDS, SAMPLE_RATE
-from whisper_er.data.audio import MAX_RATE, MIN_RATE, open_audio, read_samples, resample
+from whisper_er.data.audio import (
+    FAR_BELOW,
+    MAX_RATE,
+    MIN_RATE,
+    ChannelPower,
+    check_range,
+    mix_down,
+    open_audio,
+    pick,
+    read_samples,
+    resample,
+)
 from whisper_er.recognize import pauses
 
 LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter
 BLOCK = 60  # seconds that are in memory at a time while pauses are looked for
-LOUDEST = 10.0  # largest float sample: in [-1, 1] unless amplified; integers as floats are far above
 
 Split = Literal["auto", "always", "never"]
 Span = tuple[int, int]  # start and end, in samples at a sound's own rate
@@ -29,31 +40,43 @@ class Sound(Protocol):
     @property
     def num_samples(self) -> int: ...
 
-    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
-        """float32 (samples,), mono, at `rate`, of each span; UserError where it cannot be read."""
+    def read(self, spans: Iterable[Span], power: ChannelPower | None = None) -> Iterator[np.ndarray]:
+        """float32 (samples,), mono, at `rate`, of each span; UserError where it cannot be read. power: is added to."""
+        ...
+
+    def whole(self) -> "Samples":
+        """All of it at once."""
         ...
 
 
 @dataclass(frozen=True)
 class SoundFile:
-    """A file that libsndfile reads."""
+    """A file that libsndfile reads. channel: the only one that is used; None: the mean of all."""
 
     path: Path
     rate: int
     num_samples: int
+    channel: int | None = None
 
     @staticmethod
     def open(path: Path) -> "SoundFile | Samples":
         """Read the header only; of a file that cannot seek, all samples."""
         with open_audio(str(path), path.name) as sound:
             if not sound.seekable():
-                return Samples(read_samples(sound, str(path), path.name).mean(axis=1), sound.samplerate)
+                return Samples.mixed(read_samples(sound, str(path), path.name), sound.samplerate, str(path))
             return SoundFile(path, sound.samplerate, sound.frames)
 
-    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
+    def read(self, spans: Iterable[Span], power: ChannelPower | None = None) -> Iterator[np.ndarray]:
         with open_audio(str(self.path), self.path.name) as sound:
             for start, end in spans:
-                yield read_samples(sound, str(self.path), self.path.name, start, end).mean(axis=1)
+                samples = read_samples(sound, str(self.path), self.path.name, start, end)
+                if power:
+                    power.add(samples)
+                yield pick(samples, self.channel)
+
+    def whole(self) -> "Samples":
+        with open_audio(str(self.path), self.path.name) as sound:
+            return Samples.mixed(read_samples(sound, str(self.path), self.path.name), self.rate, str(self.path))
 
 
 @dataclass(frozen=True)
@@ -65,28 +88,43 @@ class Samples:
 
     @staticmethod
     def check(samples: np.ndarray, rate: int | None) -> "Samples":
-        """Of floats in [-1, 1] or integers, (samples,) or (samples, channels), the mean channel; else UserError."""
+        """Of floats in [-1, 1] or integers of at most 16 bits, (samples,) or (samples, channels); else UserError.
+
+        Wider integers may hold 16-bit values or fill their range: nobody but the caller knows.
+        """
         if not isinstance(rate, int | np.integer) or not MIN_RATE <= rate <= MAX_RATE:
             raise UserError(
                 f"sampling_rate={rate!r}: samples need theirs in Hz, whole; allowed are {MIN_RATE} to {MAX_RATE}"
             )
         if samples.ndim not in (1, 2) or not samples.size or samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
             raise UserError(f"audio: an array of shape {samples.shape}; allowed are (samples,) and (samples, channels)")
-        if np.issubdtype(samples.dtype, np.signedinteger):
+        if samples.dtype.kind == "i" and samples.dtype.itemsize <= 2:
             samples = samples / -float(np.iinfo(samples.dtype).min)
-        elif not np.issubdtype(samples.dtype, np.floating):
-            raise UserError(f"audio: an array of {samples.dtype}; allowed are floats in [-1, 1] and signed integers")
-        if not np.abs(samples).max() <= LOUDEST:
-            raise UserError(f"audio: samples up to {np.abs(samples).max():g}; allowed are floats in [-1, 1]")
-        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-        return Samples(mono.astype(np.float32), int(rate))
+        elif samples.dtype.kind != "f":
+            raise UserError(
+                f"audio: an array of {samples.dtype}; allowed are int16 and floats in [-1, 1]: give int16 samples, or "
+                "divide by the largest value that there can be, 2**15 for samples of 16 bits"
+            )
+        check_range(samples, "audio")
+        return Samples.mixed(samples[:, None] if samples.ndim == 1 else samples, int(rate), "audio")
+
+    @staticmethod
+    def mixed(samples: np.ndarray, rate: int, name: str) -> "Samples":
+        """Of (samples, channels)."""
+        mono, channel = mix_down(samples)
+        if channel is not None:
+            warn(name, channel)
+        return Samples(mono.astype(np.float32), rate)
 
     @property
     def num_samples(self) -> int:
         return len(self.samples)
 
-    def read(self, spans: Iterable[Span]) -> Iterator[np.ndarray]:
+    def read(self, spans: Iterable[Span], power: ChannelPower | None = None) -> Iterator[np.ndarray]:
         return (self.samples[start:end] for start, end in spans)
+
+    def whole(self) -> "Samples":
+        return self
 
 
 @dataclass(frozen=True)
@@ -132,17 +170,31 @@ def open_recording(
     if split == "never" or split == "auto" and fits_model:
         # Read at once, so that errors show here.
         spans = [(0, sound.num_samples)]
-        return Recording(name, Samples(next(sound.read(spans)), sound.rate), spans)
-    return Recording(name, sound, find_utterances(sound, longest))
+        return Recording(name, sound.whole(), spans)
+    power = ChannelPower()
+    spans = find_utterances(sound, longest, power)
+    if isinstance(sound, SoundFile) and power.channel is not None:  # a second reading, of these recordings only
+        warn(name, power.channel)
+        sound = replace(sound, channel=power.channel)
+        spans = find_utterances(sound, longest)
+    return Recording(name, sound, spans)
 
 
-def find_utterances(sound: Sound, longest: float) -> list[Span]:
+def warn(name: str, channel: int) -> None:
+    print(
+        f"{name}: only channel {channel + 1}, the loudest, is used, because the mean of all is over {FAR_BELOW:g} dB "
+        "below it (they cancel out, or most are dead)",
+        file=sys.stderr,
+    )
+
+
+def find_utterances(sound: Sound, longest: float, power: ChannelPower | None = None) -> list[Span]:
     """Spans of at most `longest` seconds at the pauses; the recording is read once, a block at a time."""
     check_longest(longest)
     frame = sound.rate // pauses.FRAMES_PER_SECOND  # of a rate such as 11025 Hz a little less than 10 ms
     block = BLOCK * sound.rate // frame * frame
     blocks = [(start, min(start + block, sound.num_samples)) for start in range(0, sound.num_samples, block)]
-    level_N = np.concatenate([pauses.levels(samples, frame) for samples in sound.read(blocks)])
+    level_N = np.concatenate([pauses.levels(samples, frame) for samples in sound.read(blocks, power)])
     spans = pauses.utterances(level_N, int(longest * sound.rate / frame))
     return [(start * frame, min(end * frame, sound.num_samples)) for start, end in spans]
 
