@@ -53,13 +53,14 @@ def top_level(level_N: np.ndarray) -> float:
 
 
 def is_silent(blocks: Iterable[np.ndarray], rate: int) -> bool:
-    """Whether a sound is silent, floats in [-1, 1] (samples,) in blocks; those after it is loud are not asked for."""
-    level_N = np.empty(0, dtype=np.float32)
+    """Whether a sound is silent; blocks: floats in [-1, 1], (samples,), asked for until they turn out not to be."""
+    click = to_frames(CLICK)
+    loudest_N = np.empty(0, dtype=np.float32)
     for block in blocks:
-        level_N = np.append(level_N, levels(block, frame_size(rate)))
-        if len(level_N) >= to_frames(CLICK) and top_level(level_N) >= SILENT:
+        loudest_N = np.sort(np.append(loudest_N, levels(block, frame_size(rate))))[-click:]
+        if len(loudest_N) == click and loudest_N[0] >= SILENT:
             return False
-    return top_level(level_N) < SILENT
+    return top_level(loudest_N) < SILENT
 
 
 def to_frames(length: float) -> int:
