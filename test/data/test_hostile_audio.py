@@ -80,7 +80,7 @@ def use(entry: str, segment: str = "") -> None:
     shutil.rmtree("dump", ignore_errors=True)
     if attempt(format_data, Path("data"), Path("dump")):
         dump = {name: table["utt"] for name, table in kaldi.read_dir(Path("dump")).items()}
-        as_it_was = dump["wav.scp"] == entry  # of which stage 1 has read the header only
+        as_it_was = dump["wav.scp"] == entry  # of which stage 1 may have read the beginning only
         written = attempt(load_audio, dump["wav.scp"], "utt") if as_it_was else load_audio(dump["wav.scp"], "utt")
         assert written is None or len(written) == int(dump["utt2num_samples"]) > 0
     else:
