@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from entry_point import error_of, run_entry_point
 
+from whisper_er.base.errors import UserError
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_audio
 from whisper_er.data.format_audio import format_data
@@ -34,7 +35,9 @@ def wav(path: Path, samples: np.ndarray, rate: int = RATE, **how: str) -> str:
 
 
 def test_audio_that_is_16_khz_mono_keeps_its_entry(tmp_path):
-    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, np.arange(300, dtype=np.int16))}, scp=str(tmp_path / "scp"))
+    kaldiio.save_ark(
+        str(tmp_path / "a.ark"), {"c": (RATE, (9000 * tone(RATE)[:300]).astype(np.int16))}, scp=str(tmp_path / "scp")
+    )
     entries = {
         "a": wav(tmp_path / "a.wav", tone(RATE)),
         "b": wav(tmp_path / "b.flac", tone(RATE, 0.5)),
@@ -49,16 +52,45 @@ def test_audio_that_is_16_khz_mono_keeps_its_entry(tmp_path):
     assert list((tmp_path / "dump" / "wav").iterdir()) == []
 
 
-def test_only_the_header_of_fitting_audio_is_read(tmp_path, monkeypatch):
-    def read(*_, **__):
-        raise AssertionError("samples were read")
+def test_fitting_audio_is_read_up_to_its_first_sound(tmp_path, monkeypatch):
+    read, sizes = soundfile.SoundFile.read, []
 
-    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", tone(RATE))})
-    monkeypatch.setattr(soundfile.SoundFile, "read", read)
-    format_data(source, tmp_path / "dump")
-    stereo = write_data(tmp_path / "stereo", {"a": wav(tmp_path / "b.wav", np.zeros((9, 2)))})
-    with pytest.raises(AssertionError, match="samples were read"):
-        format_data(stereo, tmp_path / "dump")
+    def count(self, frames, *words, **how):
+        sizes.append(frames)
+        return read(self, frames, *words, **how)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", count)
+    late = np.concatenate([np.zeros(6 * RATE // 5), tone(RATE, 9)])
+    files = {"a": wav(tmp_path / "a.flac", tone(RATE, 9)), "b": wav(tmp_path / "b.flac", late)}
+    format_data(write_data(tmp_path / "data", files), tmp_path / "dump")
+    assert sizes == [8000] + 3 * [8000]
+
+
+@pytest.mark.parametrize("audio_format, nj", [("wav", 2), ("flac.ark", 1)])
+def test_silent_utterances_stop_the_stage_or_are_named_and_kept(tmp_path, audio_format, nj):
+    entries = {
+        "a-talk": wav(tmp_path / "a.wav", tone(RATE)),
+        "b-wav": wav(tmp_path / "b.wav", np.zeros(RATE)),
+        "c-flac": wav(tmp_path / "c.flac", np.full(RATE, 0.1)),
+        "d-gsm": wav(tmp_path / "d.wav", np.zeros(RATE), subtype="GSM610"),  # cannot seek
+        "e-stereo": wav(tmp_path / "e.wav", np.zeros((9, 2))),
+        "f-quiet": wav(tmp_path / "f.wav", 0.01 * tone(RATE)),
+    }
+    source = write_data(tmp_path / "data", entries)
+    how = ["--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj, "--audio_format", audio_format]
+    message = "4 of 6 utterances are silent (nothing is louder than -70 dB for 0.1 s): b-wav, c-flac, d-gsm, e-stereo"
+    assert f"{source}: {message}; leave them out in local/data.sh, or keep them" in error_of("format_data", *how)
+    assert not (tmp_path / "dump").exists()
+    result = run_entry_point("format_data", *how, "--silent_audio", "keep")
+    assert (result.returncode, result.stderr) == (0, "") and f"{message}; they are kept\n" in result.stdout
+    assert kaldi.read_dir(tmp_path / "dump")["utt2num_samples"].keys() == entries.keys()
+
+
+def test_a_silent_segment_of_a_loud_recording_is_named(tmp_path):
+    entry = wav(tmp_path / "r.wav", np.concatenate([tone(RATE), np.zeros(RATE)]))
+    source = write_data(tmp_path / "data", {"r": entry}, {"u1": "r 0 1", "u2": "r 1.1 2"})
+    with pytest.raises(UserError, match=r"1 of 2 utterances are silent .*: u2; leave"):
+        format_data(source, tmp_path / "dump")
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
@@ -72,13 +104,13 @@ def test_another_rate_is_resampled(tmp_path, rate):
 
 
 def test_channels_are_averaged(tmp_path):
-    left, right = np.array([0.5, 0.5, -0.25]), np.array([0.25, -0.5, -0.25])
+    left, right = np.tile([0.5, 0.5, -0.25], 9), np.tile([0.25, -0.5, -0.25], 9)
     source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.stack([left, right], axis=1))})
     format_data(source, tmp_path / "dump")
     data = kaldi.read_dir(tmp_path / "dump")
     assert data["wav.scp"]["a"] == str(tmp_path / "dump" / "wav" / "a.wav")
-    assert data["utt2num_samples"]["a"] == "3"
-    np.testing.assert_array_equal(load_audio(data["wav.scp"]["a"], "a"), [0.375, 0, -0.25])
+    assert data["utt2num_samples"]["a"] == "27"
+    np.testing.assert_array_equal(load_audio(data["wav.scp"]["a"], "a"), np.tile([0.375, 0, -0.25], 9))
     assert soundfile.info(data["wav.scp"]["a"]).subtype == "PCM_16"
 
 
@@ -129,8 +161,8 @@ def test_an_ark_holds_the_samples_of_the_files(tmp_path, audio_format, nj):
 
 @pytest.mark.parametrize("nj", [1, 2])
 def test_segments_are_cut_at_their_samples(tmp_path, nj):
-    ramp = np.arange(32000, dtype=np.int16)
-    entry = wav(tmp_path / "r.wav", ramp)
+    samples = np.random.default_rng(0).integers(-9000, 9000, 32000, dtype=np.int16)
+    entry = wav(tmp_path / "r.wav", samples)
     segments = {"u1": "r 0 0.5", "u2": "r 0.5 1.25", "u3": "r 1.25 2.005", "u4": "r2 1 2"}
     source = write_data(tmp_path / "data", {"r": entry, "r2": entry}, segments)
     format_data(source, tmp_path / "dump", nj=nj)
@@ -138,7 +170,7 @@ def test_segments_are_cut_at_their_samples(tmp_path, nj):
     assert "segments" not in data
     assert data["utt2num_samples"] == {"u1": "8000", "u2": "12000", "u3": "12000", "u4": "16000"}
     for utt_id, start, end in (("u1", 0, 8000), ("u2", 8000, 20000), ("u3", 20000, 32000), ("u4", 16000, 32000)):
-        np.testing.assert_array_equal(load_audio(data["wav.scp"][utt_id], utt_id) * 32768, ramp[start:end])
+        np.testing.assert_array_equal(load_audio(data["wav.scp"][utt_id], utt_id) * 32768, samples[start:end])
 
 
 def test_processes_change_nothing(tmp_path):
@@ -230,7 +262,7 @@ def test_every_utterance_of_a_missing_recording_is_counted(tmp_path):
 
 
 def test_a_failed_run_leaves_the_earlier_dump_as_it_was(tmp_path):
-    good = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.zeros((9, 2)))})
+    good = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.stack([tone(RATE)] * 2, axis=1))})
     format_data(good, tmp_path / "dump")
     before = {file: file.read_bytes() for file in (tmp_path / "dump").rglob("*") if file.is_file()}
     bad = write_data(tmp_path / "bad", {"a": str(tmp_path / "a.wav"), "b": "none.wav"})

@@ -33,6 +33,7 @@ def names(calls):
         (["--stage", "08"], "--stage is '08'"),
         (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
         (["--num_nodes", "0"], "--num_nodes is '0'; it must be at least 1"),
+        (["--silent_audio", "drop"], "--silent_audio is 'drop'; it must be error or keep"),
         (["--token_type", "char"], "must be whisper, bpe or none"),
         (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
         (["--stop_stage", "8"], "stages run from 1 to 7"),
@@ -259,6 +260,15 @@ def test_a_changed_list_of_labels_in_the_corpus_is_read_again(recipe):
     (corpus / "labels.csv").unlink()
     corpus.rmdir()  # what was made of it stays usable
     assert names(recipe.calls(*prepare)) == ["validate_data_dir"]
+
+
+def test_silent_utterances_are_kept_on_demand_and_the_default_leaves_dumps_as_they_are(recipe):
+    prepare = (*FOLDS, "--stop_stage", "1")
+    assert option(recipe.calls(*prepare)[2], "--silent_audio") == "error"
+    assert (recipe.directory / "dump/all/.made_with").read_text() == "allow_pipes=false audio_format=wav\n"
+    assert option(recipe.calls(*prepare, "--silent_audio", "keep")[1], "--silent_audio") == "keep"
+    assert names(recipe.calls(*prepare, "--silent_audio", "keep")) == ["validate_data_dir"]
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir", "format_data", "make_folds"]
 
 
 def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):

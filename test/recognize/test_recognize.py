@@ -19,6 +19,7 @@ from whisper_er.bin import recognize
 from whisper_er.data import kaldi
 from whisper_er.recognize import formats
 from whisper_er.recognize.audio_files import find_audio_files
+from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition, Segment, clock
 
 
@@ -90,12 +91,27 @@ def test_unreadable_recordings_do_not_stop_the_others_and_are_the_exit_code(
     assert last == "3 of 4 recordings could not be read"
 
 
-def test_what_turns_out_unreadable_when_its_turn_comes_does_not_stop_the_others(trained, recordings, tmp_path, capsys):
-    soundfile.write(tmp_path / "tiny.wav", np.array([0.1]), 44100)  # no sample is left at 16 kHz
-    files = [recordings / "a.wav", tmp_path / "tiny.wav", recordings / "more" / "b c.wav"]
+def test_what_turns_out_unreadable_when_its_turn_comes_does_not_stop_the_others(
+    trained, recordings, tmp_path, capsys, monkeypatch
+):
+    def open_and_lose(path, **how):
+        recording = open_recording(path, **how)
+        (tmp_path / "long.flac").unlink(missing_ok=True)
+        return recording
+
+    shutil.copy(recordings / "long.flac", tmp_path)
+    monkeypatch.setattr(recognize, "open_recording", open_and_lose)
+    files = [tmp_path / "long.flac", recordings / "a.wav", recordings / "more" / "b c.wav"]
     out, errors = printed(trained, capsys, *files, code=1)
-    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(files[0]), str(files[2])]
-    assert errors.startswith(f"error: {tmp_path}/tiny.wav: too short")
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(files[1]), str(files[2])]
+    assert errors.startswith("error: long.flac: ") and "no such file" in errors
+
+
+def test_silence_is_answered_as_such_however_short(trained, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "b.wav", np.array([0.1]), 44100)  # no sample is left at 16 kHz
+    out, _ = printed(trained, capsys, "--split", "never", tmp_path)
+    assert out == f"{tmp_path}/a.wav: silence\n{tmp_path}/b.wav: silence\n"
 
 
 def test_a_list_may_come_from_windows_and_has_to_name_something(trained, recordings, capsys, monkeypatch):

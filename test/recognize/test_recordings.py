@@ -145,13 +145,36 @@ def test_thirty_seconds_are_one_utterance_and_a_sample_more_is_split():
     assert len(spans(open_recording(np.append(tone(30), np.float32(0)), 16000))) > 1
 
 
-def test_a_silent_recording_has_no_utterances():
-    assert spans(open_recording(np.zeros(40 * 16000, np.float32), 16000)) == []
+@pytest.mark.parametrize("seconds, split", [(40, "auto"), (2, "auto"), (2, "always"), (2, "never")])
+def test_a_silent_recording_has_no_utterances(seconds, split):
+    assert open_recording(np.full(seconds * 16000, 0.1, np.float32), 16000, split).spans == []
+
+
+@pytest.mark.parametrize("samples", [1, 10, 160, 1400])
+def test_what_is_no_longer_than_a_click_has_no_utterances(samples):
+    assert open_recording(tone(1)[50 : 50 + samples], 16000).spans == []
+
+
+def test_what_is_quiet_is_recognized_whole():
+    quiet = np.zeros(32000)
+    quiet[8000:12000] = np.random.default_rng(0).laplace(0, 7e-4, 4000)  # peaks at -45 dB
+    assert spans(open_recording(quiet, 16000)) == [(0, 2)]
+    assert open_recording(np.round(quiet * 2**15).astype(np.int16), 16000).spans == [(0, 32000)]
+
+
+def test_pauses_are_found_over_an_offset_and_hum():
+    wave = speech() + np.random.default_rng(0).normal(0, 1e-4, 41 * 16000)
+    wave[4 * 16000 : 6 * 16000] *= 0.03
+    time = np.arange(len(wave)) / 16000
+    wave += 0.0015 + 0.05 * time / 41 + 0.01 * np.sin(2 * np.pi * 50 * time)
+    expected = [(0.9, 3.1), (3.9, 6.1), (29.9, 40.1)]
+    for samples in (wave, np.round(wave * 2**15).astype(np.int16)):
+        assert np.array(spans(open_recording(samples, 16000))) == pytest.approx(np.array(expected), abs=0.03)
 
 
 def test_integers_are_scaled_by_their_range():
-    ((*_, wave),) = open_recording(np.full(16000, -(2**14), np.int16), 16000).utterances()
-    assert (wave == -0.5).all()
+    ((*_, wave),) = open_recording(np.tile([-(2**14), 2**13], 8000).astype(np.int16), 16000).utterances()
+    assert (wave == np.tile([-0.5, 0.25], 8000)).all()
 
 
 @pytest.mark.parametrize("samples, rate, message", [

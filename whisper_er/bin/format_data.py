@@ -19,8 +19,12 @@ def main() -> None:
     parser.add_argument(
         "--audio_format", choices=FORMATS, default="wav", help="what is written; into an ark: everything (%(default)s)"
     )
+    parser.add_argument(
+        "--silent_audio", choices=("error", "keep"), default="error", help="utterances without any sound (%(default)s)"
+    )
     args = parser.parse_args()
-    format_data(args.data_dir, args.out_dir, args.allow_pipes == "true", args.nj, args.audio_format)
+    allow_pipes = args.allow_pipes == "true"
+    format_data(args.data_dir, args.out_dir, allow_pipes, args.nj, args.audio_format, args.silent_audio)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.loudness import CLICK, SILENT
 from whisper_er.data.audio import open_audio
 from whisper_er.demo import fragments
-from whisper_er.recognize.pauses import CLICK, SILENT
-from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
+from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task, main_task
 
@@ -168,7 +168,7 @@ def recognize(recognizer: "Recognizer", path: str | None, limits: Limits) -> Rec
     try:
         check(path, name, limits)
         recording = open_recording(path)
-        if not find_utterances(recording.sound, LONGEST):
+        if not recording.spans:
             raise UserError(f"{name}: silence: nothing is louder than {SILENT:g} dB for {CLICK:g} s; record it louder")
         return next(recognizer.stream([recording]))
     except UserError as error:

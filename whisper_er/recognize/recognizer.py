@@ -98,6 +98,7 @@ class Recognizer:
             Hz, floats in [-1, 1] or int16, (samples,) or (samples, channels).
         split: "auto": a recording over 30 s is split at its pauses, a shorter one is one utterance, as a file is in a
             data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
+        Silence has no segments, text or labels.
         UserError: no audio, an array without its rate, more than 30 s with "never".
         """
         recordings = audio if isinstance(audio, list | tuple) else [audio]

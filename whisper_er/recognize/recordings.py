@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from whisper_er.base.errors import UserError
-from whisper_er.config import MAX_SECONDS, SAMPLE_RATE
+from whisper_er.base.loudness import frame_size, levels
+from whisper_er.config import MAX_SECONDS
 from whisper_er.data.audio import (
     FAR_BELOW,
     MAX_RATE,
@@ -129,7 +130,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording and the spans of its utterances, in order."""
+    """A recording and the spans of its utterances, in order; silence has none."""
 
     name: str
     sound: Sound
@@ -140,12 +141,9 @@ class Recording:
         return self.sound.num_samples / self.sound.rate
 
     def utterances(self) -> Iterator[tuple[float, float, np.ndarray]]:
-        """Start and end in seconds, and float32 (samples,) at SAMPLE_RATE, of each utterance; read one by one."""
+        """Start and end in seconds, and float32 (samples,) at 16 kHz, of each utterance; read one by one."""
         for (start, end), samples in zip(self.spans, self.sound.read(self.spans)):
-            wave = resample(samples, self.sound.rate)
-            if not len(wave):
-                raise UserError(f"{self.name}: too short for one sample at {SAMPLE_RATE} Hz; leave it out")
-            yield start / self.sound.rate, end / self.sound.rate, wave
+            yield start / self.sound.rate, end / self.sound.rate, resample(samples, self.sound.rate)
 
 
 def open_recording(
@@ -154,7 +152,9 @@ def open_recording(
     """Find the utterances of a file, or of samples at `sampling_rate` Hz.
 
     split: "never": the recording is one utterance, of at most 30 s; "always": split at its pauses, into utterances of
-    at most `longest` seconds; "auto": split if longer than 30 s. UserError: no audio, too long for "never".
+    at most `longest` seconds; "auto": split if longer than 30 s. A recording in which splitting finds no utterance is
+    silence and has none, whatever `split` says: a model would find words and an emotion in it as well. So is one
+    shorter than a click. UserError: no audio, too long for "never".
     """
     sound: Sound
     if isinstance(audio, str | Path):
@@ -169,8 +169,9 @@ def open_recording(
         raise UserError(f"{name}: {length:.1f} s; one utterance has at most {MAX_SECONDS} s: let it be split")
     if split == "never" or split == "auto" and fits_model:
         # Read at once, so that errors show here.
-        spans = [(0, sound.num_samples)]
-        return Recording(name, sound.whole(), spans)
+        whole = (0, sound.num_samples)
+        sound = sound.whole()
+        return Recording(name, sound, [whole] if find_utterances(sound, longest) else [])
     power = ChannelPower()
     spans = find_utterances(sound, longest, power)
     if isinstance(sound, SoundFile) and power.channel is not None:  # a second reading, of these recordings only
@@ -191,10 +192,10 @@ def warn(name: str, channel: int) -> None:
 def find_utterances(sound: Sound, longest: float, power: ChannelPower | None = None) -> list[Span]:
     """Spans of at most `longest` seconds at the pauses; the recording is read once, a block at a time."""
     check_longest(longest)
-    frame = sound.rate // pauses.FRAMES_PER_SECOND  # of a rate such as 11025 Hz a little less than 10 ms
+    frame = frame_size(sound.rate)
     block = BLOCK * sound.rate // frame * frame
     blocks = [(start, min(start + block, sound.num_samples)) for start in range(0, sound.num_samples, block)]
-    level_N = np.concatenate([pauses.levels(samples, frame) for samples in sound.read(blocks, power)])
+    level_N = np.concatenate([levels(samples, frame) for samples in sound.read(blocks, power)])
     spans = pauses.utterances(level_N, int(longest * sound.rate / frame))
     return [(start * frame, min(end * frame, sound.num_samples)) for start, end in spans]
 

@@ -35,6 +35,7 @@ valid_set=valid        # set that chooses the model
 test_sets="test"       # sets to decode and score
 valid_split=session    # with folds, what validates: session (the fold after the test fold) or random:<share>
 audio_format=wav       # how stage 1 writes audio: wav, flac, or everything into arks, wav.ark or flac.ark
+silent_audio=error     # utterances without any sound: error, or keep, which names and keeps them
 allow_pipes=false      # let wav.scp hold commands (they are run as you)
 allow_shared_speakers=false # let training, validation and test share speakers
 
@@ -155,12 +156,14 @@ stage_1() {  # data prep
     for set_name in "${raw_sets[@]}"; do
         run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
         options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
+        # Only keep leaves a word: error changes nothing in a dump, and a check alone puts none out of date.
+        [ "${silent_audio}" == error ] || options+=" silent_audio=${silent_audio}"
         up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
         "${train_cmd[@]}" --num_threads "${nj}" --name format_data "${dumpdir}/log/${set_name}.log" \
             env OMP_NUM_THREADS=1 python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
             --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}" \
-            --audio_format "${audio_format}"
+            --audio_format "${audio_format}" --silent_audio "${silent_audio}"
         mark "${dumpdir}/${set_name}/.made_with" "${options}"
     done
 
