@@ -213,8 +213,8 @@ def changed_audio(data_dir: Path, dump_dir: Path) -> ChangedAudio:
     gone = [path for path in sources if not states[path]]
     if needed := [path for path in gone if path in used]:
         raise UserError(
-            f"{data_dir / 'wav.scp'}: {len(needed)} of {len(sources)} files do not exist any more, and are used as they "
-            f"are: {first_few(needed)}; put them back, or leave their utterances out in local/data.sh"
+            f"{data_dir / 'wav.scp'}: {len(needed)} of {len(sources)} files are used as they are, but do not exist any "
+            f"more: {first_few(needed)}; put them back, or leave their utterances out in local/data.sh"
         )
 
     def is_changed(path: str) -> bool:
@@ -237,5 +237,5 @@ def _files(wav_scp: kaldi.Table) -> dict[str, None]:
 
 def _written(directory: Path, final_dir: Path) -> dict[str, FileState | None]:
     """The states of the files in `directory`, by their paths after it has become final_dir."""
-    return {str(final_dir / Path(path).name): state
-            for path, state in file_states(map(str, directory.iterdir())).items()}  # fmt: skip
+    states = file_states(map(str, directory.iterdir()))
+    return {str(final_dir / Path(path).name): state for path, state in states.items()}

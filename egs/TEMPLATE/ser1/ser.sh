@@ -298,10 +298,10 @@ if asked 5; then check_config inference_config decode ${decode_args[@]+"${decode
 experiment=${exp}
 for n in 1 2 3 4 5 6 7; do
     asked "${n}" || continue
+    if [ "${n}" -le 2 ]; then lock_data "${n}"; else unlock_data; fi
     if [ "${n}" -le 2 ] || [ ${#seeds[@]} -eq 0 ]; then
-        if [ "${n}" -le 2 ]; then lock_data "${n}"; else lock_folds; fi
+        [ "${n}" -le 2 ] || lock_folds
         "stage_${n}"
-        unlock_data
         continue
     fi
     for seed in "${seeds[@]}"; do
