@@ -1,6 +1,7 @@
 """Stage 1: what is 16 kHz mono stays, all else becomes so, and what cannot is named before anything appears."""
 
 import io
+import os
 from pathlib import Path
 
 import kaldiio
@@ -10,9 +11,10 @@ import soundfile
 from entry_point import error_of, run_entry_point
 
 from whisper_er.base.errors import UserError
+from whisper_er.bin import check_audio
 from whisper_er.data import kaldi
 from whisper_er.data.audio import load_audio
-from whisper_er.data.format_audio import format_data
+from whisper_er.data.format_audio import STATES, ChangedAudio, changed_audio, format_data
 
 RATE = 16000
 
@@ -180,7 +182,7 @@ def test_processes_change_nothing(tmp_path):
     for nj in (1, 2):
         result = run_entry_point("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj)
         assert result.returncode == 0, result.stderr
-        files = sorted(file for file in (tmp_path / "dump").rglob("*") if file.is_file())
+        files = sorted(file for file in (tmp_path / "dump").rglob("[!.]*") if file.is_file())
         dumps.append({file: file.read_bytes() for file in files})
     assert dumps[0] == dumps[1]
     assert len(list((tmp_path / "dump" / "wav").iterdir())) == 6
@@ -283,3 +285,81 @@ def test_an_invalid_directory_and_the_input_as_output_are_refused(tmp_path):
 def test_an_unknown_option_exits_2(tmp_path):
     assert run_entry_point("format_data", "--data_dir", tmp_path, "--out_dir", tmp_path, "--rate", 8000).returncode == 2
     assert run_entry_point("format_data", "--data", tmp_path, "--out_dir", tmp_path).returncode == 2
+
+
+@pytest.fixture
+def formatted(tmp_path) -> tuple[Path, Path]:
+    """A set and what it became: `kept` is used as it is, `cut` a recording of another rate."""
+    entries = {"kept": wav(tmp_path / "kept.wav", tone(RATE)), "cut": wav(tmp_path / "cut.wav", tone(8000), 8000)}
+    source = write_data(tmp_path / "data", entries | {"run": f"cat {tmp_path}/kept.wav |"})
+    format_data(source, tmp_path / "dump", allow_pipes=True)
+    assert changed_audio(source, tmp_path / "dump") == ChangedAudio([], [], [])
+    return source, tmp_path / "dump"
+
+
+def test_a_recording_with_another_size_or_time_has_changed(formatted):
+    kept, cut = (str(formatted[0].parent / name) for name in ("kept.wav", "cut.wav"))
+    times = os.stat(kept)
+    wav(kept, tone(RATE, 0.5))
+    os.utime(kept, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert changed_audio(*formatted) == ChangedAudio([kept], [], [])
+    os.utime(cut, ns=(0, 1))  # an older one has come in its place
+    assert sorted(changed_audio(*formatted).changed) == [cut, kept]
+    format_data(*formatted, allow_pipes=True)
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+
+
+def test_audio_of_a_segment_or_an_ark_has_changed_with_its_file(tmp_path):
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, np.arange(300, dtype=np.int16))}, scp=str(tmp_path / "scp"))
+    recordings = {"c": kaldi.read_table(tmp_path / "scp")["c"], "r": wav(tmp_path / "r.wav", tone(RATE))}
+    source = write_data(tmp_path / "data", recordings, {"r1": "r 0 0.5", "r2": "r 0.5 1", "c1": "c 0 0.01"})
+    format_data(source, tmp_path / "dump", audio_format="wav.ark")
+    for name in ("a.ark", "r.wav"):
+        os.utime(tmp_path / name, ns=(0, 1))
+    changed = changed_audio(source, tmp_path / "dump")
+    assert changed == ChangedAudio([str(tmp_path / "a.ark"), str(tmp_path / "r.wav")], [], [])
+
+
+def test_written_audio_that_is_missing_or_cut_is_lost_and_a_copy_of_it_is_not(formatted):
+    written = {utt_id: formatted[1] / f"wav/{utt_id}.wav" for utt_id in ("cut", "run")}
+    os.utime(written["cut"], ns=(0, 1))
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+    os.truncate(written["cut"], 100)
+    written["run"].unlink()
+    assert sorted(changed_audio(*formatted).lost) == sorted(map(str, written.values()))
+
+
+def test_a_recording_that_is_gone_is_needed_only_where_it_is_used_as_it_is(formatted):
+    kept, cut = (formatted[0].parent / name for name in ("kept.wav", "cut.wav"))
+    cut.unlink()
+    assert changed_audio(*formatted) == ChangedAudio([], [str(cut)], [])
+    kept.unlink()
+    with pytest.raises(
+        UserError, match=f"wav.scp: 1 of 2 files are used as they are, but do not exist .*: {kept}; put"
+    ):
+        changed_audio(*formatted)
+
+
+def test_without_a_record_what_is_newer_than_the_dump_has_changed(formatted):
+    (formatted[1] / STATES).unlink()
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+    cut = formatted[0].parent / "cut.wav"
+    os.utime(cut, ns=(0, (formatted[1] / "wav.scp").stat().st_mtime_ns + 1))
+    assert changed_audio(*formatted) == ChangedAudio([str(cut)], [], [])
+
+
+def test_check_audio_is_silent_until_there_is_a_reason_to_format_anew(formatted, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["check_audio", "--data_dir", *map(str, (formatted[0], "--dump_dir", formatted[1]))]
+    )
+    check_audio.main()
+    assert capsys.readouterr().out == ""
+    wav(formatted[0].parent / "cut.wav", tone(8000, 2), 8000)
+    (formatted[1] / "wav/run.wav").unlink()
+    check_audio.main()
+    changed, lost = capsys.readouterr().out.splitlines()
+    assert changed == f"{formatted[0]}: 1 audio files have changed: {formatted[0].parent}/cut.wav"
+    assert lost == f"{formatted[1]}: 1 audio files are missing or cut: {formatted[1]}/wav/run.wav"
+    (formatted[1] / "wav.scp").unlink()
+    check_audio.main()
+    assert capsys.readouterr().out == f"{formatted[1]}/wav.scp is missing\n"

@@ -131,7 +131,8 @@ def collate(
     for utt, wave in zip(utterances, waves):
         if len(wave) != min(utt.num_samples, MAX_SAMPLES):
             raise UserError(
-                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
+                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}: the file "
+                "has changed since stage 1; run that again, which notices and formats the set anew"
             )
     if change:
         waves = [change(utt.utt_id, to_float(wave))[:MAX_SAMPLES] for utt, wave in zip(utterances, waves)]

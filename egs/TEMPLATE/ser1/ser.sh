@@ -74,6 +74,7 @@ cd "$(dirname "$0")"
 . ./utils/for_folds.sh
 . ./utils/decode_sets.sh
 . ./utils/export_models.sh
+. ./utils/lock_data.sh
 . ./utils/lock_folds.sh
 called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
@@ -136,7 +137,7 @@ check_config() {  # check_config OPTION KIND [key=value ...]
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
-    local raw_sets set_name options fold source stale=() sources=(local)
+    local raw_sets set_name options fold source changed stale=() sources=(local) files=()
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
@@ -146,11 +147,13 @@ stage_1() {  # data prep
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
+        rm -f "${datadir}/.made_with"  # one that is stopped half way stamps nothing
         "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
             env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}
         have "${raw_sets[@]/#/"${datadir}/"}" \
             || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
-        mark "${datadir}/.made_with" "${options}"
+        for set_name in "${raw_sets[@]}"; do files+=("${datadir}/${set_name}"/*); done
+        mark "${datadir}/.made_with" "${options}" "${files[@]}"
     fi
 
     for set_name in "${raw_sets[@]}"; do
@@ -158,13 +161,17 @@ stage_1() {  # data prep
         options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
         # Only keep leaves a word: error changes nothing in a dump, and a check alone puts none out of date.
         [ "${silent_audio}" == error ] || options+=" silent_audio=${silent_audio}"
-        up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
+        if up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}"; then
+            changed=$(run_python check_audio --data_dir "${datadir}/${set_name}" --dump_dir "${dumpdir}/${set_name}")
+            [ -n "${changed}" ] || continue
+            say 1 "${changed}"
+        fi
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
         "${train_cmd[@]}" --num_threads "${nj}" --name format_data "${dumpdir}/log/${set_name}.log" \
             env OMP_NUM_THREADS=1 python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
             --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}" \
             --audio_format "${audio_format}" --silent_audio "${silent_audio}"
-        mark "${dumpdir}/${set_name}/.made_with" "${options}"
+        mark "${dumpdir}/${set_name}/.made_with" "${options}" "${dumpdir}/${set_name}"/*
     done
 
     if [ ${#folds[@]} -eq 0 ]; then
@@ -179,9 +186,12 @@ stage_1() {  # data prep
     done
     [ ${#stale[@]} -gt 0 ] || return 0
     say 1 "data prep: ${dumpdir}/all -> ${dumpdir}/fold{${stale[*]}}/{train,valid,test}"
+    for fold in "${stale[@]}"; do rm -f "${dumpdir}/fold${fold}/.made_with"; done
     run_python make_folds --data_dir "${dumpdir}/all" --out_dir "${dumpdir}" --folds "${stale[*]}" \
         --allow_shared_speakers "${allow_shared_speakers}" --valid_split "${valid_split}"
-    for fold in "${stale[@]}"; do mark "${dumpdir}/fold${fold}/.made_with" "${options}"; done
+    for fold in "${stale[@]}"; do
+        mark "${dumpdir}/fold${fold}/.made_with" "${options}" "${dumpdir}/fold${fold}"/{train,valid,test}/*
+    done
 }
 
 stage_2() {  # token list
@@ -291,6 +301,7 @@ if asked 5; then check_config inference_config decode ${decode_args[@]+"${decode
 experiment=${exp}
 for n in 1 2 3 4 5 6 7; do
     asked "${n}" || continue
+    if [ "${n}" -le 2 ]; then lock_data "${n}"; else unlock_data; fi
     if [ "${n}" -le 2 ] || [ ${#seeds[@]} -eq 0 ]; then
         [ "${n}" -le 2 ] || lock_folds
         "stage_${n}"
