@@ -310,7 +310,8 @@ def test_a_recording_with_another_size_or_time_has_changed(formatted):
 
 
 def test_audio_of_a_segment_or_an_ark_has_changed_with_its_file(tmp_path):
-    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, np.arange(300, dtype=np.int16))}, scp=str(tmp_path / "scp"))
+    sound = (tone(RATE) * 20000).astype(np.int16)[:300]
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, sound)}, scp=str(tmp_path / "scp"))
     recordings = {"c": kaldi.read_table(tmp_path / "scp")["c"], "r": wav(tmp_path / "r.wav", tone(RATE))}
     source = write_data(tmp_path / "data", recordings, {"r1": "r 0 0.5", "r2": "r 0.5 1", "c1": "c 0 0.01"})
     format_data(source, tmp_path / "dump", audio_format="wav.ark")
