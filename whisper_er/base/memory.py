@@ -17,7 +17,7 @@ SIGNS = re.compile(
     r"|could not create a memory object",
     re.IGNORECASE,
 )
-ASKED = re.compile(r"(?:tried to allocate|unable to allocate) ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+ASKED = re.compile(r"(?:tried to allocate|unable to allocate) ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
 CAPACITY = re.compile(r"total capacity of ([\d.]+ [KMGT]iB) of which ([\d.]+ [KMGT]iB) is free")
 ON_GPU = re.compile(r"CUDA|HIP|CUBLAS|CUDNN")
 
