@@ -52,7 +52,7 @@ def test_no_more_than_depth_are_computed_ahead_of_the_one_that_is_taken():
             "was ended by SIGKILL, as the kernel does where memory runs out",
         ),
         (
-            lambda: faulthandler.disable() or os.kill(os.getpid(), signal.SIGBUS),
+            lambda: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGBUS)),
             "was ended by SIGBUS, as where a file is cut short",
         ),
         (lambda: os._exit(3), "ended with exit code 3"),
