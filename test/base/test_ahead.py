@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,17 +95,17 @@ def test_while_a_result_does_not_come_it_says_what_it_waits_for_until_it_is_aske
     monkeypatch.setattr(ahead, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(ahead, "SAY_EVERY", 0.1)
     monkeypatch.setattr(ahead, "GIVE_UP", 0.05)
-    begin = time.monotonic()
-    pids = []
+    before, pids, said = set(children()), set(), []
 
     def stop() -> bool:
-        pids.extend(children())
-        return time.monotonic() > begin + 0.5
+        pids.update(children())
+        said.append(capfd.readouterr().err)
+        return bool(said[-1])
 
     with pytest.raises(GivenUp, match="^stopped while it waited for the audio of number 3$"):
         list(results(job(at(3, lambda: time.sleep(NEVER))), 2, 4, stop))
-    assert "waiting for the audio of number 3 since 0 s" in capfd.readouterr().err
-    assert pids and not set(pids) & set(children())
+    assert re.fullmatch(r"waiting for the audio of number 3 since \d+ s\n", said[-1])
+    assert pids - before and not (pids - before) & set(children())
 
 
 def children() -> list[int]:

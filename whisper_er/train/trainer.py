@@ -141,7 +141,7 @@ class Trainer:
         self.judge.finish()
         self.stop(signals)
 
-    def steps(self, train: Utterances, stop: Callable[[], bool]) -> Iterator[tuple[list[Batch], int]]:
+    def steps(self, train: Utterances, stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[list[Batch], int]]:
         """This process's batches of each step and the number of utterances in the step, until training has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped,
