@@ -71,7 +71,7 @@ def results(job: Job[T], processes: int, depth: int, stop: Callable[[], bool] = 
     done: dict[int, T] = {}
     given = 0
     try:
-        for _ in range(processes):
+        for _ in range(min(processes, job.count)):
             workers.append(start(job))
         for number in range(job.count):
             began = said = time.monotonic()
