@@ -62,6 +62,13 @@ def test_a_visitor_without_a_recording_is_asked_for_one():
         demo_page.recognize(None, None, LIMITS)
 
 
+def test_where_memory_does_not_suffice_the_visitor_is_told_and_the_next_one_is_served(recognizer, tmp_path):
+    path = noise(tmp_path / "talk.wav", 1)
+    with mock.patch.object(recognizer.model, "predict", side_effect=MemoryError("std::bad_alloc")):
+        assert refusal(recognizer, path).startswith("memory does not suffice; try a shorter recording")
+    assert demo_page.recognize(recognizer, str(path), LIMITS).labels
+
+
 def test_what_is_too_long_too_large_too_wide_silent_or_no_audio_is_refused_by_its_own_name(recognizer, tmp_path):
     assert refusal(None, noise(tmp_path / "long.wav", 61, 8000)) == "long.wav: 61.0 s; allowed are 60 s: cut it"
     assert refusal(None, noise(tmp_path / "large.wav", 40)) == "large.wav: 1.2 MB; allowed are 1 MB"

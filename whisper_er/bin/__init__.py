@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.memory import ANYTHING, out_of_memory
 from whisper_er.base.stop import Stopped
 from whisper_er.config import DecodeConfig
 
@@ -91,9 +92,10 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
     return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], memory_advice: str = ANYTHING) -> None:
     """Call an entry point; an error that the user can mend is one line and exit 1, a defect keeps its traceback.
 
+    memory_advice: what the user can do where memory does not suffice.
     A program that a signal stopped exits with 128 + its number: a scheduler must not take it for finished.
     """
     try:
@@ -107,8 +109,11 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader, such as `head`, has ended; the rest of the buffer is dropped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        mendable = out_of_memory(error, memory_advice) or (error if isinstance(error, UserError | OSError) else None)
+        if mendable is None:
+            raise
+        sys.exit(f"error: {mendable}")
 
 
 def check_arguments() -> None:

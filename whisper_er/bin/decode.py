@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
+from whisper_er.base.memory import DECODING
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
@@ -72,4 +73,4 @@ def decode_set(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
 from whisper_er.base.files import holding, replace_dir
+from whisper_er.base.memory import DECODING
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
 
@@ -72,4 +73,4 @@ def read_batches(data_dir: Path, recognizer: "Recognizer", config: DecodeConfig)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from whisper_er.base.errors import UserError, printable
 from whisper_er.base.files import write_text
+from whisper_er.base.memory import DECODING
 from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.data.audio import open_audio
@@ -135,4 +136,4 @@ def total_seconds(files: AudioFiles) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

@@ -20,6 +20,7 @@ from whisper_er import config as configuration
 from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
+from whisper_er.base.memory import TRAINING
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import tables_of
@@ -126,4 +127,4 @@ def check_known(valid_set: Path, valid: "Utterances", selecting: Task) -> None:
 
 if __name__ == "__main__":
     with torchrun.leaving():
-        run(main)
+        run(main, TRAINING)

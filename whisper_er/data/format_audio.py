@@ -10,7 +10,6 @@ import math
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from whisper_er.base import ahead
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.file_states import FileState, file_states, read_states, write_states
 from whisper_er.base.loudness import CLICK, SILENT, is_silent
@@ -154,8 +154,13 @@ def _map(format_chunk: Callable, recordings: list[Recording], nj: int) -> Iterab
         return
     size = math.ceil(len(recordings) / (8 * nj))
     chunks = [recordings[start : start + size] for start in range(0, len(recordings), size)]
-    with ProcessPoolExecutor(nj) as pool:
-        yield from pool.map(format_chunk, range(len(chunks)), chunks)
+    job = ahead.Job(
+        lambda number: format_chunk(number, chunks[number]),
+        len(chunks),
+        lambda number: f"the recordings from {chunks[number][0].name} to {chunks[number][-1].name}",
+        "give --nj 1, or look at these recordings",
+    )
+    yield from ahead.results(job, nj, len(chunks))
 
 
 def _format_chunk(

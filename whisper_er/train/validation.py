@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from whisper_er.base import distributed
+from whisper_er.base.ahead import GivenUp
 from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
@@ -56,12 +58,12 @@ def validate(
     Every process takes its part of the batches and returns the result over all; None if `stop()` is True on any.
     """
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
-    losses, hypotheses, stopped = [], {}, False
+    losses, hypotheses, stopped = [], {}, True
     model.eval()
     processes = reading_processes(config.num_workers, device)
-    with gathered(model):
-        for batch in load(utterances, plan, tokenizer, model.max_target, processes, device):
-            if stopped := stop():
+    with suppress(GivenUp), gathered(model):
+        for batch in load(utterances, plan, tokenizer, model.max_target, processes, device, stop=stop):
+            if stop():
                 break
             with autocast(device, config.dtype):
                 batch = batch.to(device)
@@ -77,6 +79,8 @@ def validate(
                 else:
                     predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
                 hypotheses |= {prediction.utt_id: prediction.values for prediction in predictions}
+        else:
+            stopped = False
     model.train()
     loss = float(torch.stack(losses).double().sum()) if losses else 0.0
     parts = distributed.gather({"loss": loss, "hypotheses": hypotheses, "stopped": stopped})
