@@ -106,7 +106,9 @@ def data_dir(names: dict[str, re.Match[str]], files: dict[str, Path]) -> DataDir
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus_dir", type=user_path, help=f"directory that holds Actor_01 ... (required); from {SOURCE}")
+    parser.add_argument(
+        "--corpus_dir", type=user_path, help=f"directory that holds Actor_01 ... (required); from {SOURCE}"
+    )
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
     parser.add_argument(
         "--check_counts",
