@@ -30,7 +30,7 @@ nearest() {
 
 print_options() {
     local line name
-    echo "usage: $0 [--name value ...]   (in brackets: the value without the option)"
+    echo "usage: $0 [--name value ...]   (in brackets: the value without the option; a path counts from where you stand)"
     while IFS= read -r line; do
         if [[ ${line} =~ ^([a-z][a-z0-9_]*)=[^#]*#\ (.*)$ ]]; then
             name=${BASH_REMATCH[1]}
@@ -107,14 +107,14 @@ default_of() { sed -n "s/^$1=\([^\"# ]*\).*/\1/p" <<<"$2"; }  # of a quoted one 
 split_words() {
     local lines count
     lines=$("${PYTHON:-python3}" -c '
-import shlex, sys
+import os, shlex, sys
 try:
     words = shlex.split(sys.argv[1])
 except ValueError as error:
     sys.exit(str(error))
 if any("\n" in word for word in words):
     sys.exit("a line break inside a word")
-print(len(words), *words, "end", sep="\n")' "$2" 2>&1) || usage_error "cannot split '$2' into words: ${lines}"
+sys.stdout.buffer.write(b"\n".join(map(os.fsencode, [str(len(words)), *words, "end"])))' "$2" 2>&1) || usage_error "cannot split '$2' into words: ${lines}"
     count=${lines%%$'\n'*}
     if [ "${count}" -eq 0 ]; then mapfile -t "$1" </dev/null; else mapfile -t -s 1 -n "${count}" "$1" <<<"${lines}"; fi
 }
