@@ -78,8 +78,9 @@ def test_the_stages_get_these_paths(recipe, user):
 
 def test_the_words_that_are_recorded_work_in_the_recipes_directory(user, tmp_path):
     script = tmp_path / "script.sh"
-    lines = ["set -u", "## options", "exp=a  # path to write: x", "text=a  # not a path to write", "## end of options",
-             f". '{TEMPLATE}/utils/parse_options.sh'", 'parse_options "$@"', 'printf "%s\\n" "${parsed[@]}"']  # fmt: skip
+    block = ["## options", "exp=a  # path to write: x", "text=a  # not a path to write", "## end of options"]
+    source = f". '{TEMPLATE}/utils/parse_options.sh'"
+    lines = ["set -u", *block, source, 'parse_options "$@"', 'printf "%s\\n" "${parsed[@]}"']
     script.write_text("\n".join(lines))
     words = ["--exp=own", "--paths_from", user, "--exp=b", "--exp", "c d", "--text", "corpus"]
     done = subprocess.run(["bash", script, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
