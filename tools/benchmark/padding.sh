@@ -41,8 +41,8 @@ declare -A mixed=([mixed]="'model.train_pad={none: 0.8, 30s: 0.2}'")
 [ "${ngpu}" -eq 0 ] || more+=(--ngpu "${ngpu}" --gpu_inference true)
 
 recipe() {  # recipe CORPUS [option of its run.sh ...]
-    (cd "../../egs/$1/ser1" && ./run.sh --corpus_dir "${!1}" --whisper_model "${whisper_model}" "${@:2}" \
-        --paths_from "${paths_from}" ${more[@]+"${more[@]}"})
+    (cd "../../egs/$1/ser1" && ./run.sh "${@:2}" --paths_from "${OLDPWD}" --corpus_dir "${!1}" \
+        --whisper_model "${whisper_model}" --paths_from "${paths_from}" ${more[@]+"${more[@]}"})
 }
 
 cell() {  # cell CORPUS SYSTEM PAD: train it, test it on its own corpus and on the other

@@ -114,7 +114,8 @@ except ValueError as error:
     sys.exit(str(error))
 if any("\n" in word for word in words):
     sys.exit("a line break inside a word")
-sys.stdout.buffer.write(b"\n".join(map(os.fsencode, [str(len(words)), *words, "end"])))' "$2" 2>&1) || usage_error "cannot split '$2' into words: ${lines}"
+sys.stdout.buffer.write(b"\n".join(map(os.fsencode, [str(len(words)), *words, "end"])))' "$2" 2>&1) \
+        || usage_error "cannot split '$2' into words: ${lines}"
     count=${lines%%$'\n'*}
     if [ "${count}" -eq 0 ]; then mapfile -t "$1" </dev/null; else mapfile -t -s 1 -n "${count}" "$1" <<<"${lines}"; fi
 }
