@@ -329,15 +329,16 @@ def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
         "--corpus_dir",
         "my $dir",
         "--local_data_opts",
-        "--a 'b c' \"\" `id` *",
+        "--a 'b ü' \"\" `id` *",
         "--ser_args",
         "max_steps=1 name='<|x|> $(id)'",
         "--whisper_model",
         "/m/tiny en/",
         "--inference_args",
         "beam_size=1",
+        PYTHONIOENCODING="ascii",
     )
-    assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b c", "", "`id`", "*"]
+    assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b ü", "", "`id`", "*"]
     train = calls[names(calls).index("train")]
     assert train[-2:] == ["max_steps=1", "name=<|x|> $(id)"]
     assert option(train, "--whisper_model") == "/m/tiny en/"

@@ -69,6 +69,7 @@ class Recipe:
         (self.directory / "calls.jsonl").unlink(missing_ok=True)
         return subprocess.run(
             [self.directory / "ser.sh", *args],
+            cwd=self.directory,
             check=False,
             capture_output=True,
             text=True,

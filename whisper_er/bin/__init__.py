@@ -7,6 +7,9 @@ under TYPE_CHECKING where only a type is meant. At the top of the file is what l
 """
 
 import argparse
+import codecs
+import io
+import json
 import os
 import signal
 import sys
@@ -99,6 +102,7 @@ def run(main: Callable[[], None], memory_advice: str = ANYTHING) -> None:
     A program that a signal stopped exits with 128 + its number: a scheduler must not take it for finished.
     """
     try:
+        print_any_character()
         check_arguments()
         main()
     except Stopped as stopped:
@@ -114,6 +118,14 @@ def run(main: Callable[[], None], memory_advice: str = ANYTHING) -> None:
         if mendable is None:
             raise
         sys.exit(f"error: {mendable}")
+
+
+def print_any_character() -> None:
+    """A character that the terminal's encoding lacks is printed as JSON escapes it, so lines of JSON stay JSON."""
+    codecs.register_error("json", lambda error: (json.dumps(error.object[error.start : error.end])[1:-1], error.end))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="json")
 
 
 def check_arguments() -> None:

@@ -22,12 +22,12 @@ nj=4                   # processes that format the audio
 inference_nj=1         # parts that each set is decoded in; on one machine so many at the same time
 
 # Directories
-datadir=data           # what local/data.sh writes, and token lists
-dumpdir=dump           # 16 kHz mono sets, ready for training
-expdir=exp             # experiments
+datadir=data           # path to write: what local/data.sh writes, and token lists
+dumpdir=dump           # path to write: 16 kHz mono sets, ready for training
+expdir=exp             # path to write: experiments
 
 # Data
-corpus_dir=""          # the corpus as published; local/data.sh gets it as --corpus_dir
+corpus_dir=""          # path to read: the corpus as published; local/data.sh gets it as --corpus_dir
 local_data_opts=""     # more options of local/data.sh, such as "--name 'two words'"
 folds=""               # folds to run, such as "1 2 3 4 5" (data/all/utt2fold); empty: the ready sets named below
 train_set=train        # set to train on
@@ -45,28 +45,29 @@ scales=""              # tasks with ordered values, name=low:high:bins, such as 
 open_tasks=""          # categories of which labels that training lacks count as missing, such as "speaker"
 token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece of the training set) or none (no text)
 bpe_size=100           # units of bpe
-whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
-encoder_model=""       # wav2vec 2.0, HuBERT or WavLM (conventional method, token_type=none): hub name or directory
+whisper_model=""       # path to read, or hub name: pretrained Whisper; needed by token_type=whisper
+encoder_model=""       # path to read, or hub name: wav2vec 2.0, HuBERT or WavLM (conventional method, token_type=none)
 lang=en                # language of the speech
 
 # Training
-ser_config=conf/train_serialmtl.yaml # model and training
+ser_config=conf/train_serialmtl.yaml # path to read: model and training
 ser_args=""            # changes to ser_config, such as "max_steps=100 optim.lr=1e-4"
 ser_tag=""             # name of the experiment; empty: from ser_config, the model, ser_args and tasks
 seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_tag>/seed<k>; empty: that of ser_config
 
 # Decoding
-inference_config=conf/decode.yaml # decoding
+inference_config=conf/decode.yaml # path to read: decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
 inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
 
 # Export
-data_card=conf/data_card.yaml # what the model card says about the corpus: licence, intended use; may be missing
+data_card=conf/data_card.yaml # path to read: what the model card says about the corpus: licence, intended use; may be missing
 ctranslate2=""         # also as CTranslate2 model with this quantization (float32, int8, ...); empty: none
 ctranslate2_allow_different=0 # utterances of the first test set that may get another label by it
 ## end of options
 
+export paths_from=${PWD}  # also for local/data.sh
 cd "$(dirname "$0")"
 . ./utils/parse_options.sh
 . ./utils/check_options.sh
@@ -76,9 +77,11 @@ cd "$(dirname "$0")"
 . ./utils/export_models.sh
 . ./utils/lock_data.sh
 . ./utils/lock_folds.sh
-called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
+called=$(printf ' %q' ./ser.sh "${parsed[@]}")
 check_options
+# local/data.sh counts paths from paths_from; this one has been found.
+[[ ! -e ${corpus_dir} || ${paths_from} -ef . || ${corpus_dir} == /* ]] || corpus_dir=${PWD}/${corpus_dir}
 declare -a data_opts train_args decode_args
 split_words data_opts "${local_data_opts}"
 split_words train_args "${ser_args}"
