@@ -12,10 +12,10 @@ from tiny_export import cut, features, learn, sounds, tokenizer_of, write_experi
 from tiny_whisper import ORDERS, batch_of, logits_of
 from transformers import WhisperForConditionalGeneration, pipeline
 
+from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
-from whisper_er.data.audio import load_audio
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whisper_er.base.loudness import is_silent, levels
+from whisper_er.audio.loudness import is_silent, levels
 from whisper_er.recognize import pauses
 
 

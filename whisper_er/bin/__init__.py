@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.memory import ANYTHING, out_of_memory
-from whisper_er.base.stop import Stopped
 from whisper_er.config import DecodeConfig
+from whisper_er.process.memory import ANYTHING, out_of_memory
+from whisper_er.process.stop import Stopped
 
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er.base.memory import DECODING
-from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
+from whisper_er.process.memory import DECODING
+from whisper_er.process.progress import progress_bar
 from whisper_er.score.hypotheses import write_hypotheses
 from whisper_er.task import Prediction
 from whisper_er.train.experiment import check_unseen
@@ -39,8 +39,8 @@ def main() -> None:
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    from whisper_er.base.device import choose_device, reading_processes
     from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
 
     config = configuration.load(DecodeConfig, args.config, args.overrides)

@@ -11,10 +11,10 @@ import math
 from contextlib import suppress
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.memory import DECODING
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.demo.page import Limits, find_gradio
 from whisper_er.demo.server import is_loopback, listen, serve, uploads
+from whisper_er.process.memory import DECODING
 
 
 def main() -> None:

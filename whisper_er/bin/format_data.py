@@ -5,8 +5,8 @@ whisper-er format_data --data_dir data/all --out_dir dump/all --nj 2
 
 from pathlib import Path
 
+from whisper_er.audio.writer import FORMATS
 from whisper_er.bin import make_parser, run
-from whisper_er.data.audio_writer import FORMATS
 from whisper_er.data.format_audio import format_data
 
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisper_er.audio.reading import open_audio
 from whisper_er.base.errors import UserError, printable
 from whisper_er.base.files import write_text
-from whisper_er.base.memory import DECODING
-from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
-from whisper_er.data.audio import open_audio
+from whisper_er.process.memory import DECODING
+from whisper_er.process.progress import progress_bar
 from whisper_er.recognize import formats
 from whisper_er.recognize.audio_files import AudioFiles, check_distinct, find_audio_files
 from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from whisper_er.base import ahead
+from whisper_er.audio.reading import load_samples, to_float
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
-from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
 from whisper_er.data.labels import checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
+from whisper_er.process import ahead
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 

@@ -18,13 +18,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from whisper_er.base import ahead
-from whisper_er.base.errors import UserError, first_few
-from whisper_er.base.file_states import FileState, file_states, read_states, write_states
-from whisper_er.base.loudness import CLICK, SILENT, is_silent
-from whisper_er.config import SAMPLE_RATE
-from whisper_er.data import kaldi
-from whisper_er.data.audio import (
+from whisper_er.audio.loudness import CLICK, SILENT, is_silent
+from whisper_er.audio.reading import (
     ARK_ENTRY,
     FAR_BELOW,
     audio_info,
@@ -36,7 +31,12 @@ from whisper_er.data.audio import (
     resample,
     to_float,
 )
-from whisper_er.data.audio_writer import AudioWriter
+from whisper_er.audio.writer import AudioWriter
+from whisper_er.base.errors import UserError, first_few
+from whisper_er.base.file_states import FileState, file_states, read_states, write_states
+from whisper_er.config import SAMPLE_RATE
+from whisper_er.data import kaldi
+from whisper_er.process import ahead
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
 BLOCK = SAMPLE_RATE // 2  # samples that are searched for a sound at a time

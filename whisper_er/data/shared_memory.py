@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from whisper_er.audio.reading import decode, plain_samples
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.data.audio import decode, plain_samples
 
 ALIGNMENT = 64  # bytes
 

@@ -10,11 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisper_er.audio.loudness import CLICK, SILENT
+from whisper_er.audio.reading import open_audio
 from whisper_er.base.errors import UserError
-from whisper_er.base.loudness import CLICK, SILENT
-from whisper_er.base.memory import out_of_memory
-from whisper_er.data.audio import open_audio
 from whisper_er.demo import fragments
+from whisper_er.process.memory import out_of_memory
 from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task, main_task

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import soundfile
 
+from whisper_er.audio.kinds import CONVERT, MEDIA_SUFFIXES
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.base.file_kinds import CONVERT, MEDIA_SUFFIXES
 
 # Endings of audio files: libsndfile's names of its formats, and others in use. A .raw file has no header.
 SUFFIXES = ({f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}) | {

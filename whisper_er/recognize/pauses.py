@@ -1,11 +1,11 @@
-"""Split a recording at its pauses: levels of its frames (base/loudness.py) -> utterances.
+"""Split a recording at its pauses: levels of its frames (audio/loudness.py) -> utterances.
 
 Energy alone: it finds silence, not speech, so that music or steady noise is taken for an utterance. Axis: N frames.
 """
 
 import numpy as np
 
-from whisper_er.base.loudness import CLICK, SILENT, to_frames, top_level
+from whisper_er.audio.loudness import CLICK, SILENT, to_frames, top_level
 
 DIGITAL = -100.0  # dB: below it nothing was recorded; such stretches say nothing about the noise
 SHARE = 0.4  # of the way from the noise floor to the loudest frames, above which it is speech

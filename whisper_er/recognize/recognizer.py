@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from whisper_er import config as configuration
-from whisper_er.base.device import autocast, find_device
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, unlabelled
 from whisper_er.models.base import Predictor
+from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine

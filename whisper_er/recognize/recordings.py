@@ -8,10 +8,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from whisper_er.base.errors import UserError
-from whisper_er.base.loudness import frame_size, levels
-from whisper_er.config import MAX_SECONDS
-from whisper_er.data.audio import (
+from whisper_er.audio.loudness import frame_size, levels
+from whisper_er.audio.reading import (
     FAR_BELOW,
     MAX_RATE,
     MIN_RATE,
@@ -23,6 +21,8 @@ from whisper_er.data.audio import (
     read_samples,
     resample,
 )
+from whisper_er.base.errors import UserError
+from whisper_er.config import MAX_SECONDS
 from whisper_er.recognize import pauses
 
 LONGEST = 15.0  # seconds of an utterance of a recording that is split: 99 of 100 of IEMOCAP's are shorter

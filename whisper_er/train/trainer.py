@@ -12,12 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from whisper_er.base import distributed, torchrun
-from whisper_er.base.ahead import GivenUp
-from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError
-from whisper_er.base.progress import progress_bar
-from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.base.weights import clear_half_written
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
@@ -25,6 +20,11 @@ from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
 from whisper_er.data.shared_memory import SampleCache
 from whisper_er.models.base import Model
+from whisper_er.process import distributed, torchrun
+from whisper_er.process.ahead import GivenUp
+from whisper_er.process.device import autocast, reading_processes
+from whisper_er.process.progress import progress_bar
+from whisper_er.process.stop import Stopped, StopSignals
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from whisper_er.base import distributed
-from whisper_er.base.ahead import GivenUp
-from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
+from whisper_er.process import distributed
+from whisper_er.process.ahead import GivenUp
+from whisper_er.process.device import autocast, reading_processes
 from whisper_er.score import metrics
 from whisper_er.task import Task
 from whisper_er.text.conventions import units

@@ -11,9 +11,9 @@ from unittest import mock
 
 import pytest
 
-from whisper_er.base import ahead
-from whisper_er.base.ahead import GivenUp, Job, results
 from whisper_er.base.errors import UserError
+from whisper_er.process import ahead
+from whisper_er.process.ahead import GivenUp, Job, results
 
 NEVER = 100  # seconds
 HERE = os.getpid()
@@ -115,7 +115,7 @@ def children() -> list[int]:
 
 PROGRAM = """
 import os, time
-from whisper_er.base.ahead import Job, results
+from whisper_er.process.ahead import Job, results
 os.mkfifo("fifo")
 for pid in results(Job(lambda number: open("fifo").read() if number else os.getpid(), 2, str, ""), 1, 1):
     print(pid, flush=True)
@@ -147,7 +147,7 @@ def alive(pid: int) -> bool:
 def test_it_needs_no_shared_memory_file_system(tmp_path):
     """A container's /dev/shm may be full or read-only."""
     script = "mount -t tmpfs -o ro tmpfs /dev/shm && exec " + f"'{sys.executable}' -c \"$1\""
-    program = "from whisper_er.base.ahead import Job, results; print(list(results(Job(abs, 5, str, ''), 2, 4)))"
+    program = "from whisper_er.process.ahead import Job, results; print(list(results(Job(abs, 5, str, ''), 2, 4)))"
     allowed = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/dev/shm"], check=False)
     if allowed.returncode:
         pytest.skip("needs a mount namespace (root)")

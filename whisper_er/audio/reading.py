@@ -16,10 +16,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from whisper_er.audio.kinds import CONVERT, HEAD, kind_of
+from whisper_er.audio.plain_wav import claimed_bytes, finish, read_plain
 from whisper_er.base.errors import UserError
-from whisper_er.base.file_kinds import CONVERT, HEAD, kind_of
 from whisper_er.config import SAMPLE_RATE
-from whisper_er.data.plain_wav import claimed_bytes, finish, read_plain
 
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.

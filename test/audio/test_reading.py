@@ -1,4 +1,4 @@
-"""whisper_er.data.audio: files and ark entries against soundfile and kaldiio, and what bad audio gets."""
+"""whisper_er.audio.reading: files and ark entries against soundfile and kaldiio, and what bad audio gets."""
 
 import io
 import struct
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from whisper_er.audio.reading import AudioInfo, ChannelPower, audio_info, load_audio, mix_down
 from whisper_er.base.errors import UserError
-from whisper_er.data.audio import AudioInfo, ChannelPower, audio_info, load_audio, mix_down
 from whisper_er.data.kaldi import read_table
 
 RATE = 16000

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from whisper_er.base import memory
 from whisper_er.base.errors import UserError
-from whisper_er.base.memory import DECODING, out_of_memory
 from whisper_er.bin import run
+from whisper_er.process import memory
+from whisper_er.process.memory import DECODING, out_of_memory
 
 ON_GPU = (
     "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.15 GiB of which 3.21 GiB is "

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.memory import out_of_memory
-from whisper_er.base.stop import outlive_signals
+from whisper_er.process.memory import out_of_memory
+from whisper_er.process.stop import outlive_signals
 
 T = TypeVar("T")
 SAY_EVERY = 120  # seconds of waiting for one result
