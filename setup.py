@@ -19,7 +19,7 @@ setup(
         "tokenizers",  # comes with transformers; a SentencePiece vocabulary is exported with it
         "huggingface_hub",  # comes with transformers; asked whether a hub name can be reached
         "safetensors",
-        "kaldiio",  # writes arks; they are read through soundfile (whisper_er/data/audio.py says why)
+        "kaldiio",  # writes arks; they are read through soundfile (whisper_er/audio/reading.py says why)
         "soundfile>=0.13",  # audio files, alone or inside an ark; before, write() has no compression_level
         "soxr",  # to 16 kHz from any other rate
         "sentencepiece",

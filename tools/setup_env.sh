@@ -6,6 +6,8 @@
 set -euo pipefail
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../egs/TEMPLATE/ser1/utils/check_machine.sh
+. "${tools}/../egs/TEMPLATE/ser1/utils/check_machine.sh"
 venv=${tools}/venv
 python=${PYTHON:-python3}
 requirements=${tools}/${WHISPER_ER_REQUIREMENTS:-requirements.txt}

@@ -195,7 +195,11 @@ class DecodeConfig:
 
     beam_size: int = 4
     length_penalty: float = 1.0  # score = log probability / length ** length_penalty
-    maxlenratio: float = 0.5  # longest text in tokens per encoder frame (50 frames a second)
+    # Longest text in tokens per encoder frame (50 a second); the decoder's positions, 448 in Whisper, bound it as well.
+    # English takes 4 tokens a second. A letter of Georgian, Burmese or Tibetan takes up to 3: read fast (20 letters of
+    # English a second), the first article of the Declaration of Human Rights takes 50, 85 and 92.
+    maxlenratio: float = 2.0
+    no_repeat_ngram_size: int = 0  # so many text tokens in a row are not written twice in a hypothesis; 0: they may be
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
     search: str = named("beam", "models.search.SEARCHES")  # beam
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
@@ -211,12 +215,13 @@ class DecodeConfig:
         at_least(1, self, "beam_size", "batch_size")
         between(1, 1000, self, "beam_size")
         between(-100, 100, self, "length_penalty")
-        between(0, 1000, self, "maxlenratio")
+        between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")
         at_least(0, self, "num_workers")
         if self.teacher_forced:
             without = "with teacher_forced, which searches nothing; leave it out"
             allow(self.grammar == "strict", "grammar", self.grammar, f"strict {without}")
             allow(self.suppress == "none", "suppress", self.suppress, f"none {without}")
+            allow(not self.no_repeat_ngram_size, "no_repeat_ngram_size", self.no_repeat_ngram_size, f"0 {without}")
             allow(not self.lang, "lang", self.lang, f"that of the token list {without}")
 
 

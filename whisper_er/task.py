@@ -9,10 +9,14 @@ from typing import Literal
 import numpy as np
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.spelling import difference, fold_case
 
 NAME = re.compile(r"\w[\w-]*")  # a task's name: part of file names, and one word of an option
 MOST_BINS = 1000
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
+# What pandas, Python, SQL and spreadsheets write for an empty cell. In these spellings alone: "none" is a word, and a
+# class of some corpora.
+MISSING = ("nan", "NaN", "NAN", "None", "null", "NULL", "n/a", "N/A")
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,15 @@ class Task:
         """Position of a value in `labels`; a scale takes the nearest bin. UserError for any other value."""
         if self.kind == "category":
             if value not in self.labels:
-                raise UserError(f"{self.table}: '{value}' is not in the token list; allowed: {' '.join(self.labels)}")
+                check_present(value, self.table)
+                twins = [label for label in self.labels if fold_case(label) == fold_case(value)]
+                seen = f" ('{value}' and '{twins[0]}' {difference(value, twins[0])})" if twins else ""
+                raise UserError(
+                    f"{self.table}: '{value}' is not in the token list{seen}; allowed: {' '.join(self.labels)}"
+                )
             return self.labels.index(value)
         centres = np.array([float(label) for label in self.labels])
+        check_present(value, self.table)
         number = to_number(value, self.table)
         if not centres[0] <= number <= centres[-1]:
             raise UserError(f"{self.table}: {value} lies outside the scale {self.labels[0]}..{self.labels[-1]}")
@@ -75,12 +85,14 @@ class Prediction:
                 answer, which only the free grammar allows.
     posteriors: task -> probability of each of its labels, in their order; categories and scales only.
     score:      natural-log score of the best hypothesis (0 where a model has none).
+    warnings:   what is doubtful about the text: it was cut, it repeats itself.
     """
 
     utt_id: str
     values: dict[str, str]
     posteriors: dict[str, list[float]]
     score: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def main_task(tasks: Sequence[Task]) -> Task:
@@ -103,6 +115,12 @@ def category(name: str, values: Iterable[str]) -> Task:
         raise UserError(f"utt2{name}: no training utterance has a label for the task '{name}'")
     for label in labels:
         check_label(label, f"utt2{name}")
+        check_present(label, f"utt2{name}")
+    if len(labels) == 1:
+        raise UserError(
+            f"utt2{name}: every label of the training set is '{labels[0]}': with one class there is nothing to learn; "
+            f"leave '{name}' out of the tasks, or mend the table"
+        )
     return Task(name, "category", labels)
 
 
@@ -112,6 +130,15 @@ def check_label(label: str, where: str) -> None:
         raise UserError(f"{where}: the label '{label}' holds a space or one of < | >, which a token cannot have")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in label):
         raise UserError(f"{where}: the label '{label}' holds a control character; rename it")
+
+
+def check_present(label: str, where: str) -> None:
+    """UserError for a label that stands for a missing one: it would become a class."""
+    if label in MISSING:
+        raise UserError(
+            f"{where}: the label '{label}' is what programs write for a missing value; without a label, a cell of a "
+            "CSV is empty, and in a table the id is alone on its line; a class that is called so needs another name"
+        )
 
 
 def check_task(task: Task, where: str) -> None:

@@ -1,5 +1,7 @@
 """`whisper-er`: one tree of entry points."""
 
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from entry_point import run_entry_point
 
 from whisper_er import __main__ as command
+from whisper_er.bin import run
 
 BIN = Path(command.__file__).parent / "bin"
 
@@ -67,3 +70,16 @@ def test_reading_a_configuration_brings_torch_only_where_it_names_a_part_that_is
     ):
         command = [sys.executable, "-c", code, tmp_path / "train.yaml", *overrides]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{brought}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped_and_json_stays_json(encoding, monkeypatch):
+    shown = {"text": "\u043f\u0440\u0438\u0432\u0435\u0442 \u4f60 \U0001f600 \xe9 \\"}
+    line = json.dumps(shown, ensure_ascii=False)
+    for name in ("stdout", "stderr"):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(f"sys.{name}", stream)
+        run(lambda stream=stream: print(line, file=stream, flush=True))
+        printed = stream.buffer.getvalue().decode(encoding)
+        assert json.loads(printed) == shown
+        assert ("\xe9" in printed) == (encoding != "ascii") and (printed == line + "\n") == (encoding == "utf-8")

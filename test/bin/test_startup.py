@@ -57,6 +57,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
          "--out_dir", root / "data"),
         ("validate_data_dir", root / "data", "--tasks", "emotion"),
         ("format_data", "--data_dir", root / "data", "--out_dir", root / "dump/all"),
+        ("check_audio", "--data_dir", root / "data", "--dump_dir", root / "dump/all"),
         ("make_folds", "--data_dir", root / "dump/all", "--out_dir", root / "dump", "--folds", "1 2"),
         ("check_speakers", *(word for name, path in sets.items() for word in (f"--{name}_set", path))),
         ("token_list", "--train_set", sets["train"], "--tasks", "asr emotion", "--token_type", "bpe", "--bpe_size", 16,

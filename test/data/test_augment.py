@@ -10,15 +10,15 @@ from stopped_runs import StopAt, Stopped, contents
 from tiny_experiment import call, train_and_average, train_arguments
 from tiny_whisper import sound
 
-from whisper_er.base import device
+from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import MAX_SAMPLES, TrainConfig, build, load
-from whisper_er.data.audio import load_audio
 from whisper_er.data.augment import AUGMENTATIONS, Augmentation, Noise, Speed, augmentation, tables_of
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.features import to_float
+from whisper_er.process import device
 from whisper_er.text.tokenizer import load_tokenizer
 
 

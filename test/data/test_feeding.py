@@ -12,10 +12,11 @@ from tiny_experiment import train_and_average, write_corpus
 from tiny_ssl import classifier, write_model
 from tiny_whisper import tiny_model
 
+from whisper_er.audio import reading
 from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.data import audio, kaldi, shared_memory
+from whisper_er.data import kaldi, shared_memory
 from whisper_er.data.dataset import Utterances, load, read_utterances
 from whisper_er.data.shared_memory import BatchSlots, SampleCache
 from whisper_er.models.features import to_float
@@ -28,7 +29,8 @@ def reencode(root, directory, suffix: str, subtype: str) -> None:
     """Write the audio of a dump directory anew, and name it in its wav.scp."""
     table = kaldi.read_table(root / directory / "wav.scp")
     for utt_id, entry in table.items():
-        samples, table[utt_id] = audio.load_samples(entry, utt_id), str(root / f"{utt_id}.{suffix}")
+        samples, table[utt_id] = reading.load_samples(entry, utt_id), str(root / f"{utt_id}.{suffix}")
+        samples = reading.to_float(samples) if subtype == "FLOAT" else samples
         soundfile.write(table[utt_id], samples, 16000, subtype=subtype)
     kaldi.write_table(root / directory / "wav.scp", table)
 
@@ -132,7 +134,7 @@ def test_long_audio_is_kept_as_far_as_it_is_read(tmp_path, monkeypatch):
 def test_a_training_decodes_once_and_gives_the_same_bits_with_and_without_the_cache(flac, monkeypatch):
     decoded = []
     monkeypatch.setattr(
-        shared_memory, "decode", lambda entry, utt_id: decoded.append(utt_id) or audio.decode(entry, utt_id)
+        shared_memory, "decode", lambda entry, utt_id: decoded.append(utt_id) or reading.decode(entry, utt_id)
     )
     runs = {}
     for gb in (1, 0):
@@ -171,7 +173,7 @@ def test_so_they_do_in_an_encoder_without_log_mel(corpus, tmp_path):
 def test_one_float_file_makes_its_batch_float(corpus, tmp_path):
     root = write_corpus(tmp_path / "corpus")
     table = kaldi.read_table(root / "train/wav.scp")
-    samples = audio.load_audio(table["train-01"], "train-01")
+    samples = reading.load_audio(table["train-01"], "train-01")
     soundfile.write(table["train-01"], samples, 16000, subtype="FLOAT")
     mixed, plain = list(batches(root, 0))[:3], list(batches(corpus, 0))[:3]
     assert [batch.wave_BS.dtype for batch in mixed] == [torch.int16, torch.float32, torch.int16]

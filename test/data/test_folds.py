@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from entry_point import error_of, run_entry_point
 
+from whisper_er.base.errors import UserError
 from whisper_er.data import kaldi
+from whisper_er.data.folds import assign_folds, check_speakers, make_folds
 
 
 def write_all(path: Path, num_folds: int = 4) -> kaldi.DataDir:
@@ -128,6 +130,36 @@ def test_two_folds_would_leave_the_training_set_empty(tmp_path):
     write_all(tmp_path / "all", 2)
     line = error_of("make_folds", "--data_dir", tmp_path / "all", "--out_dir", tmp_path, "--folds", "1")
     assert f"{tmp_path}/all/utt2fold: 2 fold(s): the training set would be empty" in line
+
+
+def test_two_folds_are_enough_where_the_validation_set_is_drawn(tmp_path):
+    write_all(tmp_path / "all", 2)
+    make_folds(tmp_path / "all", tmp_path, ["1"], valid_split="random:0.25")
+    sizes = [len(kaldi.read_dir(tmp_path / "fold1" / name)["utt2spk"]) for name in ("train", "valid", "test")]
+    assert sizes == [3, 1, 4]
+
+
+@pytest.mark.parametrize("speakers, said", [
+    (1, "so 3 are the least; take --fold_by utterance and give run.sh --allow_shared_speakers true"),
+    (2, "ask for 2 folds and give run.sh --valid_split random:0.1, or take --fold_by utterance"),
+    (4, "ask for at most 4 folds, or take --fold_by utterance"),
+])  # fmt: skip
+def test_what_to_do_with_fewer_speakers_than_folds_can_be_done(speakers, said):
+    utt2spk = {f"u{number}": f"s{number % speakers}" for number in range(8)}
+    with pytest.raises(UserError, match=f"there are only {speakers} speakers.*{said}"):
+        assign_folds({"utt2spk": utt2spk}, 5)
+
+
+@pytest.mark.parametrize("table, value", [("utt2spk", "S1M"), ("utt2spk", "s1m\u200b"), ("utt2emotion", "Happy")])
+def test_a_name_that_another_set_spells_otherwise_is_no_other_name(tmp_path, table, value):
+    _, paths = write_sets(tmp_path)
+    for path in paths.values():
+        kaldi.write_table(path / "utt2emotion", dict.fromkeys(kaldi.read_dir(path)["utt2spk"], "happy"))
+    change(paths["test"], table, s4f_0=value)
+    with pytest.raises(UserError, match="differ in nothing but") as error:
+        check_speakers(paths["train"], paths["valid"], [paths["test"]])
+    assert f"'{value}'".encode("ascii", "backslashreplace").decode() in str(error.value)
+    assert f"{paths['test']}/{table}" in str(error.value)
 
 
 def test_no_utt2fold_is_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """Stage 1: what is 16 kHz mono stays, all else becomes so, and what cannot is named before anything appears."""
 
 import io
+import os
 from pathlib import Path
 
 import kaldiio
@@ -9,9 +10,11 @@ import pytest
 import soundfile
 from entry_point import error_of, run_entry_point
 
+from whisper_er.audio.reading import load_audio
+from whisper_er.base.errors import UserError
+from whisper_er.bin import check_audio
 from whisper_er.data import kaldi
-from whisper_er.data.audio import load_audio
-from whisper_er.data.format_audio import format_data
+from whisper_er.data.format_audio import STATES, ChangedAudio, changed_audio, format_data
 
 RATE = 16000
 
@@ -34,7 +37,9 @@ def wav(path: Path, samples: np.ndarray, rate: int = RATE, **how: str) -> str:
 
 
 def test_audio_that_is_16_khz_mono_keeps_its_entry(tmp_path):
-    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, np.arange(300, dtype=np.int16))}, scp=str(tmp_path / "scp"))
+    kaldiio.save_ark(
+        str(tmp_path / "a.ark"), {"c": (RATE, (9000 * tone(RATE)[:300]).astype(np.int16))}, scp=str(tmp_path / "scp")
+    )
     entries = {
         "a": wav(tmp_path / "a.wav", tone(RATE)),
         "b": wav(tmp_path / "b.flac", tone(RATE, 0.5)),
@@ -49,16 +54,45 @@ def test_audio_that_is_16_khz_mono_keeps_its_entry(tmp_path):
     assert list((tmp_path / "dump" / "wav").iterdir()) == []
 
 
-def test_only_the_header_of_fitting_audio_is_read(tmp_path, monkeypatch):
-    def read(*_, **__):
-        raise AssertionError("samples were read")
+def test_fitting_audio_is_read_up_to_its_first_sound(tmp_path, monkeypatch):
+    read, sizes = soundfile.SoundFile.read, []
 
-    source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", tone(RATE))})
-    monkeypatch.setattr(soundfile.SoundFile, "read", read)
-    format_data(source, tmp_path / "dump")
-    stereo = write_data(tmp_path / "stereo", {"a": wav(tmp_path / "b.wav", np.zeros((9, 2)))})
-    with pytest.raises(AssertionError, match="samples were read"):
-        format_data(stereo, tmp_path / "dump")
+    def count(self, frames, *words, **how):
+        sizes.append(frames)
+        return read(self, frames, *words, **how)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", count)
+    late = np.concatenate([np.zeros(6 * RATE // 5), tone(RATE, 9)])
+    files = {"a": wav(tmp_path / "a.flac", tone(RATE, 9)), "b": wav(tmp_path / "b.flac", late)}
+    format_data(write_data(tmp_path / "data", files), tmp_path / "dump")
+    assert sizes == [8000] + 3 * [8000]
+
+
+@pytest.mark.parametrize("audio_format, nj", [("wav", 2), ("flac.ark", 1)])
+def test_silent_utterances_stop_the_stage_or_are_named_and_kept(tmp_path, audio_format, nj):
+    entries = {
+        "a-talk": wav(tmp_path / "a.wav", tone(RATE)),
+        "b-wav": wav(tmp_path / "b.wav", np.zeros(RATE)),
+        "c-flac": wav(tmp_path / "c.flac", np.full(RATE, 0.1)),
+        "d-gsm": wav(tmp_path / "d.wav", np.zeros(RATE), subtype="GSM610"),  # cannot seek
+        "e-stereo": wav(tmp_path / "e.wav", np.zeros((9, 2))),
+        "f-quiet": wav(tmp_path / "f.wav", 0.01 * tone(RATE)),
+    }
+    source = write_data(tmp_path / "data", entries)
+    how = ["--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj, "--audio_format", audio_format]
+    message = "4 of 6 utterances are silent (nothing is louder than -70 dB for 0.1 s): b-wav, c-flac, d-gsm, e-stereo"
+    assert f"{source}: {message}; leave them out in local/data.sh, or keep them" in error_of("format_data", *how)
+    assert not (tmp_path / "dump").exists()
+    result = run_entry_point("format_data", *how, "--silent_audio", "keep")
+    assert (result.returncode, result.stderr) == (0, "") and f"{message}; they are kept\n" in result.stdout
+    assert kaldi.read_dir(tmp_path / "dump")["utt2num_samples"].keys() == entries.keys()
+
+
+def test_a_silent_segment_of_a_loud_recording_is_named(tmp_path):
+    entry = wav(tmp_path / "r.wav", np.concatenate([tone(RATE), np.zeros(RATE)]))
+    source = write_data(tmp_path / "data", {"r": entry}, {"u1": "r 0 1", "u2": "r 1.1 2"})
+    with pytest.raises(UserError, match=r"1 of 2 utterances are silent .*: u2; leave"):
+        format_data(source, tmp_path / "dump")
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
@@ -72,14 +106,36 @@ def test_another_rate_is_resampled(tmp_path, rate):
 
 
 def test_channels_are_averaged(tmp_path):
-    left, right = np.array([0.5, 0.5, -0.25]), np.array([0.25, -0.5, -0.25])
+    left, right = np.tile([0.5, 0.5, -0.25], 9), np.tile([0.25, -0.5, -0.25], 9)
     source = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.stack([left, right], axis=1))})
     format_data(source, tmp_path / "dump")
     data = kaldi.read_dir(tmp_path / "dump")
     assert data["wav.scp"]["a"] == str(tmp_path / "dump" / "wav" / "a.wav")
-    assert data["utt2num_samples"]["a"] == "3"
-    np.testing.assert_array_equal(load_audio(data["wav.scp"]["a"], "a"), [0.375, 0, -0.25])
+    assert data["utt2num_samples"]["a"] == "27"
+    np.testing.assert_array_equal(load_audio(data["wav.scp"]["a"], "a"), np.tile([0.375, 0, -0.25], 9))
     assert soundfile.info(data["wav.scp"]["a"]).subtype == "PCM_16"
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_channels_that_cancel_out_are_not_averaged_but_counted(tmp_path, capsys, nj):
+    entries = {f"u{number}": wav(tmp_path / f"{number}.wav", np.stack([tone(8000), -tone(8000)], 1), 8000)
+               for number in range(7)}  # fmt: skip
+    entries["v"] = wav(tmp_path / "v.wav", np.stack([tone(8000), tone(8000)], 1), 8000)
+    format_data(write_data(tmp_path / "data", entries), tmp_path / "dump", nj=nj)
+    names = ", ".join(f"u{number} (channel 1 of 2)" for number in range(5))
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{tmp_path / 'data'}: of 7 utterances only the loudest channel is used, because the mean ")
+    assert first.endswith(f": {names} and 2 more")
+    written = kaldi.read_dir(tmp_path / "dump")["wav.scp"]
+    np.testing.assert_array_equal(load_audio(written["u3"], "u3"), load_audio(written["v"], "v"))
+
+
+@pytest.mark.parametrize("segments", [None, {"u": "r 0 0.5"}])
+def test_integers_as_floats_are_refused_though_16_khz_mono_is_not_read(tmp_path, segments):
+    entry = wav(tmp_path / "a.wav", np.round(tone(RATE) * 2**15), subtype="FLOAT")
+    source = write_data(tmp_path / "data", {"r": entry}, segments)
+    line = error_of("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump")
+    assert f"{entry}: samples up to 16384; allowed are floats in [-1, 1]" in line
 
 
 @pytest.mark.parametrize("audio_format", ["wav.ark", "flac.ark"])
@@ -107,8 +163,8 @@ def test_an_ark_holds_the_samples_of_the_files(tmp_path, audio_format, nj):
 
 @pytest.mark.parametrize("nj", [1, 2])
 def test_segments_are_cut_at_their_samples(tmp_path, nj):
-    ramp = np.arange(32000, dtype=np.int16)
-    entry = wav(tmp_path / "r.wav", ramp)
+    samples = np.random.default_rng(0).integers(-9000, 9000, 32000, dtype=np.int16)
+    entry = wav(tmp_path / "r.wav", samples)
     segments = {"u1": "r 0 0.5", "u2": "r 0.5 1.25", "u3": "r 1.25 2.005", "u4": "r2 1 2"}
     source = write_data(tmp_path / "data", {"r": entry, "r2": entry}, segments)
     format_data(source, tmp_path / "dump", nj=nj)
@@ -116,7 +172,7 @@ def test_segments_are_cut_at_their_samples(tmp_path, nj):
     assert "segments" not in data
     assert data["utt2num_samples"] == {"u1": "8000", "u2": "12000", "u3": "12000", "u4": "16000"}
     for utt_id, start, end in (("u1", 0, 8000), ("u2", 8000, 20000), ("u3", 20000, 32000), ("u4", 16000, 32000)):
-        np.testing.assert_array_equal(load_audio(data["wav.scp"][utt_id], utt_id) * 32768, ramp[start:end])
+        np.testing.assert_array_equal(load_audio(data["wav.scp"][utt_id], utt_id) * 32768, samples[start:end])
 
 
 def test_processes_change_nothing(tmp_path):
@@ -126,7 +182,7 @@ def test_processes_change_nothing(tmp_path):
     for nj in (1, 2):
         result = run_entry_point("format_data", "--data_dir", source, "--out_dir", tmp_path / "dump", "--nj", nj)
         assert result.returncode == 0, result.stderr
-        files = sorted(file for file in (tmp_path / "dump").rglob("*") if file.is_file())
+        files = sorted(file for file in (tmp_path / "dump").rglob("[!.]*") if file.is_file())
         dumps.append({file: file.read_bytes() for file in files})
     assert dumps[0] == dumps[1]
     assert len(list((tmp_path / "dump" / "wav").iterdir())) == 6
@@ -208,7 +264,7 @@ def test_every_utterance_of_a_missing_recording_is_counted(tmp_path):
 
 
 def test_a_failed_run_leaves_the_earlier_dump_as_it_was(tmp_path):
-    good = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.zeros((9, 2)))})
+    good = write_data(tmp_path / "data", {"a": wav(tmp_path / "a.wav", np.stack([tone(RATE)] * 2, axis=1))})
     format_data(good, tmp_path / "dump")
     before = {file: file.read_bytes() for file in (tmp_path / "dump").rglob("*") if file.is_file()}
     bad = write_data(tmp_path / "bad", {"a": str(tmp_path / "a.wav"), "b": "none.wav"})
@@ -229,3 +285,82 @@ def test_an_invalid_directory_and_the_input_as_output_are_refused(tmp_path):
 def test_an_unknown_option_exits_2(tmp_path):
     assert run_entry_point("format_data", "--data_dir", tmp_path, "--out_dir", tmp_path, "--rate", 8000).returncode == 2
     assert run_entry_point("format_data", "--data", tmp_path, "--out_dir", tmp_path).returncode == 2
+
+
+@pytest.fixture
+def formatted(tmp_path) -> tuple[Path, Path]:
+    """A set and what it became: `kept` is used as it is, `cut` a recording of another rate."""
+    entries = {"kept": wav(tmp_path / "kept.wav", tone(RATE)), "cut": wav(tmp_path / "cut.wav", tone(8000), 8000)}
+    source = write_data(tmp_path / "data", entries | {"run": f"cat {tmp_path}/kept.wav |"})
+    format_data(source, tmp_path / "dump", allow_pipes=True)
+    assert changed_audio(source, tmp_path / "dump") == ChangedAudio([], [], [])
+    return source, tmp_path / "dump"
+
+
+def test_a_recording_with_another_size_or_time_has_changed(formatted):
+    kept, cut = (str(formatted[0].parent / name) for name in ("kept.wav", "cut.wav"))
+    times = os.stat(kept)
+    wav(kept, tone(RATE, 0.5))
+    os.utime(kept, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert changed_audio(*formatted) == ChangedAudio([kept], [], [])
+    os.utime(cut, ns=(0, 1))  # an older one has come in its place
+    assert sorted(changed_audio(*formatted).changed) == [cut, kept]
+    format_data(*formatted, allow_pipes=True)
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+
+
+def test_audio_of_a_segment_or_an_ark_has_changed_with_its_file(tmp_path):
+    sound = (tone(RATE) * 20000).astype(np.int16)[:300]
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"c": (RATE, sound)}, scp=str(tmp_path / "scp"))
+    recordings = {"c": kaldi.read_table(tmp_path / "scp")["c"], "r": wav(tmp_path / "r.wav", tone(RATE))}
+    source = write_data(tmp_path / "data", recordings, {"r1": "r 0 0.5", "r2": "r 0.5 1", "c1": "c 0 0.01"})
+    format_data(source, tmp_path / "dump", audio_format="wav.ark")
+    for name in ("a.ark", "r.wav"):
+        os.utime(tmp_path / name, ns=(0, 1))
+    changed = changed_audio(source, tmp_path / "dump")
+    assert changed == ChangedAudio([str(tmp_path / "a.ark"), str(tmp_path / "r.wav")], [], [])
+
+
+def test_written_audio_that_is_missing_or_cut_is_lost_and_a_copy_of_it_is_not(formatted):
+    written = {utt_id: formatted[1] / f"wav/{utt_id}.wav" for utt_id in ("cut", "run")}
+    os.utime(written["cut"], ns=(0, 1))
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+    os.truncate(written["cut"], 100)
+    written["run"].unlink()
+    assert sorted(changed_audio(*formatted).lost) == sorted(map(str, written.values()))
+
+
+def test_a_recording_that_is_gone_is_needed_only_where_it_is_used_as_it_is(formatted):
+    kept, cut = (formatted[0].parent / name for name in ("kept.wav", "cut.wav"))
+    cut.unlink()
+    assert changed_audio(*formatted) == ChangedAudio([], [str(cut)], [])
+    kept.unlink()
+    with pytest.raises(
+        UserError, match=f"wav.scp: 1 of 2 files are used as they are, but do not exist .*: {kept}; put"
+    ):
+        changed_audio(*formatted)
+
+
+def test_without_a_record_what_is_newer_than_the_dump_has_changed(formatted):
+    (formatted[1] / STATES).unlink()
+    assert changed_audio(*formatted) == ChangedAudio([], [], [])
+    cut = formatted[0].parent / "cut.wav"
+    os.utime(cut, ns=(0, (formatted[1] / "wav.scp").stat().st_mtime_ns + 1))
+    assert changed_audio(*formatted) == ChangedAudio([str(cut)], [], [])
+
+
+def test_check_audio_is_silent_until_there_is_a_reason_to_format_anew(formatted, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["check_audio", "--data_dir", *map(str, (formatted[0], "--dump_dir", formatted[1]))]
+    )
+    check_audio.main()
+    assert capsys.readouterr().out == ""
+    wav(formatted[0].parent / "cut.wav", tone(8000, 2), 8000)
+    (formatted[1] / "wav/run.wav").unlink()
+    check_audio.main()
+    changed, lost = capsys.readouterr().out.splitlines()
+    assert changed == f"{formatted[0]}: 1 audio files have changed: {formatted[0].parent}/cut.wav"
+    assert lost == f"{formatted[1]}: 1 audio files are missing or cut: {formatted[1]}/wav/run.wav"
+    (formatted[1] / "wav.scp").unlink()
+    check_audio.main()
+    assert capsys.readouterr().out == f"{formatted[1]}/wav.scp is missing\n"

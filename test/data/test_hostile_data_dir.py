@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_experiment import call, change, decode_arguments, train_and_average, train_arguments, write_wav
 
+from whisper_er.audio.reading import audio_info, load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode
 from whisper_er.data import kaldi
-from whisper_er.data.audio import audio_info, load_audio
 from whisper_er.data.dataset import read_utterances
 from whisper_er.data.folds import make_folds
 from whisper_er.data.format_audio import format_data

@@ -95,7 +95,7 @@ def test_the_log_without_torchruns_page_ends_with_what_the_processes_wrote():
 PROGRAM = """
 import os, signal, sys
 from whisper_er.base.errors import UserError
-from whisper_er.base.torchrun import leaving, rank
+from whisper_er.process.torchrun import leaving, rank
 from whisper_er.bin import run
 case, pipe = sys.argv[1:]
 def main():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from repository import EGS
 
+from whisper_er.audio.reading import audio_info, load_audio
 from whisper_er.config import SAMPLE_RATE
-from whisper_er.data.audio import audio_info, load_audio
 from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = EGS / "mini_emo/ser1/local"

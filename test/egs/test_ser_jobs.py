@@ -1,6 +1,7 @@
 """How ser.sh makes jobs of its stages: arrays over the folds, parts of sets, torchrun, one run at a time."""
 
 import fcntl
+import subprocess
 
 import pytest
 from stub_recipe import FOLDS, Recipe, option
@@ -44,6 +45,28 @@ def test_two_runs_do_not_share_a_fold(recipe):
         )
         assert recipe.run("--folds", "1", "--token_type=bpe", "--ser_tag=t", "--stage", "5").returncode == 0
     assert recipe.run(*FOLDS, "--ser_tag=t", "--stage", "5").returncode == 0
+
+
+def test_a_second_run_waits_while_another_makes_data_and_then_finds_it_made(recipe):
+    first = [*FOLDS, "--stop_stage", "2"]
+    recipe.calls(*first)
+    (recipe.directory / "calls.jsonl").unlink()
+    for directory in ("data", "dump"):
+        with open(recipe.directory / directory / ".run.lock", "r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            print("the first", file=lock, flush=True)
+            lock.truncate()
+            second = subprocess.Popen([recipe.directory / "ser.sh", *first], stdout=subprocess.PIPE, text=True)
+            line = second.stdout.readline()
+            assert line.endswith(
+                f"stage 1: waiting for another run.sh, which makes what is in {directory}: the first\n"
+            )
+            assert not (recipe.directory / "calls.jsonl").exists()
+        second.communicate(timeout=60)
+        assert second.returncode == 0
+        calls = (recipe.directory / "calls.jsonl").read_text()
+        assert "check_audio" in calls and "format_data" not in calls and "token_list" not in calls
+        (recipe.directory / "calls.jsonl").unlink()
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def names(calls):
         (["--stage", "08"], "--stage is '08'"),
         (["--gpu_inference", "yes"], "--gpu_inference is 'yes'; it must be true or false"),
         (["--num_nodes", "0"], "--num_nodes is '0'; it must be at least 1"),
+        (["--silent_audio", "drop"], "--silent_audio is 'drop'; it must be error or keep"),
         (["--token_type", "char"], "must be whisper, bpe or none"),
         (["--stage", "5", "--stop_stage", "4"], "stages run from 1 to 7"),
         (["--stop_stage", "8"], "stages run from 1 to 7"),
@@ -222,10 +223,11 @@ def test_ready_sets_need_no_folds(recipe):
 
 def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     recipe.calls(*FOLDS)
-    always, decode_one = ["validate_data_dir", "train", "train", "results"], DECODE_TWO[::2]
+    always, decode_one = ["validate_data_dir", "check_audio", "train", "train", "results"], DECODE_TWO[::2]
     assert names(recipe.calls(*FOLDS)) == always
     assert names(recipe.calls("--folds", "1 2 3", "--token_type", "bpe")) == [
         "validate_data_dir",
+        "check_audio",
         "make_folds",
         "token_list",
         *3 * ["train"],
@@ -236,16 +238,40 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     ]
 
     (recipe.directory / "exp/train_serialmtl_asr_gender_emotion/fold1/checkpoints/2.safetensors").touch()
-    assert names(recipe.calls(*FOLDS)) == [*always[:3], "average", *decode_one, "score", "results"]
+    assert names(recipe.calls(*FOLDS)) == [*always[:4], "average", *decode_one, "score", "results"]
     (recipe.directory / "conf/decode.yaml").touch()
-    assert names(recipe.calls(*FOLDS)) == [*always[:3], *DECODE_TWO, "score", "results"]
-    assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == [always[0], "token_list", *always[1:]]
+    assert names(recipe.calls(*FOLDS)) == [*always[:4], *DECODE_TWO, "score", "results"]
+    assert names(recipe.calls(*FOLDS, "--bpe_size", "50")) == [*always[:2], "token_list", *always[2:]]
     (recipe.directory / "data/all/text").touch()
     assert names(recipe.calls(*FOLDS, "--stop_stage", "1")) == ["validate_data_dir", "format_data", "make_folds"]
     (recipe.directory / "dump/fold1/valid/utt2spk").unlink()
     (recipe.directory / "dump/fold1/valid").rmdir()
-    made = recipe.calls(*FOLDS, "--stop_stage", "1")[1]
+    made = recipe.calls(*FOLDS, "--stop_stage", "1")[2]
     assert (made[0], option(made, "--folds")) == ("make_folds", "1")
+
+
+def test_what_a_stamp_names_has_to_be_there(recipe):
+    recipe.calls(*FOLDS, "--stop_stage", "2")
+    (recipe.directory / "data/token_list/bpe100_en_asr_gender_emotion/fold3/utt2spk").write_text("")
+    assert names(recipe.calls(*FOLDS, "--stop_stage", "2")) == ["validate_data_dir", "check_audio", "token_list"]
+    (recipe.directory / "dump/fold1/train/utt2spk").unlink()
+    calls = names(recipe.calls(*FOLDS, "--stop_stage", "2"))
+    assert calls == ["validate_data_dir", "check_audio", "make_folds", "token_list"]
+    (recipe.directory / "dump/all/utt2spk").unlink()
+    calls = names(recipe.calls(*FOLDS, "--stop_stage", "2"))
+    assert calls == ["validate_data_dir", "format_data", "make_folds", "token_list"]
+    assert recipe.run(*FOLDS, "--stop_stage", "1", "--valid_split", "random:0.5", FAIL="make_folds").returncode == 1
+    assert "make_folds" in names(recipe.calls(*FOLDS, "--stop_stage", "1"))  # it may have stopped half way
+
+
+def test_a_set_whose_audio_has_changed_is_formatted_anew_and_says_why(recipe):
+    recipe.calls(*FOLDS, "--stop_stage", "2")
+    done = recipe.run(*FOLDS, "--stop_stage", "2", CHANGED="a.wav has changed")
+    assert done.returncode == 0, done.stderr
+    assert "stage 1: a.wav has changed\n" in done.stdout
+    calls = map(json.loads, (recipe.directory / "calls.jsonl").read_text().splitlines())
+    made = ["validate_data_dir", "check_audio", "format_data", "make_folds", "token_list"]
+    assert [name for name in names(calls) if name != "check_config"] == made
 
 
 def test_a_changed_list_of_labels_in_the_corpus_is_read_again(recipe):
@@ -253,12 +279,21 @@ def test_a_changed_list_of_labels_in_the_corpus_is_read_again(recipe):
     corpus.mkdir()
     prepare = (*FOLDS, "--corpus_dir", corpus, "--stop_stage", "1")
     assert names(recipe.calls(*prepare))[0] == "data"
-    assert names(recipe.calls(*prepare)) == ["validate_data_dir"]
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir", "check_audio"]
     (corpus / "labels.csv").touch()
     assert names(recipe.calls(*prepare)) == ["data", "validate_data_dir", "format_data", "make_folds"]
     (corpus / "labels.csv").unlink()
     corpus.rmdir()  # what was made of it stays usable
-    assert names(recipe.calls(*prepare)) == ["validate_data_dir"]
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir", "check_audio"]
+
+
+def test_silent_utterances_are_kept_on_demand_and_the_default_leaves_dumps_as_they_are(recipe):
+    prepare = (*FOLDS, "--stop_stage", "1")
+    assert option(recipe.calls(*prepare)[2], "--silent_audio") == "error"
+    assert (recipe.directory / "dump/all/.made_with").read_text() == "allow_pipes=false audio_format=wav\n"
+    assert option(recipe.calls(*prepare, "--silent_audio", "keep")[1], "--silent_audio") == "keep"
+    assert names(recipe.calls(*prepare, "--silent_audio", "keep")) == ["validate_data_dir"]
+    assert names(recipe.calls(*prepare)) == ["validate_data_dir", "format_data", "make_folds"]
 
 
 def test_a_failed_stage_stops_the_run_and_is_done_again(recipe):
@@ -294,15 +329,16 @@ def test_words_of_an_option_reach_the_entry_point_unchanged(recipe):
         "--corpus_dir",
         "my $dir",
         "--local_data_opts",
-        "--a 'b c' \"\" `id` *",
+        "--a 'b ü' \"\" `id` *",
         "--ser_args",
         "max_steps=1 name='<|x|> $(id)'",
         "--whisper_model",
         "/m/tiny en/",
         "--inference_args",
         "beam_size=1",
+        PYTHONIOENCODING="ascii",
     )
-    assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b c", "", "`id`", "*"]
+    assert calls[0] == ["data", "--corpus_dir", "my $dir", "--a", "b ü", "", "`id`", "*"]
     train = calls[names(calls).index("train")]
     assert train[-2:] == ["max_steps=1", "name=<|x|> $(id)"]
     assert option(train, "--whisper_model") == "/m/tiny en/"

@@ -72,6 +72,25 @@ def test_text_labels_and_posteriors_are_those_of_the_model(learned, utterances):
             assert two.posteriors[task] == pytest.approx(posterior, abs=1e-4)
 
 
+@pytest.mark.parametrize("maxlenratio", [0.01, 2.0])
+def test_texts_that_may_be_cut_are_those_of_the_model(learned, utterances, maxlenratio):
+    config = replace(BEST, maxlenratio=maxlenratio)
+    opened = [Recognizer.open(directory) for directory in learned]
+    ours, theirs = (next(one.predict([batch_of(utterances, one.tokenizer)], config)) for one in opened)
+    assert [item.warnings for item in ours] == [item.warnings for item in theirs]
+    assert {bool(item.warnings) for item in theirs} == {maxlenratio < 1}
+
+
+def test_no_token_is_written_twice_where_that_is_asked_for(learned, utterances):
+    model = open_model(learned[1]).model
+    batch, num_text = batch_of(utterances[2:], model.tokenizer), model.tokenizer.text.num_text
+    mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
+    found = [model.search(mel_BFN, 20, DecodeConfig(no_repeat_ngram_size=size))[0] for size in (0, 1)]
+    free, unique = ([index for index in one.ids if index < num_text] for one in found)
+    assert len(set(unique)) == len(unique) > 0
+    assert (unique == free) == (len(set(free)) == len(free))  # "sad day" has a token twice where a token is a byte
+
+
 def test_an_utterance_gives_the_same_alone_and_beside_others_of_its_length(learned, utterances):
     _, directory = learned
     twins = [replace(utterances[0], utt_id="twin"), *utterances, utterances[0]]
@@ -212,6 +231,14 @@ def test_a_model_of_text_alone_has_to_give_the_same_text():
     check = Check("float32", "float32", {}, 1, {"asr": ["u1"]}, num_utterances=2)
     with pytest.raises(UserError, match="other answers than the model for 1 of 2"):
         ctranslate2_check.require_equal(check, [Task("asr", "text")], 0)
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_the_advice_is_one_that_can_be_followed_and_names_the_options_of_both_callers(quantization):
+    check = Check(quantization, "float32", {}, 1, {"asr": ["u1"]}, num_utterances=2)
+    with pytest.raises(UserError, match=r"--allow_different \(of run.sh: --ctranslate2_allow_different\)") as error:
+        ctranslate2_check.require_equal(check, [Task("asr", "text")], 0)
+    assert ("--quantization float32 (of run.sh: --ctranslate2 float32)" in str(error.value)) == (quantization == "int8")
 
 
 def test_expectations_on_a_scale_may_differ_by_a_hundredth_of_it():

@@ -10,12 +10,12 @@ import torch
 from tiny_experiment import call
 from tiny_export import cut, features, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, logits_of
-from transformers import WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration, pipeline
 
+from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import export
 from whisper_er.config import DecodeConfig
-from whisper_er.data.audio import load_audio
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer
@@ -134,6 +134,20 @@ def test_the_snippet_of_the_model_card_gives_our_text_and_labels_without_our_pac
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
     assert len({said for said, *_ in expected}) >= 2 and len({frames for _, frames, _ in expected}) >= 5
+
+
+def test_a_pipeline_gives_the_text_and_refuses_what_would_cost_the_labels(exported, utterances):
+    """What the card says of transformers' pipeline, `language=`, `task=` and `return_timestamps=`."""
+    _, directory = exported("whisper", "30s")
+    assert "pipeline_tag: automatic-speech-recognition" in (directory / "README.md").read_text()
+    wave = load_audio(utterances[0].audio, "u")
+    asr = pipeline("automatic-speech-recognition", str(directory))
+    assert asr(wave)["text"].strip() == Recognizer.open(directory)(utterances[0].audio).text != ""
+    for options in ({"language": "en"}, {"task": "transcribe"}, {"return_timestamps": True}):
+        with pytest.raises(ValueError, match="generation config"):
+            asr(wave, generate_kwargs=options)
+    with pytest.raises(AttributeError, match="_decode_asr"):
+        pipeline("automatic-speech-recognition", str(exported("bpe", "30s")[1]))(wave)
 
 
 def test_without_text_the_snippet_prints_labels_alone(whisper_tokens, utterances, tmp_path):

@@ -8,12 +8,14 @@ import pytest
 import yaml
 from repository import EGS
 from tiny_experiment import call, decode_arguments, train_and_average, write_corpus
+from tiny_whisper import tasks_of
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, export, score
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.export.data_card import read_data_card
-from whisper_er.export.model_card import NOT_STATED, history
+from whisper_er.export.model_card import NOT_STATED, history, hub_header
+from whisper_er.text.tokenizer import Tokenizer
 
 CARD = {"corpus": "Beeps: 2026", "url": "https://example.org", "licence": "CC0; free", "limits": "beeps only"}
 
@@ -96,6 +98,15 @@ def test_the_hub_can_read_its_header(root):
     assert {"asr", "gender", "emotion", "speech-emotion-recognition"} <= set(header["tags"])
     assert header["model-index"][0]["results"][0]["dataset"] == {"name": "Beeps: 2026", "type": "beeps--2026",
                                                                 "split": "test"}  # fmt: skip
+
+
+def test_the_pipeline_of_the_header_is_one_that_transformers_opens(root, whisper_tokens, bpe_tokens):
+    assert "pipeline_tag" not in card(root / "scored")[0]  # SentencePiece, which no pipeline reads
+    tags = {
+        (kind, order): hub_header(Tokenizer(tokens, tasks_of(order), kind, "en"), "ctranslate2").get("pipeline_tag")
+        for kind, tokens in (("whisper", whisper_tokens), ("bpe", bpe_tokens)) for order in ("asr emotion", "emotion")
+    }  # fmt: skip
+    assert tags == dict.fromkeys(tags) | {("whisper", "asr emotion"): "automatic-speech-recognition"}
 
 
 def test_corpus_licence_and_limits_come_from_the_recipe(root):

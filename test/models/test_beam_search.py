@@ -32,10 +32,15 @@ def well_formed(tokenizer: Tokenizer, max_tokens: int) -> list[tuple[int, ...]]:
 
 
 def search(
-    language: RandomLanguage, tokenizer: Tokenizer, beam_size: int, length_penalty: float, max_tokens=MAX_TOKENS
+    language: RandomLanguage,
+    tokenizer: Tokenizer,
+    beam_size: int,
+    length_penalty: float,
+    max_tokens=MAX_TOKENS,
+    no_repeat_ngram_size=0,
 ):
     grammar, limits_U = StrictGrammar(tokenizer), torch.tensor(max_tokens)
-    config = DecodeConfig(beam_size=beam_size, length_penalty=length_penalty)
+    config = DecodeConfig(beam_size, length_penalty, no_repeat_ngram_size=no_repeat_ngram_size)
     best = beam_search(language.first(), language.step, grammar, limits_U, config)
     return best.read(grammar.end)
 
@@ -64,6 +69,26 @@ def test_a_beam_that_holds_everything_finds_the_best_of_all_sequences(order, len
                 place = next(i for i, token in enumerate(best) if token in ids)
                 expected = posterior_at(language, utt, best[:place], ids)
                 assert found.best[k].exp().tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("order", ["gender asr emotion", "asr"])
+def test_without_repeated_n_grams_it_finds_the_best_of_the_sequences_that_have_none(order, size):
+    tokenizer = tokenizer_of(order)
+    chatty = torch.where(torch.arange(tokenizer.size) == 0, 6.0, 0.0)  # it would say the first word again and again
+    language, changed = RandomLanguage(len(MAX_TOKENS), tokenizer.size, 0, chatty), 0
+    free = search(RandomLanguage(len(MAX_TOKENS), tokenizer.size, 0, chatty), tokenizer, EVERYTHING, 1.0)
+    for utt, found in enumerate(search(language, tokenizer, EVERYTHING, 1.0, no_repeat_ngram_size=size)):
+        scores = {}
+        for ids in well_formed(tokenizer, MAX_TOKENS[utt]):
+            words = [token for token in ids if token in WORDS]
+            ngrams = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+            if len(set(ngrams)) == len(ngrams):
+                scores[ids] = language.logp_of(utt, ids) / len(ids)
+        best = max(scores, key=scores.get)
+        assert tuple(found.ids) == best and found.score == pytest.approx(scores[best], abs=1e-5)
+        changed += found.ids != free[utt].ids
+    assert changed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -141,7 +166,7 @@ def test_a_model_that_would_talk_for_ever_still_closes_within_its_tokens(order, 
     talkative[list(WORDS)] = 0.0
     found = search(RandomLanguage(2, tokenizer.size, seed=0, bias=talkative), tokenizer, 4, 1.0, limits)
     for item, limit in zip(found, limits):
-        assert len(item.ids) == limit
+        assert len(item.ids) == limit and item.cut
         assert tuple(item.ids) in well_formed(tokenizer, limit)
         assert math.isfinite(item.score)
 
@@ -152,5 +177,5 @@ def test_the_search_stops_once_nothing_that_runs_can_win():
     brief[END] = 8.0
     language = RandomLanguage(1, tokenizer.size, seed=0, bias=brief)
     [found] = search(language, tokenizer, 2, 1.0, [200])
-    assert found.ids == [END]
+    assert found.ids == [END] and not found.cut
     assert language.steps < 10

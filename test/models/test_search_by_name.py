@@ -15,7 +15,7 @@ def last_labels(first_logits_UV, step, grammar, max_tokens_U, config):
     ids = [ids[-1] for ids in grammar.task_ids]
     given = {k: first_logits_UV[:, ids].log_softmax(-1) for k, ids in enumerate(grammar.task_ids)}
     ids_UL = torch.tensor([[*ids, grammar.end]]).repeat(len(max_tokens_U), 1)
-    return BestHypotheses(ids_UL, torch.zeros(len(max_tokens_U)), given, given)
+    return BestHypotheses(ids_UL, torch.zeros(len(max_tokens_U)), given, given, max_tokens_U)
 
 
 def test_one_that_is_registered_is_chosen_by_its_name(bpe_tokens, tmp_path, monkeypatch):

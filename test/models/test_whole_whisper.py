@@ -20,9 +20,9 @@ from tiny_export import cut, features
 from tiny_whisper import ASR
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from whisper_er.audio.reading import load_audio
 from whisper_er.config import DecodeConfig, TrainConfig, load
 from whisper_er.data import kaldi
-from whisper_er.data.audio import load_audio
 from whisper_er.data.dataset import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode

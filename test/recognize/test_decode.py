@@ -70,6 +70,13 @@ def test_no_label_of_the_data_directory_is_read(trained, hyp, tmp_path):
             assert (out_dir / path.name).read_bytes() == path.read_bytes()
 
 
+def test_texts_that_may_be_cut_are_counted_and_named(trained, tmp_path, capsys):
+    call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp", "maxlenratio=0"))
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert warning.startswith("warning: 4 of 4 utterances: the text has as many tokens as it may have")
+    assert warning.endswith(": test-00 test-01 test-02 test-03")
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_the_batch_size_does_not_change_the_results(trained, hyp, tmp_path, batch_size):
     call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp", f"batch_size={batch_size}"))

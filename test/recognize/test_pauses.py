@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from whisper_er.audio.loudness import is_silent, levels
 from whisper_er.recognize import pauses
 
 
@@ -15,8 +16,44 @@ def loud(*spans, length=1000, quiet=-70.0) -> np.ndarray:
 
 
 def test_levels_are_the_rms_of_each_frame_in_decibels():
-    samples = np.concatenate([np.full(160, 0.1), np.zeros(160), np.tile([1, -1], 40)]).astype(np.float32)
-    assert pauses.levels(samples, 160) == pytest.approx([-20, -120, 0], abs=1e-3)
+    samples = np.concatenate([np.tile([0.1, -0.1], 80), np.zeros(160), np.tile([1, -1], 40)]).astype(np.float32)
+    assert levels(samples, 160) == pytest.approx([-20, -120, 0], abs=0.02)
+
+
+def test_levels_are_those_of_the_residual_of_a_polynomial():
+    samples = np.random.default_rng(0).normal(0, 0.1, 500).astype(np.float32)
+    for frame, level in zip(np.split(samples, [160, 320, 480]), levels(samples, 160), strict=True):
+        fitted = np.polynomial.Polynomial.fit(np.arange(len(frame)), frame, 5)(np.arange(len(frame)))
+        assert level == pytest.approx(20 * np.log10(np.std(frame - fitted)), abs=0.01)
+
+
+SECONDS = np.arange(2 * 16000) / 16000
+HUM = 10 ** (-50 / 20) * np.sqrt(2) * np.sin(2 * np.pi * np.outer([50, 60, 100], SECONDS))  # -50 dB
+NOISE = np.random.default_rng(0).normal(0, 1e-4, 2 * 16000)
+NO_SOUND = {
+    "zeros": np.zeros(100), "one sample": np.ones(1), "one bit": (NOISE > 0) / 2**15, "noise": NOISE,
+    "an offset": np.full(2000, 0.3), "an offset in part": 0.01 * (SECONDS > 1), "drift": 0.02 * np.sin(SECONDS),
+    "50 Hz": HUM[0], "60 Hz": HUM[1], "100 Hz": HUM[2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_SOUND)
+def test_neither_an_offset_nor_hum_is_sound_or_covers_one(name):
+    samples = NO_SOUND[name]
+    assert is_silent([samples], 16000)
+    voice = np.random.default_rng(1).normal(0, 0.001, 1700)  # 0.1 s, 20 dB above the noise
+    assert not is_silent([samples, voice, np.zeros(1)], 16000)
+    if len(samples) == len(SECONDS):
+        assert levels(samples[:1600] + voice[:1600], 160) == pytest.approx(levels(voice[:1600], 160), abs=0.5)
+
+
+def test_what_comes_after_the_first_sound_is_not_read():
+    def blocks():
+        yield np.zeros(16000)
+        yield np.random.default_rng(0).normal(0, 0.1, 1600)
+        raise AssertionError("read on")
+
+    assert not is_silent(blocks(), 16000)
 
 
 def test_a_long_pause_splits_and_a_short_one_does_not():

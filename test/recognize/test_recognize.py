@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import recognize
 from whisper_er.data import kaldi
 from whisper_er.recognize import formats
+from whisper_er.recognize.audio_files import find_audio_files
+from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition, Segment, clock
 
 
@@ -66,6 +69,14 @@ def test_a_directory_gives_a_line_for_each_recording_and_one_for_each_of_its_utt
     assert lines[5].startswith(f"{recordings}/more/b c.wav: ") and len(lines) == 6
 
 
+def test_a_text_that_may_be_cut_is_named_on_standard_error(trained, recordings, capsys):
+    out, errors = printed(trained, capsys, "--maxlenratio", 0, "--format", "jsonl", recordings / "long.flac")
+    lines = errors.splitlines()
+    assert len(lines) == 3 and lines[0].startswith(f"warning: {recordings}/long.flac: 0:00.0 to 0:00.")
+    (warning,) = {warning for segment in json.loads(out)["segments"] for warning in segment["warnings"]}
+    assert all(line.endswith(warning) for line in lines) and "maxlenratio" in warning
+
+
 def test_unreadable_recordings_do_not_stop_the_others_and_are_the_exit_code(
     trained, recordings, tmp_path, capsys, monkeypatch
 ):
@@ -80,12 +91,27 @@ def test_unreadable_recordings_do_not_stop_the_others_and_are_the_exit_code(
     assert last == "3 of 4 recordings could not be read"
 
 
-def test_what_turns_out_unreadable_when_its_turn_comes_does_not_stop_the_others(trained, recordings, tmp_path, capsys):
-    soundfile.write(tmp_path / "tiny.wav", np.array([0.1]), 44100)  # no sample is left at 16 kHz
-    files = [recordings / "a.wav", tmp_path / "tiny.wav", recordings / "more" / "b c.wav"]
+def test_what_turns_out_unreadable_when_its_turn_comes_does_not_stop_the_others(
+    trained, recordings, tmp_path, capsys, monkeypatch
+):
+    def open_and_lose(path, **how):
+        recording = open_recording(path, **how)
+        (tmp_path / "long.flac").unlink(missing_ok=True)
+        return recording
+
+    shutil.copy(recordings / "long.flac", tmp_path)
+    monkeypatch.setattr(recognize, "open_recording", open_and_lose)
+    files = [tmp_path / "long.flac", recordings / "a.wav", recordings / "more" / "b c.wav"]
     out, errors = printed(trained, capsys, *files, code=1)
-    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(files[0]), str(files[2])]
-    assert errors.startswith(f"error: {tmp_path}/tiny.wav: too short")
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(files[1]), str(files[2])]
+    assert errors.startswith("error: long.flac: ") and "no such file" in errors
+
+
+def test_silence_is_answered_as_such_however_short(trained, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "b.wav", np.array([0.1]), 44100)  # no sample is left at 16 kHz
+    out, _ = printed(trained, capsys, "--split", "never", tmp_path)
+    assert out == f"{tmp_path}/a.wav: silence\n{tmp_path}/b.wav: silence\n"
 
 
 def test_a_list_may_come_from_windows_and_has_to_name_something(trained, recordings, capsys, monkeypatch):
@@ -154,6 +180,15 @@ def test_what_cannot_be_done_is_said_before_anything_is_recognised(trained, tmp_
     shutil.copy(next(iter(kaldi.read_table(trained / "test" / "wav.scp").values())), "a.wav")
     with pytest.raises(UserError, match=message):
         call(recognize, "--model", trained / "exp", "a.wav", *words)
+
+
+def test_media_that_libsndfile_cannot_read_are_left_out_with_what_converts_them(tmp_path, capsys):
+    (tmp_path / "b.M4A").touch()
+    with pytest.raises(UserError, match=r"no audio in this directory; 1 media files .*: .*/b.M4A; convert it: ffmpeg"):
+        find_audio_files([str(tmp_path)])
+    (tmp_path / "a.wav").touch()
+    assert find_audio_files([str(tmp_path)]) == [(tmp_path / "a.wav", Path("a.wav"))]
+    assert "left out: 1 media files that libsndfile cannot read: " in capsys.readouterr().err
 
 
 def test_two_recordings_are_never_written_to_one_file(trained, tmp_path):

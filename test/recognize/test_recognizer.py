@@ -27,6 +27,10 @@ def files(trained) -> dict[str, str]:
     return kaldi.read_table(trained / "test" / "wav.scp")
 
 
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * 16000)).astype(np.float32)
+
+
 def test_a_file_gives_what_decoding_gives_for_it(trained, recognizer, files, tmp_path):
     call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp"))
     found = kaldi.read_dir(tmp_path / "hyp")
@@ -73,9 +77,10 @@ def test_a_long_recording_has_segments_with_times_that_give_what_they_give_alone
 
 
 def test_silence_has_no_text_and_no_label(recognizer):
-    result = recognizer(np.zeros(31 * 16000, np.float32), 16000)
-    assert (result.segments, result.text, result.emotion, result.probabilities) == ((), "", "", {})
-    between = recognizer([np.zeros(31 * 16000, np.float32), np.ones(8000, np.float32)], 16000)
+    for seconds in (2, 31):
+        result = recognizer(np.zeros(seconds * 16000, np.float32), 16000)
+        assert (result.segments, result.text, result.emotion, result.probabilities) == ((), "", "", {})
+    between = recognizer([np.zeros(31 * 16000, np.float32), noise(0.5)], 16000)
     assert [len(result.segments) for result in between] == [0, 1]
 
 
@@ -92,12 +97,12 @@ def test_results_come_as_soon_as_a_recording_is_done(recognizer, files):
 
 
 def test_progress_counts_every_second_of_every_recording(recognizer, files):
-    long = np.concatenate([np.ones(16000), np.zeros(40 * 16000), np.ones(16000), np.zeros(32000)]).astype(np.float32)
-    waves = [long, long[16000 : 36 * 16000], long[:99]]
+    long = np.concatenate([noise(1), np.zeros(40 * 16000), noise(1), np.zeros(32000)]).astype(np.float32)
+    waves = [long, long[16000 : 36 * 16000], long[:1999]]
     recordings = [open_recording(wave, 16000) for wave in waves]
     steps: list[float] = []
     assert [len(found.segments) for found in recognizer.stream(recordings, steps.append)] == [2, 0, 1]
-    assert sum(steps) == pytest.approx(44 + 35 + 99 / 16000) and min(steps) >= 0
+    assert sum(steps) == pytest.approx(44 + 35 + 1999 / 16000) and min(steps) >= 0
 
 
 def segment(seconds: float, probability: float, valence: float) -> Segment:
@@ -172,6 +177,7 @@ def test_the_conventional_method_has_labels_and_no_text(trained, files, tmp_path
     ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"), ({"device": "toaster"}, "device 'toaster'"),
     ({"dtype": "float8"}, "dtype: 'float8' is not allowed; allowed: float32 bfloat16"),
     ({"beam_size": 0}, "beam_size"), ({"batch_size": 0}, "batch_size"),
+    ({"maxlenratio": -1}, "maxlenratio: -1"), ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size: -1"),
 ])  # fmt: skip
 def test_what_cannot_be_had_is_one_line(trained, options, message):
     with pytest.raises(UserError, match=message):

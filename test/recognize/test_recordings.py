@@ -45,10 +45,34 @@ def test_any_format_rate_and_number_of_channels_gives_the_tone_at_16_khz(tmp_pat
     assert np.abs(wave).max() == pytest.approx(0.3, abs=0.05)
 
 
-def test_channels_are_averaged(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -tone(1)], axis=1), 16000)
+def test_channels_are_averaged(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -0.5 * tone(1)], axis=1), 16000)
     ((*_, wave),) = open_recording(tmp_path / "a.wav").utterances()
-    assert np.abs(wave).max() < 1e-4  # of 16 bits
+    assert np.abs(wave - tone(1) / 4).max() < 1e-4  # of 16 bits
+    assert capsys.readouterr() == ("", "")
+
+
+def test_of_channels_that_cancel_out_the_loudest_is_taken_and_named(tmp_path, capsys):
+    samples = np.stack([0.9 * tone(1), -tone(1)], axis=1)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    for audio, rate in ((tmp_path / "a.wav", None), (samples, 16000)):
+        ((*_, wave),) = open_recording(audio, rate).utterances()
+        assert (wave == -tone(1)).all()
+        name = audio if rate is None else "audio"
+        assert capsys.readouterr().err.startswith(f"{name}: only channel 2, the loudest, is used, because the mean of ")
+
+
+def test_the_channel_of_a_long_recording_does_not_change_on_the_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recordings, "BLOCK", 1)
+    left, right = speech(), -speech()
+    right[30 * 16000 :] = 0  # the channels cancel out only before
+    left[30 * 16000 :] *= 0.01
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16000, subtype="FLOAT")
+    found = open_recording(tmp_path / "a.wav", longest=30)
+    assert capsys.readouterr().err.count("only channel 1, the loudest") == 1
+    alone = list(open_recording(left, 16000, longest=30).utterances())
+    for (*one, wave), (*other, expected) in zip(found.utterances(), alone, strict=True):
+        assert one == other and (wave == expected).all()
 
 
 def test_a_long_recording_is_split_at_its_pauses_with_their_times(tmp_path):
@@ -121,13 +145,36 @@ def test_thirty_seconds_are_one_utterance_and_a_sample_more_is_split():
     assert len(spans(open_recording(np.append(tone(30), np.float32(0)), 16000))) > 1
 
 
-def test_a_silent_recording_has_no_utterances():
-    assert spans(open_recording(np.zeros(40 * 16000, np.float32), 16000)) == []
+@pytest.mark.parametrize("seconds, split", [(40, "auto"), (2, "auto"), (2, "always"), (2, "never")])
+def test_a_silent_recording_has_no_utterances(seconds, split):
+    assert open_recording(np.full(seconds * 16000, 0.1, np.float32), 16000, split).spans == []
+
+
+@pytest.mark.parametrize("samples", [1, 10, 160, 1400])
+def test_what_is_no_longer_than_a_click_has_no_utterances(samples):
+    assert open_recording(tone(1)[50 : 50 + samples], 16000).spans == []
+
+
+def test_what_is_quiet_is_recognized_whole():
+    quiet = np.zeros(32000)
+    quiet[8000:12000] = np.random.default_rng(0).laplace(0, 7e-4, 4000)  # peaks at -45 dB
+    assert spans(open_recording(quiet, 16000)) == [(0, 2)]
+    assert open_recording(np.round(quiet * 2**15).astype(np.int16), 16000).spans == [(0, 32000)]
+
+
+def test_pauses_are_found_over_an_offset_and_hum():
+    wave = speech() + np.random.default_rng(0).normal(0, 1e-4, 41 * 16000)
+    wave[4 * 16000 : 6 * 16000] *= 0.03
+    time = np.arange(len(wave)) / 16000
+    wave += 0.0015 + 0.05 * time / 41 + 0.01 * np.sin(2 * np.pi * 50 * time)
+    expected = [(0.9, 3.1), (3.9, 6.1), (29.9, 40.1)]
+    for samples in (wave, np.round(wave * 2**15).astype(np.int16)):
+        assert np.array(spans(open_recording(samples, 16000))) == pytest.approx(np.array(expected), abs=0.03)
 
 
 def test_integers_are_scaled_by_their_range():
-    ((*_, wave),) = open_recording(np.full(16000, -(2**14), np.int16), 16000).utterances()
-    assert (wave == -0.5).all()
+    ((*_, wave),) = open_recording(np.tile([-(2**14), 2**13], 8000).astype(np.int16), 16000).utterances()
+    assert (wave == np.tile([-0.5, 0.25], 8000)).all()
 
 
 @pytest.mark.parametrize("samples, rate, message", [
@@ -136,6 +183,8 @@ def test_integers_are_scaled_by_their_range():
     (tone(1)[None], 16000, r"shape \(1, 16000\); allowed are \(samples,\) and \(samples, channels\)"),
     (tone(1)[None, None], 16000, "shape"), (tone(1) * 32767, 16000, "samples up to 98"),
     (np.full(100, np.nan), 16000, "samples up to nan"), (np.full(100, "a"), 16000, "an array of <U1"),
+    (np.full(100, 9000), 16000, r"an array of int64; allowed are int16 and floats in \[-1, 1\].* divide by"),
+    (np.full(100, 9000, np.int32), 16000, "an array of int32"),
 ])  # fmt: skip
 def test_what_are_no_samples_is_refused(samples, rate, message):
     with pytest.raises(UserError, match=message):

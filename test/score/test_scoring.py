@@ -356,7 +356,7 @@ def test_results_hold_each_fold_mean_sd_and_the_pooled_utterances(experiment):
     conventions = markdown.split("### Word error rates by convention\n\n")[1].split("\n\n")[0].splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in conventions]
     assert rows[0] == ["words of asr", "figure", "mean ± sd", "pooled"]
-    assert [row[1] for row in rows[2:]] == ["WER", "WER raw", "WER lower", "WER marks", "CER"]
+    assert [row[1] for row in rows[2:]] == ["WER", "WER raw", "WER lower", "WER marks", "WER published", "CER"]
     # One colour. -> one color; Oh -> oh; Mm-hmm. -> x; six times a b -> a
     assert [row[3] for row in rows[2:5]] == ["46.7", "62.5", "50.0"]
     lower = [figures["folds"][fold]["tasks"]["asr"]["wer_lower"] for fold in "12"]

@@ -22,8 +22,8 @@ def copy_recipes(root: Path, python: Path | None = None) -> Path:
 
 
 def run_script(path: Path, *options: str | Path, **environment: str) -> str:
-    """What a script that must end well printed."""
+    """What a script that must end well printed, called where it lies."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
-    done = subprocess.run([path, *options], capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run([path, *options], cwd=path.parent, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

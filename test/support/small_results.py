@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from whisper_er.data.audio_writer import AudioWriter
+from whisper_er.audio.writer import AudioWriter
 from whisper_er.data.kaldi import write_table
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.results import RESULT, SetResult, collect

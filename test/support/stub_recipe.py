@@ -1,4 +1,4 @@
-"""A recipe directory whose `python` only notes how it was called and makes empty outputs."""
+"""A recipe directory whose `python` only notes how it was called and makes outputs of one word."""
 
 import json
 import os
@@ -18,13 +18,15 @@ if name == os.environ.get("FAIL") and os.environ.get("FAIL_IN", "") in " ".join(
     sys.exit(f"error: {{name}} failed")
 def make(path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).touch()
+    Path(path).write_text("made")
 def make_outputs(args):
     value = lambda option: args[args.index(option) + 1]
     if name == "make_folds":
         for fold in value("--folds").split():
             for part in ("train", "valid", "test"):
                 make(f"{{value('--out_dir')}}/fold{{fold}}/{{part}}/utt2spk")
+    elif name == "check_audio":
+        print(os.environ.get("CHANGED", ""))
     elif name == "train":
         if not os.path.exists(value("--exp_dir") + "/checkpoints"):  # else it has finished
             make(value("--exp_dir") + "/checkpoints/1.safetensors")
@@ -67,6 +69,7 @@ class Recipe:
         (self.directory / "calls.jsonl").unlink(missing_ok=True)
         return subprocess.run(
             [self.directory / "ser.sh", *args],
+            cwd=self.directory,
             check=False,
             capture_output=True,
             text=True,

@@ -96,6 +96,8 @@ def answer(client: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # Python's streams remember what kind of file they were opened on.
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     call = b""
     while len(call) < int.from_bytes(size, "big"):
         call += client.recv(2**20)

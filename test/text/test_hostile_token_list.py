@@ -1,19 +1,24 @@
 """Stage 2 and what it writes: labels, tasks, scales and vocabularies of any content make a token list or one line."""
 
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from entry_point import error_of
-from hostile import attempt, cases, offer_anything, offer_pickles
+from hostile import attempt, cases, offer_anything, offer_pickles, spoil
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_experiment import SIZES, token_list_arguments
 
+from whisper_er.base import hub
 from whisper_er.base.errors import UserError
+from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.models.build import build_model
 from whisper_er.task import Task, category, scale
 from whisper_er.text.tokenizer import load_tokenizer
+from whisper_er.text.whisper_vocabulary import from_whisper
 
 OPTIONS = [
     (["--bpe_size", "5000"], ["bpe_size=5000", "SentencePiece"]),
@@ -30,7 +35,7 @@ OPTIONS = [
     (["--scales", "valence=1:5:9"], ["'valence' is not among the tasks"]),
     *(([f"--tasks={name}"], [name]) for name in ("../x", "a/b", "$(touch${IFS}marker)", "-x", "a;b", "~", "%s", "e.f")),
 ]
-SPEAKERS = {f"{name}/utt2speaker": {f"{name}-{i:02d}": f"{name}-speaker" for i in range(size)}
+SPEAKERS = {f"{name}/utt2speaker": {f"{name}-{i:02d}": f"{name}-speaker{i % 2 or ''}" for i in range(size)}
             for name, size in SIZES.items()}  # fmt: skip
 VALENCE = {"train/utt2valence": {f"train-{i:02d}": "3" for i in range(SIZES["train"])}
            | {"train-00": "4.5", "train-01": ""}}  # fmt: skip
@@ -44,6 +49,13 @@ LABELS = [
      ["train-00: utt2valence: 4.5 lies outside the scale 1..4", "--scales has to span them"]),
     *(({"train/utt2emotion": {"train-03": f"x{label}y"}}, [], ["utt2emotion: the label"])
       for label in ("a\x1b[31m", "a\u2028b", "<|endoftext|>", "\x00")),
+    ({"train/utt2emotion": {"train-03": "sad\u200b"}}, [], ["{root}/train/utt2emotion: 'sad' and 'sad\\u200b' differ"]),
+    ({"train/utt2emotion": {"train-03": "NaN"}}, [], ["utt2emotion: the label 'NaN'", "the id is alone on its line"]),
+    ({"train/utt2spk": {"train-03": "nan"}}, [], ["utt2spk: 1 speakers are what programs write", "'train-03'"]),
+    ({"train/utt2emotion": {f"train-{i:02d}": "sad" for i in range(SIZES["train"])}}, [],
+     ["utt2emotion: every label of the training set is 'sad'", "leave 'emotion' out of the tasks"]),
+    ({"valid/utt2emotion": {"valid-00": "Sad", "valid-01": "", "valid-02": ""}}, ["--check_sets", "{root}/valid"],
+     ["valid-00: utt2emotion: 'Sad' is not in the token list ('Sad' and 'sad' differ in nothing but case)"]),
 ]  # fmt: skip
 
 
@@ -63,6 +75,37 @@ def test_a_whisper_model_that_is_no_model_is_named(root, refused, name):
     model = ["--whisper_model", f"{{root}}/{name}"]
     refused(("train", {}, [*model, "model.whisper_sizes={}"], [f"{{root}}/{name}"]))
     refused(("token_list", {}, ["--token_type", "whisper", *model], [f"{{root}}/{name}"]))
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 9\n"
+MODELS = {
+    "a checkpoint of transformers' Trainer": (
+        {"tokenizer*": None}, ["has no tokenizer.json or vocab.json and merges.txt", "AutoProcessor.from_pretrained("]),
+    "only the options of a tokenizer": ({"tokenizer.json": None}, ["has no tokenizer.json or vocab.json"]),
+    "pointers of Git LFS": ({"*.safetensors": LFS}, ["pointers of Git LFS", "model.safetensors", "git lfs pull"]),
+    "an adapter": ({"*.safetensors": None, "adapter_config.json": "{}"}, ["is an adapter", "merge_and_unload()"]),
+    "checkpoints below it": ({"*": None, "checkpoint-9/config.json": "{}"}, ["models are in it", "/checkpoint-9"]),
+    "an experiment": ({"*": None, "backbone_config.json": "{}"}, ["is an experiment of ours", "stage 7"]),
+    "nothing": ({"*": None}, ["is empty"]),
+    "another model": ({"config.json": '{"model_type": "bert"}'}, ["is a bert model; give a Whisper model"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_model_directory_lacks_is_named_with_where_to_get_it(whisper_directory, tmp_path, name):
+    files, parts = MODELS[name]
+    spoil(shutil.copytree(whisper_directory, tmp_path / "model"), files)
+    with pytest.raises(UserError) as error:
+        from_whisper(str(tmp_path / "model"), "en")
+    assert [part for part in [f"whisper_model '{tmp_path}/model'", *parts] if part not in str(error.value)] == []
+
+
+def test_a_file_in_place_of_a_model_directory_is_named_and_the_hub_not_asked(whisper_directory, monkeypatch):
+    monkeypatch.setattr(hub, "is_local", None)
+    for option, more in (("whisper_model", {}), ("encoder_model", {"kind": "encoder_classifier"})):
+        model = ModelConfig(**{option: f"{whisper_directory}/model.safetensors"}, **more)
+        with pytest.raises(UserError, match=f"{option} '.*' is a file; give the directory"):
+            build_model(TrainConfig(model=model), None)
 
 
 def test_an_unreachable_hub_is_given_up_in_seconds(root):

@@ -32,6 +32,16 @@ def test_the_language_is_in_the_prefix(whisper_directory, whisper_tokens):
     assert german[1] == whisper_tokens.find("<|de|>") != whisper_tokens.prefix[1]
 
 
+def test_a_text_that_ends_within_a_character_ends_before_it(whisper_tokens):
+    tokenizer, text = tokenizer_of(("whisper", whisper_tokens)), "და é 😀"
+    ids = whisper_tokens.encode(text)
+    assert len(ids) == len(f" {text}".encode())  # no merge: a token is a byte
+    for length in range(len(ids) + 1):
+        whole = f" {text}".encode()[:length].decode(errors="ignore").strip()
+        assert tokenizer.decode_text(ids[:length]) == whole
+    assert tokenizer.decode_text([*ids[:2], *ids[4:]]) == "\ufffdა é 😀"  # in the middle it is what the model wrote
+
+
 def test_a_language_that_whisper_does_not_know_is_an_error(whisper_directory):
     with pytest.raises(UserError, match="lang=xx"):
         from_whisper(str(whisper_directory), "xx")

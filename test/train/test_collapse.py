@@ -6,7 +6,7 @@ import re
 import pytest
 from small_results import TWO_FOLDS, pairs_of, read_two_folds, write_fold, write_two_folds
 from tiny_experiment import call, train_arguments
-from tiny_whisper import EMOTION
+from tiny_whisper import ASR, EMOTION
 
 from whisper_er.bin import compare, results, train
 from whisper_er.report.markdown import seed_caveats
@@ -28,10 +28,17 @@ def test_one_label_for_references_of_several_is_a_collapse(confusion, sentence):
 
 def test_a_validation_looks_at_the_utterances_that_have_a_label():
     collapsed, fine = Validation(1.0, {}), Validation(1.0, {})
-    add_scores(collapsed, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "sad")])
-    add_scores(fine, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "angry")])
+    add_scores(collapsed, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "sad")], "en")
+    add_scores(fine, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "angry")], "en")
     assert (collapsed.collapses, fine.collapses) == (["every answer to emotion is 'sad'"], [])
     assert (collapsed.ua["emotion"], fine.ua["emotion"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("language, accuracy", [("zh", 0.75), ("ja", 0.75), ("en", 0.0)])
+def test_the_words_of_a_language_without_spaces_are_its_characters_in_validation(language, accuracy):
+    result = Validation(1.0, {})
+    add_scores(result, ASR, [("今天天气", "今天天汽")], language)
+    assert result.accuracy["asr"] == accuracy
 
 
 def test_training_says_it_in_its_log(corpus, tmp_path, capsys):

@@ -55,7 +55,9 @@ def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options):
 
 
 @systems
-@pytest.mark.parametrize("options", [{"beam_size": 1}, {"suppress": "whisper"}, {"grammar": "free"}])
+@pytest.mark.parametrize(
+    "options", [{"beam_size": 1, "no_repeat_ngram_size": 2}, {"suppress": "whisper"}, {"grammar": "free"}]
+)
 def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, kind, token_list, options):
     trainer, utterances = prepare(tmp_path, kind, token_list)
     model, running = trainer.model.eval(), iter([[0, 1, 2], [0, 2], [1], []])

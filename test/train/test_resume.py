@@ -14,8 +14,8 @@ import torch
 from stopped_runs import OVERRIDES, RARELY, AtLast, AtOnce, StopAt, Stopped, contents
 from tiny_experiment import call, train_and_average, train_arguments
 
-from whisper_er.base import device
 from whisper_er.bin import train
+from whisper_er.process import device
 
 pytestmark = pytest.mark.usefixtures("no_git")
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from stopped_runs import OVERRIDES, RARELY, AtLast, AtOnce, contents
 from tiny_experiment import call, train_and_average, train_arguments
 
-from whisper_er.base import distributed
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig
+from whisper_er.process import distributed
 from whisper_er.train import saver, trainer
 from whisper_er.train.checkpoints import checkpoints
 from whisper_er.train.experiment import STATE, read_best

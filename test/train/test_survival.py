@@ -18,11 +18,13 @@ from stopped_runs import OVERRIDES, StopAt, contents
 from stopped_runs import Stopped as StoppedByTest
 from tiny_experiment import call, change, train_and_average, train_arguments
 
+from whisper_er.audio import reading
 from whisper_er.base.errors import UserError
-from whisper_er.base.stop import Stopped
 from whisper_er.bin import train
-from whisper_er.data import kaldi
-from whisper_er.train import trainer
+from whisper_er.data import kaldi, shared_memory
+from whisper_er.process import ahead
+from whisper_er.process.stop import Stopped
+from whisper_er.train import trainer, validation
 from whisper_er.train.experiment import STATE
 from whisper_er.train.training_state import previous, read_state
 
@@ -142,6 +144,24 @@ def test_asked_to_stop_while_it_validates_it_validates_when_it_goes_on(corpus, w
     assert read_state(tmp_path / STATE).values["progress"] == {
         "step": 4, "best": [], "since_better": 0, "validated": 0, "finished": ""
     }  # fmt: skip
+    assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
+
+
+@pytest.mark.parametrize("utt_id", [BAD, "valid-01"])
+def test_asked_to_stop_while_audio_does_not_come_it_saves(corpus, whole, tmp_path, utt_id, monkeypatch):
+    def read(entry, name, do=reading.plain_samples):
+        if name == utt_id:
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(100)
+        return do(entry, name)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(ahead, "GIVE_UP", 0.1)
+        for module in (trainer, validation):
+            patch.setattr(module, "reading_processes", lambda *_: 2)
+        for module in (reading, shared_memory):
+            patch.setattr(module, "plain_samples", read)
+        call(train, *train_arguments(corpus, tmp_path, *OVERRIDES))
     assert contents(train_and_average(corpus, tmp_path, *OVERRIDES)) == whole
 
 

@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from workload import TASKS, Vocabulary, draw_seconds, hf_whisper, machine, options, our_whisper, report, synchronize
 
-from whisper_er.base.device import reading_processes
+from whisper_er.audio.writer import FORMATS, AudioWriter
 from whisper_er.config import SAMPLE_RATE, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.audio_writer import FORMATS, AudioWriter
 from whisper_er.data.dataset import LENGTHS, bucketed, load, read_utterances
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.process.device import reading_processes
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.experiment import describe
 from whisper_er.train.train_log import Sums

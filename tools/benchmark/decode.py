@@ -17,8 +17,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import WhisperTokenizer
 from workload import Vocabulary, batches, hf_whisper, machine, options, our_whisper, report, seconds_of
 
-from whisper_er.base.device import autocast
 from whisper_er.config import DecodeConfig
+from whisper_er.process.device import autocast
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ set -uo pipefail
 
 out=$(mkdir -p "${1:?usage: $0 OUT_DIR}" && cd "$1" && pwd) || exit 1
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+# shellcheck source=../../egs/TEMPLATE/ser1/utils/check_machine.sh
+. egs/TEMPLATE/ser1/utils/check_machine.sh
 export PYTHONPATH=${PWD}${PYTHONPATH:+:${PYTHONPATH}}
 python=${PYTHON:-python3}
 "${python}" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' \

@@ -24,10 +24,10 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import WhisperForConditionalGeneration
 from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
 
-from whisper_er.base.device import autocast
 from whisper_er.base.weights import average, save_weights
 from whisper_er.batch import Batch
 from whisper_er.config import SAMPLE_RATE, OptimConfig
+from whisper_er.process.device import autocast
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.optimizer import make_optimizer
 

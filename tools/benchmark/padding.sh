@@ -10,9 +10,9 @@ set -euo pipefail
 
 ## options
 # What
-emodb=""               # EmoDB as published, absolute path
-ravdess=""             # RAVDESS as published, absolute path
-whisper_model=""       # pretrained multilingual Whisper: hub name, or absolute path of a directory
+emodb=""               # path to read: EmoDB as published
+ravdess=""             # path to read: RAVDESS as published
+whisper_model=""       # path to read, or hub name: pretrained multilingual Whisper
 corpora="emodb ravdess" # corpora to train on; the other one is prepared as well
 systems="conventional a_g_s" # systems to run
 pads="none, to 10, to 15, 30s, mixed" # pad rules; mixed: 30s in a fifth of the training batches, else and later none
@@ -28,6 +28,7 @@ run_opts=""            # more options of run.sh
 table_only=false       # only print the table of what has been scored
 ## end of options
 
+export paths_from=${PWD}  # also of run_opts
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../../egs/TEMPLATE/ser1/utils/parse_options.sh
 parse_options "$@"
@@ -40,8 +41,8 @@ declare -A mixed=([mixed]="'model.train_pad={none: 0.8, 30s: 0.2}'")
 [ "${ngpu}" -eq 0 ] || more+=(--ngpu "${ngpu}" --gpu_inference true)
 
 recipe() {  # recipe CORPUS [option of its run.sh ...]
-    "../../egs/$1/ser1/run.sh" --corpus_dir "${!1}" --whisper_model "${whisper_model}" "${@:2}" \
-        ${more[@]+"${more[@]}"}
+    (cd "../../egs/$1/ser1" && ./run.sh "${@:2}" --paths_from "${OLDPWD}" --corpus_dir "${!1}" \
+        --whisper_model "${whisper_model}" --paths_from "${paths_from}" ${more[@]+"${more[@]}"})
 }
 
 cell() {  # cell CORPUS SYSTEM PAD: train it, test it on its own corpus and on the other

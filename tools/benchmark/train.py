@@ -12,8 +12,8 @@ import torch
 from limit import record, run_alone
 from workload import batches, hf_whisper, machine, options, our_whisper, report, seconds_of
 
-from whisper_er.base.device import autocast
 from whisper_er.batch import Batch
+from whisper_er.process.device import autocast
 
 
 class System:

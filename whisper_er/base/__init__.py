@@ -1,1 +1,1 @@
-"""Errors, files, processes, devices: what every other folder uses. Nothing here is about speech."""
+"""Errors, files, settings that others wrote: what every other folder uses. Nothing here is about speech."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from whisper_er.base.errors import UserError
 
@@ -63,26 +64,30 @@ def link(path: Path, name: Path) -> None:
 def replace_dir(path: Path, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield an empty directory to fill; it becomes `path` at the end, and vanishes if the block raises.
 
-    UserError where `path` holds something that is not replaceable: it would be destroyed.
+    UserError where `path` holds something that is not replaceable, which would be destroyed, or where another process
+    is replacing it.
     """
     path = Path(os.path.realpath(path))  # a link keeps pointing where it points
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: exists and is no directory; choose another output directory")
     if path.is_dir() and any(path.iterdir()) and not replaceable(path):
         raise UserError(f"{path}: exists and is something else; remove it or choose another output directory")
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    for leftover in (new, old):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-    except BaseException:
-        shutil.rmtree(new)
-        raise
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    # Of its own for each process: what a killed one has started may still write into the directory that it was given.
+    new = unfinished / str(os.getpid())
+    with _locked_beside(path):
+        for leftover in (unfinished, old):  # of a run that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            yield new
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def holding(name: str) -> Callable[[Path], bool]:
@@ -98,21 +103,49 @@ def locked(directory: Path) -> Iterator[None]:
     and the processes that read audio, which are forked, do not share it.
     """
     with open(directory / LOCK, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                print(f"{directory}: this file system has no locks ({error.strerror}): see to it yourself that one run "
-                      "at a time works here", flush=True)  # fmt: skip
-            else:
-                file.seek(0)
-                raise UserError(
-                    f"{directory}: another run works here: {file.read().strip() or 'it has not said who it is'}; wait "
-                    "for it, or stop it"
-                ) from None
-        job = os.environ.get("SLURM_JOB_ID")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}{f', Slurm job {job}' if job else ''}, since "
-                   f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # fmt: skip
-        file.flush()
+        _lock(file, directory)
         yield
+
+
+@contextmanager
+def _locked_beside(path: Path) -> Iterator[None]:
+    """As locked, for a directory that is to be replaced: the lock lies beside it, and goes when it is released."""
+    lock = path.with_name(f".{path.name}{LOCK}")
+    while True:
+        with open(lock, "a+", encoding="utf-8") as file:
+            _lock(file, path)
+            if not _has_name(file, lock):  # who held it has removed it after we opened it
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _has_name(file: IO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str], directory: Path) -> None:
+    """Lock the file and write into it who we are; closing it releases the lock."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            print(f"{directory}: this file system has no locks ({error.strerror}): see to it yourself that one run "
+                  "at a time works here", flush=True)  # fmt: skip
+        else:
+            file.seek(0)
+            raise UserError(
+                f"{directory}: another run works here: {file.read().strip() or 'it has not said who it is'}; wait "
+                "for it, or stop it"
+            ) from None
+    job = os.environ.get("SLURM_JOB_ID")
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}{f', Slurm job {job}' if job else ''}, since "
+               f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # fmt: skip
+    file.flush()

@@ -7,6 +7,9 @@ under TYPE_CHECKING where only a type is meant. At the top of the file is what l
 """
 
 import argparse
+import codecs
+import io
+import json
 import os
 import signal
 import sys
@@ -15,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_er.base.errors import UserError
-from whisper_er.base.stop import Stopped
+from whisper_er.config import DecodeConfig
+from whisper_er.process.memory import ANYTHING, out_of_memory
+from whisper_er.process.stop import Stopped
 
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer
@@ -66,6 +71,18 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="%(default)s")
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
     parser.add_argument("--batch_size", type=int, default=8, help="%(default)s")
+    parser.add_argument(
+        "--maxlenratio",
+        type=float,
+        default=DecodeConfig.maxlenratio,
+        help="most tokens of text per 20 ms of audio (%(default)s)",
+    )
+    parser.add_argument(
+        "--no_repeat_ngram_size",
+        type=int,
+        default=DecodeConfig.no_repeat_ngram_size,
+        help="so many tokens of text in a row are not written twice; 0: they may be (%(default)s)",
+    )
 
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
@@ -74,15 +91,18 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
-    return Recognizer.from_pretrained(args.model, args.device, args.dtype, args.beam_size, args.batch_size)
+    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size")
+    return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], memory_advice: str = ANYTHING) -> None:
     """Call an entry point; an error that the user can mend is one line and exit 1, a defect keeps its traceback.
 
+    memory_advice: what the user can do where memory does not suffice.
     A program that a signal stopped exits with 128 + its number: a scheduler must not take it for finished.
     """
     try:
+        print_any_character()
         check_arguments()
         main()
     except Stopped as stopped:
@@ -93,8 +113,19 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader, such as `head`, has ended; the rest of the buffer is dropped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        mendable = out_of_memory(error, memory_advice) or (error if isinstance(error, UserError | OSError) else None)
+        if mendable is None:
+            raise
+        sys.exit(f"error: {mendable}")
+
+
+def print_any_character() -> None:
+    """A character that the terminal's encoding lacks is printed as JSON escapes it, so lines of JSON stay JSON."""
+    codecs.register_error("json", lambda error: (json.dumps(error.object[error.start : error.end])[1:-1], error.end))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="json")
 
 
 def check_arguments() -> None:

@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
-from whisper_er.base.progress import progress_bar
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
+from whisper_er.process.memory import DECODING
+from whisper_er.process.progress import progress_bar
 from whisper_er.score.hypotheses import write_hypotheses
 from whisper_er.task import Prediction
 from whisper_er.train.experiment import check_unseen
@@ -38,8 +39,8 @@ def main() -> None:
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    from whisper_er.base.device import choose_device, reading_processes
     from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
 
     config = configuration.load(DecodeConfig, args.config, args.overrides)
@@ -61,6 +62,9 @@ def decode_set(args: argparse.Namespace) -> None:
     seconds = time.monotonic() - start
     audio = utterances.num_samples_N.sum() / SAMPLE_RATE
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
+    for warning in sorted({warning for item in predictions for warning in item.warnings}):
+        named = sorted(item.utt_id for item in predictions if warning in item.warnings)
+        print(f"warning: {len(named)} of {len(predictions)} utterances: {warning}: {' '.join(named)}")
 
     weights = Path(os.path.realpath(args.exp_dir / args.model)).name
     protocol = {"model": weights, **asdict(config)}
@@ -69,4 +73,4 @@ def decode_set(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

@@ -14,6 +14,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.demo.page import Limits, find_gradio
 from whisper_er.demo.server import is_loopback, listen, serve, uploads
+from whisper_er.process.memory import DECODING
 
 
 def main() -> None:
@@ -35,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

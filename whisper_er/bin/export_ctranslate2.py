@@ -17,6 +17,7 @@ from whisper_er import config as configuration
 from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
+from whisper_er.process.memory import DECODING
 
 if TYPE_CHECKING:
     from whisper_er.batch import Batch
@@ -39,10 +40,10 @@ def main() -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    from whisper_er.base.device import choose_device
     from whisper_er.export.ctranslate2 import convert
     from whisper_er.export.ctranslate2_card import CARD, read_me
     from whisper_er.export.ctranslate2_check import compare, require_equal
+    from whisper_er.process.device import choose_device
     from whisper_er.recognize.pretrained import EXPORTED
     from whisper_er.recognize.recognizer import Recognizer
 
@@ -72,4 +73,4 @@ def read_batches(data_dir: Path, recognizer: "Recognizer", config: DecodeConfig)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

@@ -5,8 +5,8 @@ whisper-er format_data --data_dir data/all --out_dir dump/all --nj 2
 
 from pathlib import Path
 
+from whisper_er.audio.writer import FORMATS
 from whisper_er.bin import make_parser, run
-from whisper_er.data.audio_writer import FORMATS
 from whisper_er.data.format_audio import format_data
 
 
@@ -19,8 +19,12 @@ def main() -> None:
     parser.add_argument(
         "--audio_format", choices=FORMATS, default="wav", help="what is written; into an ark: everything (%(default)s)"
     )
+    parser.add_argument(
+        "--silent_audio", choices=("error", "keep"), default="error", help="utterances without any sound (%(default)s)"
+    )
     args = parser.parse_args()
-    format_data(args.data_dir, args.out_dir, args.allow_pipes == "true", args.nj, args.audio_format)
+    allow_pipes = args.allow_pipes == "true"
+    format_data(args.data_dir, args.out_dir, allow_pipes, args.nj, args.audio_format, args.silent_audio)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
     find . -name '*.flac' | whisper-er recognize --model exp/mini/fold1 --format jsonl - > found.jsonl
     whisper-er recognize --model exp/mini/fold1 --format srt --timeline emotion --out_dir subtitles meeting.mp3
 
-Any format that libsndfile reads, any rate, any number of channels (their mean), any length: over 30 s a recording is
-split at its pauses. A recording that cannot be read does not stop the others; it is named at the end, and the exit
-code is the number of these, at most 99.
+Any format that libsndfile reads, any rate, any number of channels (their mean; the loudest alone, with a warning, where
+they cancel out or most are dead), any length: over 30 s a recording is split at its pauses. A recording that cannot be
+read does not stop the others; it is named at the end, and the exit code is the number of these, at most 99.
 """
 
 import argparse
@@ -17,11 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er.base.errors import UserError
+from whisper_er.audio.reading import open_audio
+from whisper_er.base.errors import UserError, printable
 from whisper_er.base.files import write_text
-from whisper_er.base.progress import progress_bar
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
-from whisper_er.data.audio import open_audio
+from whisper_er.process.memory import DECODING
+from whisper_er.process.progress import progress_bar
 from whisper_er.recognize import formats
 from whisper_er.recognize.audio_files import AudioFiles, check_distinct, find_audio_files
 from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording
@@ -106,6 +107,9 @@ def recognize(recognizer: "Recognizer", files: AudioFiles, args: argparse.Namesp
             else:
                 with bar.external_write_mode():
                     print(text, end="", flush=True)
+            for warning in recognition.warnings:
+                with bar.external_write_mode():
+                    print(f"warning: {printable(recognition.name)}: {warning}", file=sys.stderr)
     for message in failed:
         print(f"error: {message}", file=sys.stderr)
     if failed:
@@ -132,4 +136,4 @@ def total_seconds(files: AudioFiles) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)

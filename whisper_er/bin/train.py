@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisper_er import config as configuration
-from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import tables_of
+from whisper_er.process import torchrun
+from whisper_er.process.memory import TRAINING
 from whisper_er.task import Task
 from whisper_er.train import experiment
 
@@ -60,10 +61,10 @@ def train_model(args: argparse.Namespace) -> None:
 
     import torch
 
-    from whisper_er.base import distributed
-    from whisper_er.base.device import choose_device
     from whisper_er.data.dataset import count_labels, read_utterances
     from whisper_er.models.build import build_model
+    from whisper_er.process import distributed
+    from whisper_er.process.device import choose_device
     from whisper_er.text.tokenizer import load_tokenizer
     from whisper_er.train.disk import run_size, warn_of_full_disk
     from whisper_er.train.trainer import Trainer
@@ -126,4 +127,4 @@ def check_known(valid_set: Path, valid: "Utterances", selecting: Task) -> None:
 
 if __name__ == "__main__":
     with torchrun.leaving():
-        run(main)
+        run(main, TRAINING)

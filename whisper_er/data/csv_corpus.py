@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.data.kaldi import DataDir, Table, make_id
+from whisper_er.base.spelling import check_spelling
+from whisper_er.data.kaldi import DataDir, make_id
 from whisper_er.data.published_corpus import AUDIO_SUFFIXES
-from whisper_er.task import check_label
+from whisper_er.task import MISSING, check_label, check_present
 
 DELIMITERS = ",;\t"
 AUDIO, SPEAKER, TEXT = "wav.scp", "utt2spk", "text"
@@ -134,7 +135,7 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
     reject(
         path,
         rows,
-        [not row.cells[columns[SPEAKER]] for row in rows],
+        [row.cells[columns[SPEAKER]] in ("", *MISSING) for row in rows],
         columns[SPEAKER],
         "no speaker; every utterance needs one",
     )
@@ -145,7 +146,7 @@ def tables(path: Path, rows: list[Row], audio_dir: Path, columns: dict[str, str]
         elif table != AUDIO:
             data[table] = {utt_id: to_label(path, row, column) for utt_id, row in zip(ids, rows)}
         if table not in (AUDIO, TEXT):
-            check_spelling(path, column, data[table])
+            check_spelling(f"{path}: column {column}", {label: utt_id for utt_id, label in data[table].items()})
     return data
 
 
@@ -168,19 +169,10 @@ def reject(path: Path, rows: list[Row], wrong: list[bool], column: str, what: st
 def to_label(path: Path, row: Row, column: str) -> str:
     """The cell as a label: white space, which a token cannot have, becomes _."""
     label = row.cells[column].replace(" ", "_")
-    check_label(label, f"{path}: line {row.line}: column {column}")
+    where = f"{path}: line {row.line}: column {column}"
+    check_label(label, where)
+    check_present(label, where)
     return label
-
-
-def check_spelling(path: Path, column: str, labels: Table) -> None:
-    """UserError for 'Happy' and 'happy': two classes, or two speakers of whom one may be tested, where one is meant."""
-    spelling: dict[str, str] = {}
-    for label in sorted(set(labels.values())):
-        if (other := spelling.setdefault(unicodedata.normalize("NFC", label.casefold()), label)) != label:
-            raise UserError(
-                f"{path}: column {column}: '{other}' and '{label}' differ in nothing but case or the form "
-                "of an accent; write them alike"
-            )
 
 
 def unlisted(audio_dir: Path, data: DataDir) -> list[str]:

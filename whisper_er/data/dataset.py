@@ -2,29 +2,30 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
+from whisper_er.audio.reading import load_samples, to_float
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.base.stop import outlive_signals
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
-from whisper_er.data.audio import load_samples, to_float
 from whisper_er.data.augment import Change
 from whisper_er.data.labels import LANGUAGE, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
+from whisper_er.process import ahead
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 
 LENGTHS = "utt2num_samples"
 READ_AHEAD = 2  # batches of each worker
+ADVICE = "set num_workers=0, lower batch_size (in training also cache_gb), or look at this audio"
 POOL = 50  # batches of similar length are cut from a shuffled pool of this many
 
 
@@ -154,7 +155,8 @@ def collate(
     for utt, wave in zip(utterances, waves):
         if len(wave) != min(utt.num_samples, MAX_SAMPLES):
             raise UserError(
-                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}; run stage 1"
+                f"{utt.utt_id}: {utt.audio} has {len(wave)} samples, utt2num_samples has {utt.num_samples}: the file "
+                "has changed since stage 1; run that again, which notices and formats the set anew"
             )
     if change:
         waves = [change(utt.utt_id, to_float(wave))[:MAX_SAMPLES] for utt, wave in zip(utterances, waves)]
@@ -244,33 +246,31 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
     return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
 
 
-class Batches(torch.utils.data.Dataset):
-    """Number and indices of a batch -> the Batch, left in its slot if there are slots. What the user can mend is
-    returned: raised, it would leave its worker wrapped in a traceback."""
+class Batches:
+    """Number of a batch in the plan -> the Batch, left in its slot if there are slots."""
 
     def __init__(
         self,
         utterances: Sequence[Utterance],
+        plan: list[list[int]],
         tokenizer: Tokenizer,
         max_target: int,
         change: Change | None,
         cache: SampleCache | None,
         slots: BatchSlots | None,
     ) -> None:
-        self.utterances, self.tokenizer, self.max_target, self.change = utterances, tokenizer, max_target, change
-        self.cache, self.slots = cache, slots
+        self.utterances, self.plan, self.tokenizer, self.max_target = utterances, plan, tokenizer, max_target
+        self.change, self.cache, self.slots = change, cache, slots
 
-    def __getitem__(self, numbered: tuple[int, list[int]]) -> Batch | Parked | UserError:
-        number, indices = numbered
-        try:
-            chosen = [self.utterances[index] for index in indices]
-            waves = self.cache and [
-                self.cache.load(index, utt.audio, utt.utt_id) for index, utt in zip(indices, chosen)
-            ]
-            batch = collate(chosen, self.tokenizer, self.max_target, self.change, waves)
-        except (UserError, OSError) as error:
-            return UserError(str(error))
+    def read(self, number: int) -> Batch | Parked:
+        indices = self.plan[number]
+        chosen = [self.utterances[index] for index in indices]
+        waves = self.cache and [self.cache.load(index, utt.audio, utt.utt_id) for index, utt in zip(indices, chosen)]
+        batch = collate(chosen, self.tokenizer, self.max_target, self.change, waves)
         return self.slots.park(batch, number) if self.slots else batch
+
+    def describe(self, number: int) -> str:
+        return f"the audio of {first_few(self.utterances[index].utt_id for index in self.plan[number])}"
 
 
 def load(
@@ -282,24 +282,19 @@ def load(
     device: torch.device,
     change: Change | None = None,
     cache: SampleCache | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
 
-    On the CPU, pinned if the device is a GPU. Raises the UserError of a batch that cannot be read.
+    On the CPU, pinned if the device is a GPU. Raises the UserError of a batch that cannot be read, and GivenUp where
+    one does not come and stop() is True.
     """
-    # Forked, workers share the columns; by any other method each would be sent a copy. The plan stays here: as the
-    # sampler it sends them the indices of one batch at a time.
-    slots, workers, pinned = None, {}, device.type == "cuda"
+    slots, depth, pinned = None, num_workers * READ_AHEAD, device.type == "cuda"
     if num_workers:
-        workers = {"num_workers": num_workers, "multiprocessing_context": "fork", "worker_init_fn": outlive_signals}
-        # While a batch is taken out of its slot, READ_AHEAD of each worker are written.
-        largest = max(map(len, plan), default=0)
-        slots = BatchSlots(num_workers * READ_AHEAD + 1, largest, max_target, len(tokenizer.tasks))
-        workers["prefetch_factor"] = READ_AHEAD
-    batches = Batches(utterances, tokenizer, max_target, change, cache, slots)
-    for item in DataLoader(batches, batch_size=None, sampler=list(enumerate(plan)), **workers):
-        if isinstance(item, UserError):
-            raise item
+        slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks))
+    batches = Batches(utterances, plan, tokenizer, max_target, change, cache, slots)
+    job = ahead.Job(batches.read, len(plan), batches.describe, ADVICE, partial(torch.set_num_threads, 1))
+    for item in ahead.results(job, num_workers, depth, stop):
         if isinstance(item, Parked):
             yield slots.take(item, pinned)
         else:

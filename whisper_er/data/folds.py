@@ -10,10 +10,12 @@ from itertools import combinations
 from pathlib import Path
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.spelling import check_spelling
 from whisper_er.data import kaldi
 
 SETS = ("train", "valid", "test")
 PUBLISHED = re.compile(r"utt2set([1-9]\d*)")  # of a fold k that is given by lists: the set of each utterance, or none
+RANDOM_TWO = "2 are enough where run.sh gets --valid_split random:<share>"
 
 
 def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") -> kaldi.Table:
@@ -22,15 +24,17 @@ def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") 
     fold_by: "speaker": a speaker is in one fold; "utterance": speakers are spread over all folds.
     Greedy: the largest speaker first, each into the fold that has the fewest utterances like his.
     """
-    if num_folds < 3:
-        raise UserError(f"--num_folds {num_folds}: at least 3: one to test, one to validate, one to train")
+    if num_folds < 2:
+        raise UserError(
+            f"--num_folds {num_folds}: at least 3: one to test, one to validate, one to train; {RANDOM_TWO}"
+        )
     units: dict[str, list[str]] = {}
     for utt_id in kaldi.utterances(data):
         units.setdefault(data["utt2spk"][utt_id] if fold_by == "speaker" else utt_id, []).append(utt_id)
     if len(units) < num_folds:
         raise UserError(
             f"--num_folds {num_folds}: there are only {len(units)} {fold_by}s, and each is in one fold; "
-            "ask for fewer folds" + (", or take --fold_by utterance" if fold_by == "speaker" else "")
+            f"{ways_out(len(units), fold_by)}"
         )
     tables = [table for name, table in data.items() if name.startswith("utt2")]
     counts: list[Counter] = [Counter() for _ in range(num_folds)]  # utterances and labels of each fold
@@ -43,6 +47,18 @@ def assign_folds(data: kaldi.DataDir, num_folds: int, fold_by: str = "speaker") 
         counts[fold].update(unit)
         utt2fold |= dict.fromkeys(utt_ids, str(fold + 1))
     return utt2fold
+
+
+def ways_out(units: int, fold_by: str) -> str:
+    """What to do where there are fewer speakers or utterances than folds."""
+    if units >= 3:
+        ways = [f"ask for at most {units} folds"]
+    else:  # then fewer folds alone are no way out
+        ways = ["ask for 2 folds and give run.sh --valid_split random:0.1"] if units == 2 else []
+    if fold_by == "speaker":
+        ways.append("take --fold_by utterance and give run.sh --allow_shared_speakers true: a speaker is in all folds")
+    least = "" if units >= 3 else f"training, validation and test need a {fold_by} each, so 3 are the least; "
+    return least + (", or ".join(ways) or "add utterances")
 
 
 def make_folds(
@@ -63,7 +79,8 @@ def make_folds(
     data = kaldi.read_dir(data_dir)
     published = {match[1]: data.pop(name) for name in list(data) if (match := PUBLISHED.fullmatch(name))}
     kaldi.validate(data_dir, data, [] if published else ["fold"])
-    count = 0 if published else _count_folds(data_dir / "utt2fold", data["utt2fold"])
+    least = 3 if share is None else 2
+    count = 0 if published else _count_folds(data_dir / "utt2fold", data["utt2fold"], least)
     allowed = sorted(published, key=int) or [str(k) for k in range(1, count + 1)]
     unknown = [k for k in folds if k not in allowed]
     if unknown or not folds:
@@ -130,14 +147,24 @@ def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared
     sets = {path: kaldi.read_dir(path) for path in (train, valid, *tests)}
     for path, data in sets.items():
         kaldi.validate(path, data)
+    _check_spelling(sets)
     _check_disjoint(train, sets[train], valid, sets[valid], allow_shared_speakers)
     for test in tests:
         for other in (train, valid) if test != valid else (train,):
             _check_disjoint(other, sets[other], test, sets[test], allow_shared_speakers)
 
 
-def _count_folds(file: Path, utt2fold: kaldi.Table) -> int:
-    """Return n where the values are 1..n and n is 3 or more."""
+def _check_spelling(sets: dict[Path, kaldi.DataDir]) -> None:
+    """UserError for a name or an id that one set spells so and another one otherwise."""
+    where = ", ".join(map(str, sets))
+    check_spelling(where, {utt_id: str(path) for path, data in sets.items() for utt_id in data["utt2spk"]}, case=False)
+    for name in sorted(filter(kaldi.has_names, {name for data in sets.values() for name in data})):
+        files = {str(path / name): data.get(name, {}) for path, data in sets.items()}
+        check_spelling(where, {value: file for file, table in files.items() for value in table.values()})
+
+
+def _count_folds(file: Path, utt2fold: kaldi.Table, least: int) -> int:
+    """Return n where the values are 1..n and n is `least` or more."""
     values = set(utt2fold.values())
     count = len(values)
     allowed = set(map(str, range(1, count + 1)))
@@ -147,8 +174,8 @@ def _count_folds(file: Path, utt2fold: kaldi.Table) -> int:
             f"{file}: {wrong[0]!r} is in fold {utt2fold[wrong[0]]!r}; the {count} values in the file have to be "
             f"the numbers 1 to {count}, none left out"
         )
-    if count < 3:
-        raise UserError(f"{file}: {count} fold(s): the training set would be empty; at least 3 are needed")
+    if count < least:
+        raise UserError(f"{file}: {count} fold(s): the training set would be empty; 3 are needed; {RANDOM_TWO}")
     return count
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import replace_dir
+from whisper_er.base.spelling import check_spelling
 from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.task import MISSING
 
 Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table
@@ -150,6 +152,11 @@ def label_table(directory: Path, table: str) -> str:
     return "utt2spk" if table == "utt2speaker" and not (directory / table).is_file() else table
 
 
+def has_names(table: str) -> bool:
+    """Whether a table gives every utterance a name (a label, a speaker) of which two spellings are a slip."""
+    return table.startswith("utt2")
+
+
 def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> None:
     tables = ("text" if task == "asr" else label_table(path, f"utt2{task}") for task in tasks)
     for name in ("wav.scp", "utt2spk", *tables):
@@ -167,8 +174,15 @@ def _validate_table(file: Path, table: Table, source: Path, utt_ids: list[str] |
     """utt_ids: the ids of `source`, which the table must list as well; None for a table of other ids."""
     if file.name in ("wav.scp", "utt2spk"):
         _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
+    if file.name == "utt2spk":
+        unknown = [key for key, value in table.items() if value in MISSING]
+        _reject(file, unknown, "speakers are what programs write for a missing value; each utterance needs a speaker")
     if file == source or utt_ids is None or list(table) != utt_ids:
         _reject(file, [key for key in table if not ID.fullmatch(key)], f"bad ids; {ID_RULE}")
+    if file == source or utt_ids is None:  # not of case: the ids of some archives differ in nothing else
+        check_spelling(f"{file}: ids", table, case=False)
+    if has_names(file.name):
+        check_spelling(str(file), {name: utt_id for utt_id, name in table.items()})
     if utt_ids is not None and list(table) != utt_ids:
         wanted = set(utt_ids)
         _reject(file, [key for key in utt_ids if key not in table], f"ids of {source} are missing; list every id")

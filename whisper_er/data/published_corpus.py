@@ -7,6 +7,14 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+PATHS_FROM = "paths_from"  # environment variable of the recipes: where the user stands
+
+
+def user_path(word: str) -> Path:
+    """A path that the user wrote: where the user stands, or in the recipe's directory if nothing is there."""
+    directory = os.environ.get(PATHS_FROM, ".")
+    path = Path(directory, word)
+    return path if path.exists() and not os.path.samefile(directory, ".") else Path(word)
 
 
 def find_audio(directories: Iterable[Path]) -> dict[str, Path]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from whisper_er.audio.reading import decode, plain_samples
+from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.data.audio import decode, plain_samples
 
 ALIGNMENT = 64  # bytes
 
@@ -36,7 +37,9 @@ class BatchSlots:
     def __init__(self, slots: int, batch_size: int, max_target: int, num_tasks: int) -> None:
         numbers = 1 + num_tasks + 4 * max_target  # int64: length, labels; input, target, task, learned positions
         size = batch_size * (4 * MAX_SAMPLES + 8 * numbers) + len(fields(Batch)) * ALIGNMENT
-        self.bytes_NX = torch.from_numpy(shared_array(slots * size, "uint8")).view(slots, size)
+        self.bytes_NX = torch.from_numpy(
+            shared_array(slots * size, "uint8", "lower batch_size, or set num_workers=0")
+        ).view(slots, size)
 
     def park(self, batch: Batch, number: int) -> Parked:
         """Leave a batch in its slot."""
@@ -76,8 +79,8 @@ class SampleCache:
     def __init__(self, num_samples_N: np.ndarray, max_bytes: float) -> None:
         self.start_N1 = np.concatenate([[0], np.minimum(num_samples_N, MAX_SAMPLES).cumsum()])
         self.fitting = int(np.searchsorted(self.start_N1, max_bytes // 2, side="right")) - 1  # the first utterances
-        self.samples_X = shared_array(int(self.start_N1[self.fitting]), "int16")
-        self.kept_N = shared_array(self.fitting, "bool")
+        self.samples_X = shared_array(int(self.start_N1[self.fitting]), "int16", "lower cache_gb")
+        self.kept_N = shared_array(self.fitting, "bool", "lower cache_gb")
 
     def load(self, index: int, entry: str, utt_id: str) -> np.ndarray:
         """As load_samples, for the utterance of this index; not to be changed."""
@@ -93,7 +96,12 @@ class SampleCache:
         return samples
 
 
-def shared_array(size: int, dtype: str) -> np.ndarray:
-    """Zeros that forked processes share; it is in no file system, so that no limit of /dev/shm applies."""
+def shared_array(size: int, dtype: str, advice: str) -> np.ndarray:
+    """Zeros that forked processes share; it is in no file system, so that no limit of /dev/shm applies. UserError with
+    the advice where there are no addresses for it."""
     dtype = np.dtype(dtype)
-    return np.frombuffer(mmap.mmap(-1, max(1, size * dtype.itemsize)), dtype, size)
+    num_bytes = max(1, size * dtype.itemsize)
+    try:
+        return np.frombuffer(mmap.mmap(-1, num_bytes), dtype, size)
+    except (OSError, OverflowError):
+        raise UserError(f"{num_bytes / 1e9:.1f} GB of memory cannot be reserved (ulimit -v); {advice}") from None

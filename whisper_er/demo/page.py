@@ -10,11 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisper_er.audio.loudness import CLICK, SILENT
+from whisper_er.audio.reading import open_audio
 from whisper_er.base.errors import UserError
-from whisper_er.data.audio import open_audio
 from whisper_er.demo import fragments
-from whisper_er.recognize.pauses import CLICK, SILENT
-from whisper_er.recognize.recordings import LONGEST, find_utterances, open_recording
+from whisper_er.process.memory import out_of_memory
+from whisper_er.recognize.recordings import open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.task import Task, main_task
 
@@ -26,6 +27,7 @@ MOST_LABELS = 8  # labels of a task that are shown
 KEPT = 600  # seconds that an upload is kept, so that it can be heard and recognised again
 SHOWN = 20  # seconds that an error is shown
 WAITING = 16  # visitors in the queue; the model serves one at a time
+MEMORY_ADVICE = "try a shorter recording, or let who runs this page lower --batch_size or --beam_size"
 
 NOTE = (
     "The answer is a statistical guess at the emotion that a voice expresses, learned from labelled recordings. It "
@@ -168,11 +170,13 @@ def recognize(recognizer: "Recognizer", path: str | None, limits: Limits) -> Rec
     try:
         check(path, name, limits)
         recording = open_recording(path)
-        if not find_utterances(recording.sound, LONGEST):
+        if not recording.spans:
             raise UserError(f"{name}: silence: nothing is louder than {SILENT:g} dB for {CLICK:g} s; record it louder")
         return next(recognizer.stream([recording]))
     except UserError as error:
         raise UserError(str(error).replace(f"{name}: {path}: ", f"{name}: ").replace(path, name)) from None
+    except Exception as error:
+        raise out_of_memory(error, MEMORY_ADVICE) or error from None
 
 
 def check(path: str, name: str, limits: Limits) -> None:

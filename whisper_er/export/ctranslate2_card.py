@@ -1,7 +1,10 @@
 """README.md of a CTranslate2 model: how to open it, the result of its check, its speed."""
 
+import yaml
+
 from whisper_er.base.errors import first_few
 from whisper_er.export.ctranslate2_check import CHECK, Check
+from whisper_er.export.model_card import hub_header
 from whisper_er.recognize.ctranslate2_engine import PATIENCE, prompt_of
 from whisper_er.report.markdown import bullets
 from whisper_er.text.tokenizer import Tokenizer
@@ -11,9 +14,11 @@ CARD = "MODEL_CARD.md"  # README.md of the model that was converted
 
 def read_me(tokenizer: Tokenizer, pad: str, check: Check) -> str:
     """The text of README.md. pad: pad rule of the model's input."""
+    header = yaml.safe_dump(hub_header(tokenizer, "ctranslate2"), sort_keys=False, allow_unicode=True)
     return (
         "\n\n".join(
             [
+                f"---\n{header}---",
                 f"# A Whisper-ER model for CTranslate2, weights in {check.quantization}",
                 f"What it is, what it was trained on and for, its figures and its limits: {CARD}, the card of the "
                 "model that it was converted from.",

@@ -17,6 +17,7 @@ from whisper_er.report.markdown import table
 from whisper_er.task import Prediction, Task
 
 CHECK = "check.json"
+SETTINGS = ("beam_size", "length_penalty", "maxlenratio", "no_repeat_ngram_size", "batch_size")  # that both obey
 SCALE_TOLERANCE = 0.01  # of a scale's range
 
 
@@ -72,7 +73,7 @@ def compare(
     check = Check(
         quantization=quantization,
         compute_type=converted.engine.compute_type,
-        decoding={key: getattr(config, key) for key in ("beam_size", "length_penalty", "maxlenratio", "batch_size")},
+        decoding={key: getattr(config, key) for key in SETTINGS},
         threads=torch.get_num_threads(),
         different={task.name: [] for task in tasks},
     )
@@ -116,5 +117,13 @@ def require_equal(check: Check, tasks: Sequence[Task], allowed: int) -> None:
     if len(different) > allowed:
         raise UserError(
             f"CTranslate2 gives other answers than the model for {len(different)} of {check.num_utterances} utterances "
-            f"({first_few(different)}), allowed are {allowed}; convert to float32, or give --allow_different"
+            f"({first_few(different)}), allowed are {allowed}; {advice(check.quantization)}"
         )
+
+
+def advice(quantization: str) -> str:
+    """What to do about different answers; stage 7 has other names for the options of export_ctranslate2."""
+    allow = "allow as many as you accept with --allow_different (of run.sh: --ctranslate2_allow_different)"
+    if quantization == "float32":
+        return f"in float32, rounding decides between two answers, or the lack of a grammar; {allow}"
+    return f"convert with --quantization float32 (of run.sh: --ctranslate2 float32), or {allow}"

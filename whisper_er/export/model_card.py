@@ -63,6 +63,7 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
         name=name,
         history=history(opened.config, base),
         tasks=[["task", "kind", "says"], *([task.name, task.kind, labels_of(task)] for task in tasks)],
+        has_pipeline=has_pipeline(tokenizer),
         kinds={task.kind for task in tasks},
         tokens=" ".join(f"`{token}`" for task in tasks for token in task.tokens),
         prefix=tokenizer.prefix,
@@ -79,15 +80,26 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
 
 def metadata(name: str, tokenizer: Tokenizer, card: DataCard, results: Sequence[SetResult]) -> dict:
     """What the hub reads."""
-    values = {
-        "library_name": "transformers",
+    values = hub_header(tokenizer, "transformers")
+    measured = [index for result in results for index in model_index(result, card)]
+    return values | ({"model-index": [{"name": name, "results": measured}]} if measured else {})
+
+
+def hub_header(tokenizer: Tokenizer, library: str) -> dict:
+    """library: what opens the model. The pipeline_tag is what transformers can do with it: under
+    audio-classification, it would open a classifier with random weights."""
+    return {
+        "library_name": library,
         "license": "other",
-        "pipeline_tag": "audio-classification",
+        **({"pipeline_tag": "automatic-speech-recognition"} if has_pipeline(tokenizer) else {}),
         "language": [tokenizer.language],
         "tags": ["whisper", "speech-emotion-recognition", "whisper_er", *(task.name for task in tokenizer.tasks)],
     }
-    measured = [index for result in results for index in model_index(result, card)]
-    return values | ({"model-index": [{"name": name, "results": measured}]} if measured else {})
+
+
+def has_pipeline(tokenizer: Tokenizer) -> bool:
+    """Whether transformers' pipeline for speech recognition gives the transcript: it asks for Whisper's tokenizer."""
+    return tokenizer.token_type == "whisper" and any(task.kind == "text" for task in tokenizer.tasks)
 
 
 def model_index(result: SetResult, card: DataCard) -> list[dict]:

@@ -28,9 +28,11 @@ from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.whisper_vocabulary import whisper_config
 
 BACKBONE = "backbone_config.json"  # of an experiment: transformers' configuration of the model inside
 LARGEST = 1_000_000  # largest integer in it: a thousand times those of real models
+EXTRACTOR = (("preprocessor_config.json",), ("processor_config.json",))  # either, of a directory of an SSL model
 MOST = {"layers": 1000, "num_mel_bins": 1000}  # largest where objects or tables are made even without weights
 
 
@@ -128,7 +130,8 @@ def load_ssl(config: ModelConfig) -> PreTrainedModel:
     """A wav2vec 2.0, HuBERT or WavLM as float32; its configuration gets do_normalize of its feature extractor."""
     check_ssl(config)
     logging.disable_progress_bar()
-    model, info = load_pretrained(AutoModel, config.encoder_model, dtype=torch.float32, output_loading_info=True)
+    name, option = config.encoder_model, "encoder_model"
+    model, info = load_pretrained(AutoModel, name, option, dtype=torch.float32, output_loading_info=True)
     if model.config.model_type not in SSL_TYPES:
         raise UserError(
             f"encoder_model '{config.encoder_model}' is a {model.config.model_type} model; allowed: "
@@ -137,7 +140,7 @@ def load_ssl(config: ModelConfig) -> PreTrainedModel:
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("masked_spec_embed"))
     if missing:
         raise UserError(f"encoder_model '{config.encoder_model}' lacks {len(missing)} tensors: {first_few(missing)}")
-    extractor = load_pretrained(Wav2Vec2FeatureExtractor, config.encoder_model)
+    extractor = load_pretrained(Wav2Vec2FeatureExtractor, name, option, needs=EXTRACTOR)
     model.config.do_normalize = extractor.do_normalize
     return model
 
@@ -147,6 +150,7 @@ def load_whisper(config: ModelConfig) -> WhisperModel:
     logging.disable_progress_bar()  # it would fill the log
     if config.whisper_sizes:
         raise UserError("model: whisper_model and whisper_sizes are both given; set one of them")
+    whisper_config(config.whisper_model)  # of another model, transformers makes a Whisper that does not fit together
     whisper, info = load_pretrained(
         WhisperModel,
         config.whisper_model,

@@ -13,6 +13,7 @@ import torch
 
 from whisper_er.config import DecodeConfig
 from whisper_er.text.grammar import Grammar
+from whisper_er.text.repetition import repeated
 
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Search = Callable[[torch.Tensor, Step, Grammar, torch.Tensor, DecodeConfig], "BestHypotheses"]  # see beam_search
@@ -25,12 +26,14 @@ class Hypothesis:
     ids: tokens of the best hypothesis, <|endoftext|> included.
     score: log probability / length ** length_penalty.
     marginal, best: task position -> log posterior (C,), over the beam and given the best hypothesis.
+    cut: whether it has as many tokens as it may have, so that its text may have ended too soon.
     """
 
     ids: list[int]
     score: float
     marginal: dict[int, torch.Tensor]
     best: dict[int, torch.Tensor]
+    cut: bool = False
 
 
 @dataclass
@@ -38,27 +41,30 @@ class BestHypotheses:
     """The best hypothesis of each utterance, still on the device.
 
     ids_UL: int64, what follows <|endoftext|> means nothing; score_U; marginal_UC, best_UC: task position -> log
-    posterior.
+    posterior; max_tokens_U: int64, most tokens that each could have.
     """
 
     ids_UL: torch.Tensor
     score_U: torch.Tensor
     marginal_UC: dict[int, torch.Tensor]
     best_UC: dict[int, torch.Tensor]
+    max_tokens_U: torch.Tensor
 
     def read(self, end: int) -> list[Hypothesis]:
         """Copy them to the CPU, waiting for the device. end: the id of <|endoftext|>."""
         marginal_UC, best_UC = (
             {k: table.cpu() for k, table in tables.items()} for tables in (self.marginal_UC, self.best_UC)
         )
+        ids_U = [ids[: ids.index(end) + 1] for ids in self.ids_UL.tolist()]
         return [
             Hypothesis(
-                ids=ids[: ids.index(end) + 1],
+                ids=ids,
                 score=score,
                 marginal={k: table[utt] for k, table in marginal_UC.items()},
                 best={k: table[utt] for k, table in best_UC.items()},
+                cut=len(ids) >= most,
             )
-            for utt, (score, ids) in enumerate(zip(self.score_U.tolist(), self.ids_UL.tolist()))
+            for utt, (score, ids, most) in enumerate(zip(self.score_U.tolist(), ids_U, self.max_tokens_U.tolist()))
         ]
 
 
@@ -78,7 +84,7 @@ def beam_search(
     An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
     far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
-    beam = Beam(first_logits_UV.device, config.beam_size, config.length_penalty, grammar, max_tokens_U)
+    beam = Beam(first_logits_UV.device, config, grammar, max_tokens_U)
     logits_BKV = first_logits_UV[:, None]
     while True:
         rows_BK = beam.extend(logits_BKV)
@@ -101,10 +107,11 @@ class Beam:
     """Hypotheses of the utterances still searched, and the finished sequences of all."""
 
     def __init__(
-        self, device: torch.device, size: int, length_penalty: float, grammar: Grammar, max_tokens_U: torch.Tensor
+        self, device: torch.device, config: DecodeConfig, grammar: Grammar, max_tokens_U: torch.Tensor
     ) -> None:
-        num, longest = len(max_tokens_U), int(max_tokens_U.max())
-        self.size, self.length_penalty, self.grammar = size, length_penalty, grammar
+        num, longest, size = len(max_tokens_U), int(max_tokens_U.max()), config.beam_size
+        self.size, self.length_penalty, self.grammar = size, config.length_penalty, grammar
+        self.no_repeat_ngram_size = config.no_repeat_ngram_size
         self.max_tokens_U = max_tokens_U.to(device)
         self.length = 0  # tokens of every running hypothesis
         self.utts_B = torch.arange(num, device=device)
@@ -128,7 +135,12 @@ class Beam:
         label_logp_BKC = self.posteriors(logp_BKV)
         tokens_left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
         allowed_NV = self.grammar.mask(self.state_BK.flatten(), tokens_left_BK.flatten(), first=self.length == 0)
-        total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed_NV.view_as(logp_BKV), -torch.inf)
+        allowed_BKV = allowed_NV.view_as(logp_BKV)
+        if size := self.no_repeat_ngram_size:
+            allowed_BKV = allowed_BKV & ~repeated(
+                self.ids_BKL[..., : self.length], size, self.grammar.num_text, vocabulary
+            )
+        total_BKV = self.score_BK[..., None] + logp_BKV.masked_fill(~allowed_BKV, -torch.inf)
 
         # 2 x beams candidates, so that `size` are left when some of them finish.
         score_B2, flat_B2 = total_BKV.flatten(1).topk(min(2 * self.size, beams * vocabulary))
@@ -200,4 +212,5 @@ class Beam:
             self.done_score_UK[:, 0],
             {k: table_UC.log_softmax(-1) for k, table_UC in self.marginal_UC.items()},
             {k: table_UKC[:, 0] for k, table_UKC in self.done_logp_UKC.items()},
+            self.max_tokens_U,
         )

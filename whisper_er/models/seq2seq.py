@@ -20,8 +20,14 @@ from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
+from whisper_er.text.repetition import REPEATS, repeats_itself
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import DETECT, NOTHING_SUPPRESSED
+
+CUT = (
+    "the text has as many tokens as it may have, and may be cut: raise maxlenratio; where the audio has more text than "
+    "the decoder has positions, give shorter utterances"
+)
 
 
 class WhisperER(Model):
@@ -203,16 +209,19 @@ def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: floa
 def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, posterior: str) -> Prediction:
     """What a hypothesis says of each task: its first label, wherever it stands, "" without one; all text tokens.
 
-    posterior: "marginal" or "best".
+    posterior: "marginal" or "best". The warnings are of the text.
     """
     log_posteriors = hypothesis.marginal if posterior == "marginal" else hypothesis.best
-    values, posteriors = {}, {}
+    values, posteriors, warnings = {}, {}, ()
     for k, task in enumerate(tokenizer.tasks):
         if task.kind == "text":
             values[task.name] = tokenizer.decode_text(hypothesis.ids)
+            text_ids = [index for index in hypothesis.ids if index < tokenizer.text.num_text]
+            found = {CUT: hypothesis.cut, REPEATS: repeats_itself(text_ids)}
+            warnings = tuple(warning for warning, is_so in found.items() if is_so)
             continue
         own_ids, probabilities = tokenizer.task_ids[k], log_posteriors[k].exp().tolist()
         label_ids = [index for index in hypothesis.ids if index in own_ids]
         values[task.name] = task.value(probabilities, own_ids.index(label_ids[0])) if label_ids else ""
         posteriors[task.name] = probabilities
-    return Prediction(utt_id, values, posteriors, hypothesis.score)
+    return Prediction(utt_id, values, posteriors, hypothesis.score, warnings)

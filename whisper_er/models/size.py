@@ -56,7 +56,7 @@ def backbone_sizes(config: ModelConfig) -> dict[str, Any]:
     sizes = published_sizes(name) or (None if name else config.whisper_sizes)
     if sizes is not None:
         return WhisperConfig(**sizes).to_dict()
-    return load_pretrained(AutoConfig, name).to_dict()
+    return load_pretrained(AutoConfig, name, "encoder_model" if config.encoder_model else "whisper_model").to_dict()
 
 
 def published_sizes(whisper_model: str) -> dict[str, Any] | None:

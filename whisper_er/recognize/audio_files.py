@@ -7,6 +7,7 @@ from pathlib import Path
 
 import soundfile
 
+from whisper_er.audio.kinds import CONVERT, MEDIA_SUFFIXES
 from whisper_er.base.errors import UserError, first_few
 
 # Endings of audio files: libsndfile's names of its formats, and others in use. A .raw file has no header.
@@ -37,9 +38,15 @@ def find(name: str) -> AudioFiles:
         return [(Path(name), Path(Path(name).name))]
     paths = [path for path in sorted(Path(name).rglob("*")) if path.is_file() and not path.name.startswith(".")]
     audio = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    others = sorted(set(paths) - set(audio))
+    media = [path for path in others if path.suffix.lower() in MEDIA_SUFFIXES]
+    to_convert = f"{len(media)} media files that libsndfile cannot read: {first_few(map(str, media))}; {CONVERT}"
     if not audio:
-        raise UserError(f"{name}: no audio in this directory; known endings: {' '.join(sorted(SUFFIXES))}")
-    if others := sorted(set(paths) - set(audio)):
+        known = to_convert if media else f"known endings: {' '.join(sorted(SUFFIXES))}"
+        raise UserError(f"{name}: no audio in this directory; {known}")
+    if media:
+        print(f"{name}: left out: {to_convert}", file=sys.stderr)
+    if others := sorted(set(others) - set(media)):
         print(
             f"{name}: {len(others)} files that do not end as audio does are left out: {first_few(map(str, others))}",
             file=sys.stderr,

@@ -140,7 +140,7 @@ class CTranslate2Whisper:
             encoded = self.engine.encode(encoded)
         results = self.engine.generate(
             encoded, [prompt] * len(mel_BFN), beam_size=config.beam_size, length_penalty=config.length_penalty,
-            patience=PATIENCE,
+            patience=PATIENCE, no_repeat_ngram_size=config.no_repeat_ngram_size,
             max_length=self.max_length(longest), return_scores=True, suppress_blank=False, suppress_tokens=[],
         )  # fmt: skip
         sequences = [result.sequences_ids[0] for result in results]
@@ -152,7 +152,8 @@ class CTranslate2Whisper:
             # Text after the first fault is kept, as far as there is room for it.
             text = [index for index in ids[len(prefix) :] if index < self.tokenizer.text.num_text]
             text = text[: max(0, longest - len(tokens) - 1)]
-            hypotheses.append(Hypothesis([*tokens, *text, self.tokenizer.end], result.scores[0], posterior, posterior))
+            whole = [*tokens, *text, self.tokenizer.end]
+            hypotheses.append(Hypothesis(whole, result.scores[0], posterior, posterior, len(whole) >= longest))
         return hypotheses
 
     def max_length(self, tokens: int) -> int:

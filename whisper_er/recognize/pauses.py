@@ -1,30 +1,20 @@
-"""Split a recording at its pauses: levels of its frames -> utterances.
+"""Split a recording at its pauses: levels of its frames (audio/loudness.py) -> utterances.
 
 Energy alone: it finds silence, not speech, so that music or steady noise is taken for an utterance. Axis: N frames.
 """
 
 import numpy as np
 
-FRAMES_PER_SECOND = 100
-FLOOR = 1e-6  # amplitude of the quietest level, -120 dB
-SILENT = -60.0  # dB relative to full scale: where nothing is louder, nobody speaks
+from whisper_er.audio.loudness import CLICK, SILENT, to_frames, top_level
+
 DIGITAL = -100.0  # dB: below it nothing was recorded; such stretches say nothing about the noise
 SHARE = 0.4  # of the way from the noise floor to the loudest frames, above which it is speech
 RANGE = 6.0  # dB, least distance between them; below it no pauses can be told
 DEPTH = 40.0  # dB below the loudest frames; what is quieter is no speech, however quiet the noise
 PAUSE = 0.5  # seconds of silence that end an utterance; closures and breaths within one are shorter
-CLICK = 0.1  # seconds; shorter loud stretches are no speech
 # Seconds of silence kept on either side: consonants begin below the threshold. egs/mini_emo's model, which is trained
 # on files without any, finds 93 % of their emotions, and when they stand in a row and are split, 85 % (0.2 s: 78 %).
 MARGIN = 0.1
-
-
-def levels(samples: np.ndarray, frame: int) -> np.ndarray:
-    """RMS of each frame of `frame` samples in dB below full scale, float32 (N,); the last frame may be shorter."""
-    starts = np.arange(0, len(samples), frame)
-    sizes = np.diff(np.append(starts, len(samples)))
-    power_N = np.add.reduceat(samples.astype(np.float64) ** 2, starts) / sizes
-    return 20 * np.log10(np.sqrt(power_N) + FLOOR).astype(np.float32)
 
 
 def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
@@ -42,7 +32,7 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:
     """bool (N,), by a threshold between the noise floor and the loudest frames."""
-    top = np.sort(level_N)[-min(to_frames(CLICK), len(level_N))]  # louder frames are no more than a click has
+    top = top_level(level_N)
     if top < SILENT:
         return np.zeros(len(level_N), dtype=bool)
     floor = np.percentile(level_N[level_N > DIGITAL], 3)
@@ -86,8 +76,3 @@ def cut_long(span: tuple[int, int], level_N: np.ndarray, longest: int) -> list[t
         parts.append((start, cut))
         start = cut
     return [*parts, (start, end)]
-
-
-def to_frames(length: float) -> int:
-    """Number of frames in a length in seconds."""
-    return round(length * FRAMES_PER_SECOND)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from whisper_er import config as configuration
-from whisper_er.base.device import autocast, find_device
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, unlabelled
 from whisper_er.models.base import Predictor
+from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
@@ -51,13 +51,19 @@ class Recognizer:
         dtype: str = "float32",
         beam_size: int = 4,
         batch_size: int = 8,
+        maxlenratio: float = DecodeConfig.maxlenratio,
+        no_repeat_ngram_size: int = DecodeConfig.no_repeat_ngram_size,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most. UserError for any of these that cannot be used.
+        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size: as in DecodeConfig.
+        UserError for any of these that cannot be used.
         """
-        values = {"dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0}
+        values = {
+            "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
+            "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size,
+        }  # fmt: skip
         decoding = configuration.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
@@ -89,9 +95,10 @@ class Recognizer:
         """Recognise one recording or a list of them; a list of results for a list.
 
         audio: a file of any format that libsndfile reads, rate and number of channels; or samples at `sampling_rate`
-            Hz, floats in [-1, 1] or integers, (samples,) or (samples, channels).
+            Hz, floats in [-1, 1] or int16, (samples,) or (samples, channels).
         split: "auto": a recording over 30 s is split at its pauses, a shorter one is one utterance, as a file is in a
             data directory; "always"; "never". longest: seconds of an utterance of a recording that is split.
+        Silence has no segments, text or labels.
         UserError: no audio, an array without its rate, more than 30 s with "never".
         """
         recordings = audio if isinstance(audio, list | tuple) else [audio]
@@ -177,7 +184,7 @@ class Recognizer:
                 scales[task.name] = float(value)
             else:
                 labels[task.name] = value
-        return Segment(start, end, text, labels, scales, probabilities)
+        return Segment(start, end, text, labels, scales, probabilities, prediction.warnings)
 
 
 def last_end(segments: Sequence[Segment]) -> float:

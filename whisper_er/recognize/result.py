@@ -19,6 +19,7 @@ class Segment:
     labels:        category task -> label.
     scales:        scale task -> expectation over its bins.
     probabilities: category or scale task -> its labels' probabilities, in the order of the token list.
+    warnings:      what is doubtful about the text: it was cut, it repeats itself.
     """
 
     start: float
@@ -27,6 +28,7 @@ class Segment:
     labels: dict[str, str]
     scales: dict[str, float]
     probabilities: dict[str, Probabilities]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class Recognition:
         if self.segments and "emotion" not in self.labels:
             raise UserError(f"{self.name}: the model has no task 'emotion'; it has: {' '.join(self.probabilities)}")
         return self.labels.get("emotion", "")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of the segments, with the time of each."""
+        return [
+            f"{clock(segment.start, 1)} to {clock(segment.end, 1)}: {warning}"
+            for segment in self.segments
+            for warning in segment.warnings
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from whisper_er.audio.reading import ARK_ENTRY, load_audio
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import SAMPLE_RATE
-from whisper_er.data.audio import ARK_ENTRY, load_audio
 from whisper_er.data.kaldi import read_table
 
 MEGABYTE = 1_000_000

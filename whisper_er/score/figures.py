@@ -113,6 +113,7 @@ class TextFigures(CountedFigures):
     wer_raw: float | None = figure("WER raw")
     wer_lower: float | None = figure("WER lower", column=False)
     wer_marks: float | None = figure("WER marks", column=False)
+    wer_published: float | None = figure("WER published", column=False)
     cer: float | None = figure("CER", column=False)
     normalized: metrics.WordErrors | None = None
     raw: metrics.WordErrors | None = None

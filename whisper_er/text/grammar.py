@@ -15,6 +15,7 @@ class Grammar:
 
     finished:   the state after <|endoftext|>.
     shortest:   tokens of the shortest well-formed target; a Python int, so that its use reads nothing from a device.
+    num_text:   ids below it are text.
     never_V, not_first_V: bool, tokens that are suppressed everywhere, and as the first token.
     """
 
@@ -22,6 +23,7 @@ class Grammar:
 
     def __init__(self, tokenizer: Tokenizer, suppressed: Suppressed = NOTHING_SUPPRESSED) -> None:
         self.end, self.tasks, self.task_ids = tokenizer.end, tokenizer.tasks, tokenizer.task_ids
+        self.num_text = tokenizer.text.num_text
         self.shortest = 1 + sum(task.kind != "text" for task in self.tasks)
         self.never_V, self.not_first_V = (torch.zeros(tokenizer.size, dtype=torch.bool) for _ in range(2))
         self.never_V[list(suppressed.always)] = True
@@ -75,7 +77,7 @@ class StrictGrammar(Grammar):
         self.next_QV = torch.arange(num_tasks + 2)[:, None].repeat(1, tokenizer.size)
         self.closing_Q = torch.zeros(num_tasks + 2, dtype=torch.long)
         self.category_Q = torch.full((num_tasks + 2,), -1)
-        self.is_text_V = torch.arange(tokenizer.size) < tokenizer.text.num_text
+        self.is_text_V = torch.arange(tokenizer.size) < self.num_text
 
         self.allowed_QV[num_tasks, self.end] = True
         self.next_QV[num_tasks, self.end] = self.finished

@@ -13,6 +13,7 @@ from whisper_er.text.token_list import LIST_FILE, TokenList, read_token_list
 from whisper_er.text.vocabulary import DETECT, NoText, TextTokens, read_sentencepiece
 
 UNLEARNED = -1
+INCOMPLETE = "\ufffd"  # what the bytes of an incomplete character are decoded to
 
 
 class Tokenizer:
@@ -81,8 +82,11 @@ class Tokenizer:
         return ids, owners
 
     def decode_text(self, ids: Sequence[int]) -> str:
-        """The text among the ids; task tokens and special tokens are not text."""
-        text = self.text.decode([index for index in ids if index < self.text.num_text])
+        """The text among the ids; task tokens and special tokens are not text.
+
+        A token may be a part of a character. Where the ids end within one, it is dropped.
+        """
+        text = self.text.decode([index for index in ids if index < self.text.num_text]).rstrip(INCOMPLETE)
         return " ".join(text.split())  # a line break among the tokens would not fit into a table
 
     def save(self, directory: Path) -> None:

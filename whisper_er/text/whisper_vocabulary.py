@@ -13,6 +13,7 @@ from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.text.token_list import TokenList
 from whisper_er.text.vocabulary import END, NOTHING_SUPPRESSED, START, Suppressed
 
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either, of a directory
 SUPPRESSED_FILE = "suppressed.json"
 
 
@@ -92,12 +93,18 @@ def read_whisper_tokenizer(path: Path) -> WhisperTokenizer:
         raise UserError(f"{path}: cannot be read as Whisper's tokenizer ({reason}); run stage 2 again") from None
 
 
-def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
-    """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
-    tokenizer = load_pretrained(WhisperTokenizer, whisper_model)
+def whisper_config(whisper_model: str) -> WhisperConfig:
+    """The configuration of a directory or of a model on the hub; UserError for another model than a Whisper."""
     config = load_pretrained(WhisperConfig, whisper_model)
     if config.model_type != "whisper":
         raise UserError(f"whisper_model '{whisper_model}' is a {config.model_type} model; give a Whisper model")
+    return config
+
+
+def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
+    """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
+    config = whisper_config(whisper_model)
+    tokenizer = load_pretrained(WhisperTokenizer, whisper_model, needs=TOKENIZER_FILES)
     try:
         generation = load_pretrained(GenerationConfig, whisper_model)
     except UserError:  # a directory may lack this file; the multilingual models are the rule

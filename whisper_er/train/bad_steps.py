@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from whisper_er.base import distributed
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.weights import save_weights
 from whisper_er.batch import Batch
+from whisper_er.process import distributed
 
 IN_A_ROW = 3  # so many bad steps end training
 FOLDER = "bad_steps"  # in the experiment directory

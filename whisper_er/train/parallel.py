@@ -11,8 +11,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from whisper_er.base import distributed
 from whisper_er.base.errors import UserError
+from whisper_er.process import distributed
 
 if TYPE_CHECKING:  # averaging loads this file, and no model
     from whisper_er.models.base import Model

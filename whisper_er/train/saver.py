@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from whisper_er.base import distributed
 from whisper_er.base.weights import save_weights
+from whisper_er.process import distributed
 from whisper_er.train.parallel import gather_whole
 from whisper_er.train.training_state import collect, save_state
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from whisper_er.base import distributed
 from whisper_er.base.files import write_text
 from whisper_er.models.base import Output
+from whisper_er.process import distributed
 from whisper_er.train.validation import Validation
 
 

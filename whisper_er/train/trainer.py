@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,11 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from whisper_er.base import distributed, torchrun
-from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError
-from whisper_er.base.progress import progress_bar
-from whisper_er.base.stop import Stopped, StopSignals
 from whisper_er.base.weights import clear_half_written
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
@@ -24,6 +20,11 @@ from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
 from whisper_er.data.shared_memory import SampleCache
 from whisper_er.models.base import Model
+from whisper_er.process import distributed, torchrun
+from whisper_er.process.ahead import GivenUp
+from whisper_er.process.device import autocast, reading_processes
+from whisper_er.process.progress import progress_bar
+from whisper_er.process.stop import Stopped, StopSignals
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
@@ -90,8 +91,9 @@ class Trainer:
             log.say(f"a kill costs what is done between two states: {minutes}, and the time to the next validation")
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
-        batches = timed(self.steps(train))
-        with StopSignals() as signals, self.saver:
+        signals = StopSignals()
+        batches = timed(self.steps(train, signals.received))
+        with signals, self.saver:
             while not self.progress.finished:
                 self.saver.check()
                 if self.validation_is_due():
@@ -101,7 +103,10 @@ class Trainer:
                         self.stop(signals)
                     self.after_validation(result, log)
                     continue
-                (micro_batches, size), waited = next(batches)
+                try:
+                    (micro_batches, size), waited = next(batches)
+                except GivenUp as error:
+                    self.give_up(signals, error)
                 self.sums.waited += waited
                 self.judge.add(self.step(micro_batches, size, self.sums, signals.received()))
                 bar.update()
@@ -127,7 +132,16 @@ class Trainer:
         self.saver.wait()
         raise Stopped(max(distributed.gather(signals.number)), self.progress.step)
 
-    def steps(self, train: Utterances) -> Iterator[tuple[list[Batch], int]]:
+    def give_up(self, signals: StopSignals, error: GivenUp) -> NoReturn:
+        """Stop although the batch of this process is missing. The others may wait for its part of their step, and can
+        save nothing together."""
+        if distributed.world_size() > 1:
+            raise UserError(f"{error}; started again, training goes on from the last state") from None
+        print(error, flush=True)
+        self.judge.finish()
+        self.stop(signals)
+
+    def steps(self, train: Utterances, stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[list[Batch], int]]:
         """This process's batches of each step and the number of utterances in the step, until training has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped,
@@ -147,7 +161,7 @@ class Trainer:
             to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
             workers = reading_processes(self.config.num_workers, self.device)
             change = self.augmentation(epoch)
-            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, change, cache)
+            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, change, cache, stop)
             for step, indices in zip(shares, plan):
                 yield [next(batches) if share else next(batches).silenced() for share in step], len(indices)
 

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from whisper_er.base import distributed
-from whisper_er.base.device import autocast, reading_processes
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
+from whisper_er.process import distributed
+from whisper_er.process.ahead import GivenUp
+from whisper_er.process.device import autocast, reading_processes
 from whisper_er.score import metrics
 from whisper_er.task import Task
+from whisper_er.text.conventions import units
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.parallel import gathered
 
@@ -55,12 +58,12 @@ def validate(
     Every process takes its part of the batches and returns the result over all; None if `stop()` is True on any.
     """
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
-    losses, hypotheses, stopped = [], {}, False
+    losses, hypotheses, stopped = [], {}, True
     model.eval()
     processes = reading_processes(config.num_workers, device)
-    with gathered(model):
-        for batch in load(utterances, plan, tokenizer, model.max_target, processes, device):
-            if stopped := stop():
+    with suppress(GivenUp), gathered(model):
+        for batch in load(utterances, plan, tokenizer, model.max_target, processes, device, stop=stop):
+            if stop():
                 break
             with autocast(device, config.dtype):
                 batch = batch.to(device)
@@ -76,6 +79,8 @@ def validate(
                 else:
                     predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
                 hypotheses |= {prediction.utt_id: prediction.values for prediction in predictions}
+        else:
+            stopped = False
     model.train()
     loss = float(torch.stack(losses).double().sum()) if losses else 0.0
     parts = distributed.gather({"loss": loss, "hypotheses": hypotheses, "stopped": stopped})
@@ -85,13 +90,14 @@ def validate(
     result = Validation(sum(part["loss"] for part in parts) / len(utterances), {})
     for task in tokenizer.tasks:
         pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances]
-        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref])
+        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref], tokenizer.language)
     return result
 
 
-def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) -> None:
+def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], language: str) -> None:
     """The scores of a task. Its accuracy is the WA of a category, the CCC of a scale, 1 - WER of a text (as written,
-    not normalised). labelled: reference and answer of each utterance that has a reference."""
+    not normalised; characters are the words of a language without spaces). labelled: reference and answer of each
+    utterance that has a reference; language: of the texts."""
     refs, hyps = [ref for ref, _ in labelled], [hyp for _, hyp in labelled]
     if task.kind == "category":
         score = metrics.score_categories(refs, hyps, task.labels)
@@ -102,4 +108,5 @@ def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]]) 
         score = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps])
         result.accuracy[task.name] = score.ccc
     else:
+        refs, hyps = ([" ".join(units(text.split(), language)) for text in side] for side in (refs, hyps))
         result.accuracy[task.name] = 1.0 - metrics.count_word_errors(refs, hyps).wer

@@ -22,12 +22,12 @@ nj=4                   # processes that format the audio
 inference_nj=1         # parts that each set is decoded in; on one machine so many at the same time
 
 # Directories
-datadir=data           # what local/data.sh writes, and token lists
-dumpdir=dump           # 16 kHz mono sets, ready for training
-expdir=exp             # experiments
+datadir=data           # path to write: what local/data.sh writes, and token lists
+dumpdir=dump           # path to write: 16 kHz mono sets, ready for training
+expdir=exp             # path to write: experiments
 
 # Data
-corpus_dir=""          # the corpus as published; local/data.sh gets it as --corpus_dir
+corpus_dir=""          # path to read: the corpus as published; local/data.sh gets it as --corpus_dir
 local_data_opts=""     # more options of local/data.sh, such as "--name 'two words'"
 folds=""               # folds to run, such as "1 2 3 4 5" (data/all/utt2fold); empty: the ready sets named below
 train_set=train        # set to train on
@@ -35,6 +35,7 @@ valid_set=valid        # set that chooses the model
 test_sets="test"       # sets to decode and score
 valid_split=session    # with folds, what validates: session (the fold after the test fold) or random:<share>
 audio_format=wav       # how stage 1 writes audio: wav, flac, or everything into arks, wav.ark or flac.ark
+silent_audio=error     # utterances without any sound: error, or keep, which names and keeps them
 allow_pipes=false      # let wav.scp hold commands (they are run as you)
 allow_shared_speakers=false # let training, validation and test share speakers
 
@@ -44,28 +45,29 @@ scales=""              # tasks with ordered values, name=low:high:bins, such as 
 open_tasks=""          # categories of which labels that training lacks count as missing, such as "speaker"
 token_type=whisper     # whisper (the model's own tokens), bpe (SentencePiece of the training set) or none (no text)
 bpe_size=100           # units of bpe
-whisper_model=""       # pretrained Whisper: hub name or directory; needed by token_type=whisper
-encoder_model=""       # wav2vec 2.0, HuBERT or WavLM (conventional method, token_type=none): hub name or directory
+whisper_model=""       # path to read, or hub name: pretrained Whisper; needed by token_type=whisper
+encoder_model=""       # path to read, or hub name: wav2vec 2.0, HuBERT or WavLM (conventional method, token_type=none)
 lang=en                # language of the speech
 
 # Training
-ser_config=conf/train_serialmtl.yaml # model and training
+ser_config=conf/train_serialmtl.yaml # path to read: model and training
 ser_args=""            # changes to ser_config, such as "max_steps=100 optim.lr=1e-4"
 ser_tag=""             # name of the experiment; empty: from ser_config, the model, ser_args and tasks
 seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_tag>/seed<k>; empty: that of ser_config
 
 # Decoding
-inference_config=conf/decode.yaml # decoding
+inference_config=conf/decode.yaml # path to read: decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
 inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
 
 # Export
-data_card=conf/data_card.yaml # what the model card says about the corpus: licence, intended use; may be missing
+data_card=conf/data_card.yaml # path to read: what the model card says about the corpus: licence, intended use; may be missing
 ctranslate2=""         # also as CTranslate2 model with this quantization (float32, int8, ...); empty: none
 ctranslate2_allow_different=0 # utterances of the first test set that may get another label by it
 ## end of options
 
+export paths_from=${PWD}  # also for local/data.sh
 cd "$(dirname "$0")"
 . ./utils/parse_options.sh
 . ./utils/check_options.sh
@@ -73,10 +75,13 @@ cd "$(dirname "$0")"
 . ./utils/for_folds.sh
 . ./utils/decode_sets.sh
 . ./utils/export_models.sh
+. ./utils/lock_data.sh
 . ./utils/lock_folds.sh
-called=$(printf ' %q' ./ser.sh "$@")
 parse_options "$@"
+called=$(printf ' %q' ./ser.sh "${parsed[@]}")
 check_options
+# local/data.sh counts paths from paths_from; this one has been found.
+[[ ! -e ${corpus_dir} || ${paths_from} -ef . || ${corpus_dir} == /* ]] || corpus_dir=${PWD}/${corpus_dir}
 declare -a data_opts train_args decode_args
 split_words data_opts "${local_data_opts}"
 split_words train_args "${ser_args}"
@@ -135,7 +140,7 @@ check_config() {  # check_config OPTION KIND [key=value ...]
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
-    local raw_sets set_name options fold source stale=() sources=(local)
+    local raw_sets set_name options fold source changed stale=() sources=(local) files=()
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
@@ -145,23 +150,31 @@ stage_1() {  # data prep
     options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
+        rm -f "${datadir}/.made_with"  # one that is stopped half way stamps nothing
         "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
             env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}
         have "${raw_sets[@]/#/"${datadir}/"}" \
             || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
-        mark "${datadir}/.made_with" "${options}"
+        for set_name in "${raw_sets[@]}"; do files+=("${datadir}/${set_name}"/*); done
+        mark "${datadir}/.made_with" "${options}" "${files[@]}"
     fi
 
     for set_name in "${raw_sets[@]}"; do
         run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
         options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
-        up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}" && continue
+        # Only keep leaves a word: error changes nothing in a dump, and a check alone puts none out of date.
+        [ "${silent_audio}" == error ] || options+=" silent_audio=${silent_audio}"
+        if up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}"; then
+            changed=$(run_python check_audio --data_dir "${datadir}/${set_name}" --dump_dir "${dumpdir}/${set_name}")
+            [ -n "${changed}" ] || continue
+            say 1 "${changed}"
+        fi
         say 1 "data prep: ${datadir}/${set_name} -> ${dumpdir}/${set_name} (log: ${dumpdir}/log/${set_name}.log)"
         "${train_cmd[@]}" --num_threads "${nj}" --name format_data "${dumpdir}/log/${set_name}.log" \
             env OMP_NUM_THREADS=1 python -m whisper_er.bin.format_data --data_dir "${datadir}/${set_name}" \
             --out_dir "${dumpdir}/${set_name}" --allow_pipes "${allow_pipes}" --nj "${nj}" \
-            --audio_format "${audio_format}"
-        mark "${dumpdir}/${set_name}/.made_with" "${options}"
+            --audio_format "${audio_format}" --silent_audio "${silent_audio}"
+        mark "${dumpdir}/${set_name}/.made_with" "${options}" "${dumpdir}/${set_name}"/*
     done
 
     if [ ${#folds[@]} -eq 0 ]; then
@@ -176,9 +189,12 @@ stage_1() {  # data prep
     done
     [ ${#stale[@]} -gt 0 ] || return 0
     say 1 "data prep: ${dumpdir}/all -> ${dumpdir}/fold{${stale[*]}}/{train,valid,test}"
+    for fold in "${stale[@]}"; do rm -f "${dumpdir}/fold${fold}/.made_with"; done
     run_python make_folds --data_dir "${dumpdir}/all" --out_dir "${dumpdir}" --folds "${stale[*]}" \
         --allow_shared_speakers "${allow_shared_speakers}" --valid_split "${valid_split}"
-    for fold in "${stale[@]}"; do mark "${dumpdir}/fold${fold}/.made_with" "${options}"; done
+    for fold in "${stale[@]}"; do
+        mark "${dumpdir}/fold${fold}/.made_with" "${options}" "${dumpdir}/fold${fold}"/{train,valid,test}/*
+    done
 }
 
 stage_2() {  # token list
@@ -288,6 +304,7 @@ if asked 5; then check_config inference_config decode ${decode_args[@]+"${decode
 experiment=${exp}
 for n in 1 2 3 4 5 6 7; do
     asked "${n}" || continue
+    if [ "${n}" -le 2 ]; then lock_data "${n}"; else unlock_data; fi
     if [ "${n}" -le 2 ] || [ ${#seeds[@]} -eq 0 ]; then
         [ "${n}" -le 2 ] || lock_folds
         "stage_${n}"

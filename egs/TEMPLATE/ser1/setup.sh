@@ -3,6 +3,8 @@
 #   egs/TEMPLATE/ser1/setup.sh egs/<corpus>/ser1
 # What all recipes share is linked, what a corpus changes is copied: run.sh, local/data.sh, conf/*.yaml.
 set -euo pipefail
+# shellcheck source=utils/check_machine.sh
+. "$(dirname "${BASH_SOURCE[0]}")/utils/check_machine.sh"
 
 if [ $# -ne 1 ] || [[ $1 == -* ]]; then
     echo "usage: $0 egs/<corpus>/ser1" >&2

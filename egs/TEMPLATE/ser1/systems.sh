@@ -11,9 +11,9 @@ set -euo pipefail
 
 ## options
 # What
-corpus_dir=""          # the corpus as published; needed until data/ is prepared
-whisper_model=""       # pretrained Whisper: hub name or directory; its last part is in the names of the experiments
-systems_config=conf/systems.yaml # systems, folds, and what the intervals draw
+corpus_dir=""          # path to read: the corpus as published; needed until data/ is prepared
+whisper_model=""       # path to read, or hub name: pretrained Whisper; its last part is in the names of the experiments
+systems_config=conf/systems.yaml # path to read: systems, folds, and what the intervals draw
 systems=""             # systems to run, such as "conventional a_s"; empty: all
 folds=""               # folds to run, such as "1 2"; empty: those of systems_config
 seeds=""               # seeds to train with, such as "1 2 3"; empty: that of the configurations
@@ -23,15 +23,16 @@ ser_args=""            # changes to the training of every system, such as "model
 inference_args=""      # changes to the decoding of every system, such as "dtype=bfloat16"
 run_opts=""            # more options of run.sh, such as "--ngpu 1 --gpu_inference true"
 systems_at_once=1      # systems that run at the same time
-expdir=exp             # experiments; the table is in its directory systems
+expdir=exp             # path to write: experiments; the table is in its directory systems
 dry_run=false          # only list the systems and how far they are
 report_only=false      # only write the table of what has been scored
 ## end of options
 
+export paths_from=${PWD}  # also of run_opts
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./utils/parse_options.sh
-called=$(printf ' %q' ./systems.sh "$@")
 parse_options "$@"
+called=$(printf ' %q' ./systems.sh "${parsed[@]}")
 [ "${systems_at_once}" -ge 1 ] || usage_error "--systems_at_once is '${systems_at_once}'; it must be at least 1"
 for name in corpus_dir whisper_model systems_config expdir ser_args inference_args run_opts; do
     # the launcher replaces it

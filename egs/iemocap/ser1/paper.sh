@@ -11,8 +11,8 @@ set -euo pipefail
 
 ## options
 # What
-iemocap=""             # IEMOCAP_full_release; needed until data/ is prepared
-paper_config=paper/systems.yaml # systems, models, and the paper's figures
+iemocap=""             # path to read: IEMOCAP_full_release; needed until data/ is prepared
+paper_config=paper/systems.yaml # path to read: systems, models, and the paper's figures
 systems=""             # systems to run, such as "conventional a_g_s"; empty: all
 models=""              # models to run, such as "base"; empty: all
 folds="1 2 3 4 5"      # test sessions
@@ -24,17 +24,18 @@ ser_args=""            # changes to the training of every trained cell, such as 
 inference_args=""      # changes to the decoding of every cell
 run_opts=""            # more options of run.sh, such as "--ngpu 1 --gpu_inference true"
 cells_at_once=1        # cells that run at the same time
-expdir=""              # experiments, and in paper/ the report; empty: exp, or exp/<preset>
+expdir=""              # path to write: experiments, and in paper/ the report; empty: exp, or exp/<preset>
 dry_run=false          # only list the cells and how far they are
 report_only=false      # only write the report of what has been scored
 wer_protocols=false    # instead: Whisper before fine-tuning by every convention of WER -> paper/WER_PROTOCOLS.md
 ## end of options
 
+export paths_from=${PWD}  # also of run_opts
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./utils/parse_options.sh
 . ./paper/preset.sh
-called=$(printf ' %q' ./paper.sh "$@")
 parse_options "$@"
+called=$(printf ' %q' ./paper.sh "${parsed[@]}")
 [ -z "${preset}" ] || check_preset "${preset}"
 expdir=${expdir:-exp${preset:+/${preset}}}
 [ "${cells_at_once}" -ge 1 ] || usage_error "--cells_at_once is '${cells_at_once}'; it must be at least 1"

@@ -4,6 +4,7 @@
 #   ./run.sh --preset paper_transformers ...    with other assumptions where the paper says nothing (conf/paper_*)
 # --iemocap is --corpus_dir. README.md has the other systems; ./paper.sh runs all of them.
 set -euo pipefail
+paths_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=paper/preset.sh
 . ./paper/preset.sh
@@ -15,5 +16,5 @@ apply_preset \
     --score_by style \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    "${@/#--iemocap/--corpus_dir}"
+    --paths_from "${paths_from}" "${@/#--iemocap/--corpus_dir}"
 ./ser.sh "${arguments[@]}"

@@ -2,6 +2,7 @@
 # RAVDESS speech: 8 emotions, English, 6 folds of four actors. An option of the call wins over one here (--help).
 #   ./run.sh --corpus_dir downloads/ravdess --whisper_model openai/whisper-base.en
 set -euo pipefail
+paths_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 ./ser.sh \
@@ -10,4 +11,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --folds "1 2 3 4 5 6" \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    "$@"
+    --paths_from "${paths_from}" "$@"

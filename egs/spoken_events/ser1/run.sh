@@ -3,6 +3,7 @@
 # An option of the call wins over one here (./run.sh --help).
 #   ./run.sh --whisper_model openai/whisper-base
 set -euo pipefail
+paths_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 ./ser.sh \
@@ -10,4 +11,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --tasks "asr emotion" \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    "$@"
+    --paths_from "${paths_from}" "$@"

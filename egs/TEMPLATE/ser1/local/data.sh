@@ -19,7 +19,7 @@
 set -euo pipefail
 
 ## options
-corpus_dir=""  # the corpus as published
+corpus_dir=""  # path to read: the corpus as published
 ## end of options
 
 . ./utils/parse_options.sh

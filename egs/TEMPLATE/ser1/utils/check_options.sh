@@ -10,6 +10,8 @@ check_options() {
         || usage_error "--token_type is '${token_type}'; it must be whisper, bpe or none"
     [[ ${audio_format} =~ ^(wav|flac)(\.ark)?$ ]] \
         || usage_error "--audio_format is '${audio_format}'; it must be wav, flac, wav.ark or flac.ark"
+    [[ ${silent_audio} == error || ${silent_audio} == keep ]] \
+        || usage_error "--silent_audio is '${silent_audio}'; it must be error or keep"
     [ -z "${encoder_model}" ] || [ -z "${whisper_model}" ] \
         || usage_error "--encoder_model and --whisper_model are both given; an experiment has one of them"
     [[ ${valid_split} == session || ${valid_split} =~ ^random:0?\.[0-9]+$ ]] \

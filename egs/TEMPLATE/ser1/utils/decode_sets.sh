@@ -38,7 +38,7 @@ decode_sets() {
         done
         have "${hyps[@]}" || continue
         run_python combine_dirs --out_dir "${sets[i + 2]}" "${hyps[@]}"
-        mark "${sets[i + 2]}/.made_with" "${options}"
+        mark "${sets[i + 2]}/.made_with" "${options}" "${sets[i + 2]}"/*
     done
     [ -z "${failed}" ] || exit 1
     rm -rf "${work}/jobs"

@@ -12,7 +12,7 @@ TRACEBACK = "Traceback (most recent call last):"
 IGNORED = "Exception ignored in"  # stands before the traceback of what a program that leaves does not care about
 # What the other processes say of one that has ended.
 LOST = re.compile(r"connection (closed|reset) by peer|remote process (exited|has exited)", re.IGNORECASE)
-# What each of several processes puts before the lines of its error (whisper_er/base/torchrun.py).
+# What each of several processes puts before the lines of its error (whisper_er/process/torchrun.py).
 RANK = re.compile(r"\[rank\d+\]: ")
 # torchrun ends with a traceback of its own and a table of the processes that failed. What it calls the first failure is
 # not: of two that end within a tenth of a second it takes the one of the lower rank.

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
     env |= {"OMP_NUM_THREADS": str(args.num_threads)} if args.num_threads else {}
     env |= {} if args.gpu else {"CUDA_VISIBLE_DEVICES": ""}
     at_once = args.max_jobs_run or len(jobs)
-    # A job that runs alone may show its progress on our terminal (whisper_er/base/progress.py); its output goes to the
-    # log.
+    # A job that runs alone may show its progress on our terminal (whisper_er/process/progress.py); its output goes to
+    # the log.
     terminal = (os.dup(sys.stderr.fileno()),) if min(at_once, len(jobs)) == 1 and sys.stderr.isatty() else ()
     env |= {"PROGRESS_FD": str(terminal[0])} if terminal else {}
     waiting, running, failed = list(jobs), [], []

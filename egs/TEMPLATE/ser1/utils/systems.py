@@ -7,6 +7,7 @@ python utils/systems.py run --job 3
 """
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -113,7 +114,8 @@ class Call:
             "--ser_config", self.trained.ser_config, f"--ser_args={joined(self.trained.ser_args, args.ser_args)}",
             f"--inference_args={joined(self.system.inference_args, args.inference_args)}",
             "--inference_tag", self.system.inference_tag,
-            *(f"{option}={value}" for option, value in optional.items() if value), *shlex.split(args.run_opts),
+            *(f"{option}={value}" for option, value in optional.items() if value),
+            "--paths_from", os.environ.get("paths_from", "."), *shlex.split(args.run_opts),
         ]  # fmt: skip
 
 

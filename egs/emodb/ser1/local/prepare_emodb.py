@@ -14,7 +14,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
 from whisper_er.data.kaldi import DataDir, write_dir
-from whisper_er.data.published_corpus import check_published, find_audio
+from whisper_er.data.published_corpus import check_published, find_audio, user_path
 
 SOURCE = "http://emodb.bilderbar.info/download/download.zip"
 EMOTIONS = {
@@ -94,7 +94,7 @@ def data_dir(names: dict[str, re.Match[str]], files: dict[str, Path]) -> DataDir
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus_dir", type=Path, help=f"directory that holds wav/ (required); from {SOURCE}")
+    parser.add_argument("--corpus_dir", type=user_path, help=f"directory that holds wav/ (required); from {SOURCE}")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
     parser.add_argument(
         "--check_counts",

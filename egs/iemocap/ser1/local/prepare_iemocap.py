@@ -19,6 +19,7 @@ from release import FOUR, Rated, Release, read_release
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.data.kaldi import DataDir, write_dir
+from whisper_er.data.published_corpus import user_path
 
 LABEL_SETS = {  # raw code -> label
     "four": FOUR,  # 5531 utterances, the paper's
@@ -110,7 +111,7 @@ def clean(text: str, tags: str, case: str, punctuation: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus_dir", type=Path, help="IEMOCAP_full_release (required)")
+    parser.add_argument("--corpus_dir", type=user_path, help="IEMOCAP_full_release (required)")
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
     parser.add_argument(
         "--label_set",
@@ -129,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--id_list",
-        type=Path,
+        type=user_path,
         help="compare ids and labels with this list: lines `id label` (raw codes), or EmoBox's iemocap.jsonl",
     )
     parser.add_argument(

@@ -54,7 +54,8 @@ class Cell:
             "--ser_config", self.system["ser_config"], "--ser_args", " ".join(ser_args),
             "--inference_config", self.system.get("inference_config", "conf/decode.yaml"),
             "--inference_args", " ".join(inference_args), "--inference_tag", INFERENCE_TAG,
-            *self.model["options"], *(["--iemocap", args.iemocap] if args.iemocap else []), *shlex.split(args.run_opts),
+            *self.model["options"], *(["--iemocap", args.iemocap] if args.iemocap else []),
+            "--paths_from", os.environ.get("paths_from", "."), *shlex.split(args.run_opts),
         ]  # fmt: skip
 
     def seed_dirs(self, args: argparse.Namespace) -> dict[str, Path]:

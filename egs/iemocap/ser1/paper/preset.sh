@@ -4,7 +4,8 @@
 #   check_preset NAME        exit 2 where there is no such preset
 #   apply_preset ARGUMENTS   sets `arguments`: those of ser.sh, as the --preset among them says
 # With a preset, its conf/<preset>/x.yaml is taken for conf/x.yaml where there is one, experiments go to exp/<preset>,
-# and where its data differ (data.opts), these to data/<preset> and dump/<preset>. What the call says itself wins.
+# and where its data differ (data.opts), these to data/<preset> and dump/<preset>. What the call says itself wins, as
+# does a conf/x.yaml that lies where its user stands.
 
 check_preset() {
     local known
@@ -15,7 +16,7 @@ check_preset() {
 }
 
 apply_preset() {
-    local preset="" word previous="" data_opts=""
+    local preset="" word previous="" data_opts="" from=.
     arguments=()
     while [ $# -gt 0 ]; do
         case $1 in
@@ -34,7 +35,9 @@ apply_preset() {
         arguments+=(--datadir "data/${preset}" --dumpdir "dump/${preset}" --local_data_opts "${data_opts}")
     fi
     for word in "${given[@]}"; do
-        if [[ ${word} =~ ^(--[a-z_]+=)?conf/([a-z_]+\.yaml)$ && -f conf/${preset}/${BASH_REMATCH[2]} ]]; then
+        [ "${previous}" != --paths_from ] || from=${word}
+        if [[ ${word} =~ ^(--[a-z_]+=)?conf/([a-z_]+\.yaml)$ && -f conf/${preset}/${BASH_REMATCH[2]} ]] \
+            && [[ ${from} -ef . || ! -e ${from}/conf/${BASH_REMATCH[2]} ]]; then
             arguments+=("${BASH_REMATCH[1]}conf/${preset}/${BASH_REMATCH[2]}")
         elif [ "${previous}" == --local_data_opts ]; then
             arguments+=("${data_opts:+${data_opts} }${word}")

@@ -20,11 +20,13 @@ from whisper_er.report.rows import UNDEFINED, number
 from whisper_er.score.figure import Values
 from whisper_er.score.figures import TextFigures
 from whisper_er.score.results import RESULT, collect
-from whisper_er.text.conventions import CONVENTIONS
+from whisper_er.text import conventions
 
 SYSTEM = "zero_shot"
 PADS = ("30s", "none")
 SUPPRESS = ("whisper", "none")
+# The corpus is English, where the published rate is the first one.
+CONVENTIONS = {name: one for name, one in conventions.CONVENTIONS.items() if name != "wer_published"}
 WORD_ERROR_RATES = [name for name in CONVENTIONS if name != "cer"]
 SHOWN = 3  # that come nearest
 

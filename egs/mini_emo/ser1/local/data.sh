@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Speak the mini_emo corpus -> downloads/mini_emo, ${datadir:-data}/all. Run in the recipe directory; --help lists the options.
+# Speak the mini_emo corpus -> downloads/mini_emo, ${datadir:-data}/all. --help lists the options.
 #   local/data.sh --utterances_per_speaker 60
 set -euo pipefail
+export paths_from=${paths_from:-${PWD}}  # ser.sh says where the user stands
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck source=/dev/null
 . ./path.sh

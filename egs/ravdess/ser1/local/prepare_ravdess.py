@@ -15,7 +15,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
 from whisper_er.data.kaldi import DataDir, write_dir
-from whisper_er.data.published_corpus import check_published, find_audio
+from whisper_er.data.published_corpus import check_published, find_audio, user_path
 
 SOURCE = "Audio_Speech_Actors_01-24.zip of https://zenodo.org/records/1188976"
 EMOTIONS = {
@@ -106,7 +106,9 @@ def data_dir(names: dict[str, re.Match[str]], files: dict[str, Path]) -> DataDir
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus_dir", type=Path, help=f"directory that holds Actor_01 ... (required); from {SOURCE}")
+    parser.add_argument(
+        "--corpus_dir", type=user_path, help=f"directory that holds Actor_01 ... (required); from {SOURCE}"
+    )
     parser.add_argument("--out_dir", type=Path, default=Path("data/all"), help="data directory to write (%(default)s)")
     parser.add_argument(
         "--check_counts",

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Speak the spoken_events corpus -> downloads/spoken_events, ${datadir:-data}/{train,valid,test}. Run in the recipe directory.
+# Speak the spoken_events corpus -> downloads/spoken_events, ${datadir:-data}/{train,valid,test}.
 set -euo pipefail
+export paths_from=${paths_from:-${PWD}}  # ser.sh says where the user stands
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck source=/dev/null
 . ./path.sh

@@ -10,21 +10,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import soundfile
 import soxr
 
+from whisper_er.audio.kinds import CONVERT, HEAD, kind_of
+from whisper_er.audio.plain_wav import claimed_bytes, finish, read_plain
 from whisper_er.base.errors import UserError
 from whisper_er.config import SAMPLE_RATE
-from whisper_er.data.plain_wav import read_plain
 
 ARK_ENTRY = re.compile(r"(.+\.ark):(\d{1,18})")  # what fits into 64 bits
 # Hz. Far outside of what is recorded; at 1 Hz, which a damaged header may say, each sample would become 16000.
 MIN_RATE, MAX_RATE = 1000, 1_000_000
 MOST_SAMPLES = 2**27  # of one utterance, at its rate and at SAMPLE_RATE (2.3 hours): a damaged header may say anything
 MP3_LEAD = 11520  # samples to decode before those that are wanted: a frame of 1152 builds upon the ones before it
+LOUDEST = 10.0  # largest float sample: in [-1, 1] unless amplified; integers as floats are far above
+MISCOUNT = 64  # bytes that a header may claim too many: some writers count it itself, of 44 bytes, or a pad byte
+# dB that the mean of the channels may be below the loudest. A dead channel costs the other one 6 dB, and where C people
+# have a channel each, 10 log10(C) are lost: the mean stays, so that all are heard (up to 31). Where one channel of six
+# or more is live, 20 log10(6) = 15.6 dB or more are lost; where channels cancel out, any number.
+FAR_BELOW = 15.0
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header leaves it open, as a FLAC stream's may
 
 
@@ -38,9 +45,12 @@ class AudioInfo:
 
 
 def audio_info(entry: str, utt_id: str) -> AudioInfo:
-    """Read the header only; UserError for a file that is missing, unreadable, empty or of zero length."""
+    """Read the header only, of floats the samples, whose range no header has; UserError for a file that is missing,
+    unreadable, empty, cut short or of zero length."""
     with open_audio(entry, utt_id) as sound:
         check_length(sound, entry, utt_id, sound.frames)
+        if sound.subtype in ("FLOAT", "DOUBLE"):
+            read_samples(sound, entry, utt_id)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
 
@@ -105,27 +115,42 @@ def open_audio(entry: str, utt_id: str) -> Iterator[soundfile.SoundFile]:
         try:
             if path.stat().st_size == 0:
                 raise UserError(f"{utt_id}: {entry}: the file is empty; restore it or leave the utterance out")
-            source = path if offset is None else _audio_in_ark(stack.enter_context(path.open("rb")), offset)
+            file = stack.enter_context(path.open("rb"))
+            stream = file if offset is None else _audio_in_ark(file, offset)
         except FileNotFoundError as error:
-            where = f"a path is absolute or relative to the recipe directory, {Path.cwd()}"
-            raise UserError(f"{utt_id}: {entry}: no such file; {where}") from error
+            raise UserError(f"{utt_id}: {entry}: no such file; relative paths count from {Path.cwd()}") from error
         except OSError as error:
-            raise UserError(f"{utt_id}: {entry}: cannot be read: {error.strerror}") from error
-        yield stack.enter_context(open_stream(source, entry, utt_id))
+            raise UserError(f"{utt_id}: {entry}: cannot be read as audio: {error.strerror}") from error
+        yield stack.enter_context(open_stream(stream, entry, utt_id, path if offset is None else None))
 
 
-def open_stream(source: Path | io.IOBase, entry: str, utt_id: str) -> soundfile.SoundFile:
-    """As open_audio, for a path or for the bytes of an audio file; entry and utt_id are for the messages."""
+def open_stream(stream: BinaryIO, entry: str, utt_id: str, path: Path | None = None) -> soundfile.SoundFile:
+    """As open_audio, for the bytes of an audio file; path: where they lie, which libsndfile reads faster by itself.
+
+    entry and utt_id are for the messages.
+    """
+    there, claimed = claimed_bytes(stream)
+    stream.seek(0)
     try:
-        sound = soundfile.SoundFile(source)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name in .raw, which has no header
-        raise _not_audio(entry, utt_id, error) from error
+        sound = soundfile.SoundFile(path or stream)
+        if sound.frames == 0 and there and (finished := finish(stream)):
+            sound = soundfile.SoundFile(finished)
+    except TypeError as error:
+        remedy = "write it as WAV: ffmpeg -f s16le -ar RATE -ac 1 -i IN OUT.wav"
+        raise UserError(f"{utt_id}: {entry}: cannot be read as audio: .raw has no header; {remedy}") from error
+    except soundfile.SoundFileError as error:
+        stream.seek(0)
+        raise _not_audio(entry, utt_id, error, kind_of(stream.read(HEAD))) from error
     if sound.frames == 0:
         raise UserError(f"{utt_id}: {entry}: audio of zero length; leave the utterance out")
     if sound.frames == UNKNOWN_LENGTH:
         raise UserError(f"{utt_id}: {entry}: its header does not say how long it is; write the file anew")
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         raise UserError(f"{utt_id}: {entry}: {sound.samplerate} Hz; allowed are {MIN_RATE} to {MAX_RATE}")
+    if there + MISCOUNT < claimed:
+        width = max(1, there) / sound.frames  # bytes of a sample in all channels: whole, unless compressed
+        expected = int(claimed / (int(width) or width))
+        raise UserError(f"{utt_id}: {entry}: cut short: {sound.frames} of {expected} samples; restore the file")
     return sound
 
 
@@ -137,7 +162,7 @@ def read_samples(
     end: int | None = None,
     dtype: Literal["float32", "int16"] = "float32",
 ) -> np.ndarray:
-    """Read (samples, channels) from `start` up to `end`, or to the end; UserError if short or not finite.
+    """Read (samples, channels) from `start` up to `end`, or to the end; UserError if short, not finite or too loud.
 
     Memory for the length in the header is reserved, but used only as far as there are samples.
     """
@@ -158,7 +183,57 @@ def read_samples(
         raise UserError(f"{utt_id}: {entry}: cut short: {len(samples)} of {expected} samples; restore the file")
     if not np.isfinite(samples).all():
         raise UserError(f"{utt_id}: {entry}: has samples that are NaN or infinite; restore the file")
+    check_range(samples, f"{utt_id}: {entry}")
     return samples
+
+
+def check_range(samples: np.ndarray, name: str) -> None:
+    """UserError for floats that are far outside of [-1, 1], where all would be clipped, or not finite."""
+    if samples.dtype.kind == "f" and samples.size and not (peak := max(samples.max(), -samples.min())) <= LOUDEST:
+        raise UserError(
+            f"{name}: samples up to {peak:g}; allowed are floats in [-1, 1]: if these are 16-bit integers, divide them "
+            "by 32768"
+        )
+
+
+class ChannelPower:
+    """The power of each channel of a recording and of their mean, without what is constant; added up over blocks."""
+
+    def __init__(self) -> None:
+        self.count, self.sum_C, self.product_CC = 0, np.zeros(1), np.zeros((1, 1))
+
+    def add(self, samples: np.ndarray) -> None:
+        """samples: (samples, channels)."""
+        if samples.shape[1] == 1:
+            return
+        self.count += len(samples)
+        for start in range(0, len(samples), 2**16):  # float64: a constant may be far larger than what is heard
+            part_SC = samples[start : start + 2**16].astype(np.float64)
+            self.sum_C = self.sum_C + np.ones(len(part_SC)) @ part_SC
+            self.product_CC = self.product_CC + part_SC.T @ part_SC
+
+    @property
+    def channel(self) -> int | None:
+        """The loudest channel, where the mean is FAR_BELOW it: channels cancel out, or most are dead. Else None."""
+        covariance_CC = self.product_CC - np.outer(self.sum_C, self.sum_C) / max(1, self.count)
+        power_C, of_mean = covariance_CC.diagonal(), covariance_CC.mean()
+        loudest = int(np.argmax(power_C >= 0.99 * power_C.max()))  # of several, the first
+        rounding = 1e-10 * self.product_CC[loudest, loudest]
+        return loudest if max(of_mean, rounding) < power_C[loudest] / 10 ** (FAR_BELOW / 10) else None
+
+
+def mix_down(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """A whole recording, (samples, channels) -> (samples,): the mean of the channels; or one of them, and which it is
+    (ChannelPower)."""
+    power = ChannelPower()
+    power.add(samples)
+    channel = power.channel
+    return pick(samples, channel), channel
+
+
+def pick(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """(samples, channels) -> (samples,): the channel, or the mean for None."""
+    return samples.mean(axis=1) if channel is None else samples[:, channel].copy()
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -176,9 +251,11 @@ def check_length(sound: soundfile.SoundFile, entry: str, utt_id: str, num_sample
         )
 
 
-def _not_audio(entry: str, utt_id: str, error: Exception) -> UserError:
+def _not_audio(entry: str, utt_id: str, error: Exception, kind: tuple[str, str] | None = None) -> UserError:
     reason = str(error).rpartition(": ")[2].rstrip(".")  # what stands before it is a Python object's name
-    return UserError(f"{utt_id}: {entry}: cannot be read as audio: {reason}; restore the file")
+    remedy = CONVERT if "unimplemented" in reason else "restore the file"
+    reason, remedy = kind or (reason, remedy)
+    return UserError(f"{utt_id}: {entry}: cannot be read as audio: {reason}; {remedy}")
 
 
 class _Window(io.RawIOBase):

@@ -39,7 +39,10 @@ class StopSignals:
             signal.signal(number, handler)
 
 
-def outlive_signals(_worker: int) -> None:
-    """Ignore the signals in a process that reads audio: without it, training would have no batches to stop after."""
+def outlive_signals() -> None:
+    """Let the signals pass in a process that reads audio: without it, training would have no batches to stop after.
+
+    What it starts, such as the command of a wav.scp, ends by them: it inherits what is ignored, but no handler.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from whisper_er.base import device
+from whisper_er.process import device
 
 
 @pytest.mark.parametrize("cores, threads, wanted, on_cpu, beside_a_gpu", [

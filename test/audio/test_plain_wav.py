@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from whisper_er.audio.plain_wav import read_plain
+from whisper_er.audio.reading import decode, load_samples
 from whisper_er.base.errors import UserError
 from whisper_er.config import MAX_SAMPLES
-from whisper_er.data.audio import decode, load_samples
-from whisper_er.data.plain_wav import read_plain
 
 SAMPLES = np.random.default_rng(0).integers(-32768, 32768, 500, dtype=np.int16)
 SOUND = SAMPLES.tobytes()
@@ -30,7 +30,8 @@ def riff(*chunks: bytes, size: int | None = None) -> bytes:
 
 def written(kind: str, subtype: str, channels: int = 1, rate: int = 16000) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, SAMPLES.reshape(-1, channels), rate, format=kind, subtype=subtype)
+    samples = SAMPLES / 2**15 if subtype == "FLOAT" else SAMPLES  # soundfile writes integers as they are
+    soundfile.write(buffer, samples.reshape(-1, channels), rate, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 

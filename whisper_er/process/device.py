@@ -4,8 +4,8 @@ import os
 
 import torch
 
-from whisper_er.base import torchrun
 from whisper_er.base.errors import UserError
+from whisper_er.process import torchrun
 
 
 def choose_device(ngpu: int) -> torch.device:

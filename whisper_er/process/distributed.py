@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from whisper_er.base import torchrun
+from whisper_er.process import torchrun
 
 # Longer than the main process takes to write the state of a large model. A process that dies is noticed at once: this
 # is for one that hangs.

@@ -5,7 +5,7 @@ import sys
 
 from tqdm import tqdm
 
-from whisper_er.base import torchrun
+from whisper_er.process import torchrun
 
 
 def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
