@@ -1,6 +1,7 @@
 """egs/emobox: EmoBox's lists with all their quirks become a data directory; what does not fit stops in one line."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 from assets import ASSETS
-from repository import EGS
+from recipe_copy import copy_recipes, run_script
+from repository import EGS, TEMPLATE
 
 from whisper_er.base.errors import UserError
 from whisper_er.data.folds import make_folds
@@ -218,6 +220,28 @@ def test_lists_that_do_not_fit_are_one_line(emobox, downloads, tmp_path):
     assert "line 3 lacks a path, a label or a length" in error_of(emobox, downloads, out_dir)
     test_list.unlink()
     assert "no list odd_test_fold_1.jsonl" in error_of(emobox, downloads, out_dir)
+
+
+def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobox, downloads, tmp_path):
+    recipe = copy_recipes(tmp_path / "clone") / "emobox/ser1"
+    (recipe / "ser.sh").unlink()
+    options = (TEMPLATE / "ser.sh").read_text(encoding="utf-8").partition("## options")[2].partition("## end of")[0]
+    (recipe / "ser.sh").write_text(f"#!/bin/bash\nprintf '%s\\n' \"$@\"\nexit\n## options{options}## end of options\n")
+    (recipe / "ser.sh").chmod(0o755)
+    given = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--mixed_lang", "el")
+    words = run_script(recipe / "run.sh", *given, "--stage=3", "--ser_args", "a=1 b=2").splitlines()
+    value = {option: words[number + 1] for number, option in enumerate(words) if option.startswith("--")}
+    assert (value["--lang"], value["--folds"], value["--expdir"]) == ("el", "1 2", "exp/odd")
+    assert shlex.split(value["--local_data_opts"])[:6] == ["--emobox", str(emobox), "--downloads", str(downloads),
+                                                           "--corpus", "odd"]  # fmt: skip
+    assert words[-3:] == ["--stage=3", "--ser_args", "a=1 b=2"]
+    for wrong, message in (
+        (("--corpus", "odd"), "error: --emobox is missing"),
+        ((*given, "--corpus", "../odd"), "error: --corpus is '../odd'; write a name such as ravdess"),
+        ((*given, "--stag", "3"), "error: unknown option --stag; did you mean --stage?"),
+    ):
+        done = subprocess.run([recipe / "run.sh", *wrong], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.startswith(message)
 
 
 COUNTS = {  # utterances, speakers, classes, folds of the corpora as published

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Command-line options of a script, from the variable block at its top. Sourced; defines
 #   parse_options "$@"         --name value or --name=value sets the variable; errors exit 2. The array `parsed` gets
-#                              the words, with paths as the script sees them
+#                              the words, with paths as the script sees them. Where `passes_to` names another script,
+#                              options that only this one has go into the array `passed`, as they are
 #   split_words ARRAY STRING   the words of STRING, quotes honoured, nothing expanded
 # The block is the only place that names an option: its default, its comment and its type.
 #   ## options
@@ -59,24 +60,37 @@ locate() {  # locate KIND: make po_value, a path of the user, one of the script
 
 parse_options() {
     # Locals start with po_: the options themselves are the script's variables and must not be shadowed.
-    local po_block po_names po_known po_name po_value po_near po_joined po_script=${BASH_SOURCE[1]}
+    local po_block po_names po_known po_name po_value po_near po_joined po_further="" po_script=${BASH_SOURCE[1]}
     [ -f "${po_script}" ] || po_script=${po_script##*/}  # the script has gone to its own directory
     po_block=$(sed -n '/^## options/,/^## end of options/p' "${po_script}")
-    po_names=$(sed -n 's/^\([a-z][a-z0-9_]*\)=.*/\1/p' <<<"${po_block}")
+    po_names=$(option_names <<<"${po_block}")
     po_known=" ${po_names//$'\n'/ } paths_from "
+    [ -z "${passes_to:-}" ] || po_further=$(option_names <"${passes_to}")
     : "${paths_from:=${PWD}}"
-    parsed=()
+    parsed=() passed=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --help | -h) print_options "${po_block}"; exit 0 ;;
+            --help | -h)
+                print_options "${po_block}"
+                [ -z "${passes_to:-}" ] || "${passes_to}" --help
+                exit 0 ;;
             --?*) ;;
             *) usage_error "'$1' is not an option; every value needs its --name (and quotes if it holds spaces)" ;;
         esac
         po_name=${1%%=*}
         po_name=${po_name#--}
+        if [[ ${po_known} != *" ${po_name} "* && $'\n'${po_further}$'\n' == *$'\n'"${po_name}"$'\n'* ]]; then
+            passed+=("$1")
+            shift
+            if [[ ${passed[-1]} != *=* && $# -gt 0 ]]; then
+                passed+=("$1")
+                shift
+            fi
+            continue
+        fi
         if [[ ${po_known} != *" ${po_name} "* ]]; then
             # shellcheck disable=SC2086  # one word per name
-            po_near=$(nearest "${po_name}" ${po_names})
+            po_near=$(nearest "${po_name}" ${po_names} ${po_further})
             usage_error "unknown option --${po_name}${po_near:+; did you mean --${po_near}?}"
         fi
         if [[ $1 == *=* ]]; then
@@ -99,6 +113,8 @@ parse_options() {
         parsed+=("${po_joined}${po_value}")
     done
 }
+
+option_names() { sed -n '/^## options/,/^## end of options/s/^\([a-z][a-z0-9_]*\)=.*/\1/p'; }
 
 path_kind() { sed -n "s/^$1=[^#]*# path to \(read\|write\).*/\1/p" <<<"$2"; }  # of another option nothing
 

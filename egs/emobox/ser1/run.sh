@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# One of the 32 corpora of EmoBox, by its lists and folds; exp/<corpus>/<experiment> gets the results. Without more
+# options the emotion alone is predicted (STL SER); README.md has the other systems.
+#   ./run.sh --emobox EmoBox --downloads downloads --corpus ravdess --whisper_model openai/whisper-base
+#   ./run.sh ... --folds "1 2" --stage 3                the same options in every call
+set -euo pipefail
+
+## options
+# EmoBox (all other options are those of ser.sh, below)
+emobox=""              # path to read: clone of https://github.com/emo-box/EmoBox
+downloads=""           # path to read: what EmoBox's lists call downloads/, with a directory for each corpus
+corpus=""              # which, by the name that it has in EmoBox's data/, such as ravdess
+layout=emobox          # emobox: files lie as the lists say; published: --downloads is the corpus as its authors publish it
+transcripts=""         # path to read: table `key words...` for the task asr; EmoBox has no transcripts
+allow_missing=false    # leave out utterances whose audio is missing
+mixed_lang=en          # language token of a corpus with several languages (asvpesd, esd)
+## end of options
+
+export paths_from=${PWD}
+cd "$(dirname "${BASH_SOURCE[0]}")"
+passes_to=./ser.sh
+. ./utils/parse_options.sh
+parse_options "$@"
+for name in emobox downloads corpus; do
+    [ -n "${!name}" ] || usage_error "--${name} is missing"
+done
+[[ ${corpus} =~ ^[A-Za-z0-9_-]+$ ]] || usage_error "--corpus is '${corpus}'; write a name such as ravdess"
+. ./path.sh
+
+about=$(python local/describe.py --emobox "${emobox}" --corpus "${corpus}")
+read -r lang folds <<<"${about}"
+[ "${lang}" != mixed ] || lang=${mixed_lang}
+data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" --layout "${layout}"
+    --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"})
+
+# Some of EmoBox's own folds share speakers; RESULTS.md says how many. Films are read by commands of local/data.sh.
+./ser.sh \
+    --datadir "data/${corpus}" --dumpdir "dump/${corpus}" --expdir "exp/${corpus}" \
+    --lang "${lang}" \
+    --tasks emotion \
+    --folds "${folds}" \
+    --allow_shared_speakers true \
+    --allow_pipes true \
+    --local_data_opts "$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${data_opts[@]}")" \
+    --ser_config conf/train_serialmtl.yaml \
+    --inference_config conf/decode.yaml \
+    --paths_from "${paths_from}" "${passed[@]}"
