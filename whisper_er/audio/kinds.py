@@ -19,7 +19,7 @@ KINDS = [
     (rb"#!AMR", "AMR", CONVERT),
     (rb"OggS", "Ogg that libsndfile cannot decode", f"restore the file, or {CONVERT}"),
     (rb"ID3", "MP3 or AAC that libsndfile cannot decode", f"restore the file, or {CONVERT}"),
-    (rb"wvpk|MAC |TTA1|\x0b\x77|DSD |caff.{16}(aac|alac)", "compressed audio that libsndfile lacks", CONVERT),
+    (rb"wvpk|MAC |TTA1|\x0b\x77|DSD |caff.{24}(aac|alac)", "compressed audio that libsndfile lacks", CONVERT),
     (rb"NIST_1A.*embedded-shorten|ajkg", "shorten (of SPHERE files)", "convert it: sph2pipe -f wav IN OUT.wav"),
     (rb"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
     (rb"[^\n]{0,200}/annex/objects/", "a git-annex pointer", "fetch the file itself: git annex get"),

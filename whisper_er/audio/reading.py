@@ -27,7 +27,8 @@ MIN_RATE, MAX_RATE = 1000, 1_000_000
 MOST_SAMPLES = 2**27  # of one utterance, at its rate and at SAMPLE_RATE (2.3 hours): a damaged header may say anything
 MP3_LEAD = 11520  # samples to decode before those that are wanted: a frame of 1152 builds upon the ones before it
 LOUDEST = 10.0  # largest float sample: in [-1, 1] unless amplified; integers as floats are far above
-MISCOUNT = 64  # bytes that a header may claim too many: some writers count it itself, of 44 bytes, or a pad byte
+MISCOUNT = 256  # bytes that a header may claim too many: some writers count it itself, of 44 to 80 bytes, or a pad byte
+TAG = 1024  # bytes behind a WAV without samples that may be a tag of somebody's
 # dB that the mean of the channels may be below the loudest. A dead channel costs the other one 6 dB, and where C people
 # have a channel each, 10 log10(C) are lost: the mean stays, so that all are heard (up to 31). Where one channel of six
 # or more is live, 20 log10(6) = 15.6 dB or more are lost; where channels cancel out, any number.
@@ -45,11 +46,13 @@ class AudioInfo:
 
 
 def audio_info(entry: str, utt_id: str) -> AudioInfo:
-    """Read the header only, of floats the samples, whose range no header has; UserError for a file that is missing,
-    unreadable, empty, cut short or of zero length."""
+    """Read the header only; of floats that need no conversion the samples, whose range no header has.
+
+    UserError for a file that is missing, unreadable, empty, cut short or of zero length.
+    """
     with open_audio(entry, utt_id) as sound:
         check_length(sound, entry, utt_id, sound.frames)
-        if sound.subtype in ("FLOAT", "DOUBLE"):
+        if sound.subtype in ("FLOAT", "DOUBLE") and (sound.samplerate, sound.channels) == (SAMPLE_RATE, 1):
             read_samples(sound, entry, utt_id)
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
@@ -133,7 +136,8 @@ def open_stream(stream: BinaryIO, entry: str, utt_id: str, path: Path | None = N
     stream.seek(0)
     try:
         sound = soundfile.SoundFile(path or stream)
-        if sound.frames == 0 and there and (finished := finish(stream)):
+        if sound.frames == 0 and there > TAG and (finished := finish(stream)):
+            sound.close()
             sound = soundfile.SoundFile(finished)
     except TypeError as error:
         remedy = "write it as WAV: ffmpeg -f s16le -ar RATE -ac 1 -i IN OUT.wav"

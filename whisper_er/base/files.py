@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -113,6 +113,8 @@ def _locked_beside(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}{LOCK}")
     while True:
         with open(lock, "a+", encoding="utf-8") as file:
+            with suppress(PermissionError):  # another user's
+                os.chmod(lock, 0o666)  # where a killed process has left it, others may lock it, too
             _lock(file, path)
             if not _has_name(file, lock):  # who held it has removed it after we opened it
                 continue

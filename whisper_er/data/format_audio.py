@@ -102,7 +102,7 @@ def format_data(
         )
     with kaldi.replace_data_dir(out_dir) as new:
         (new / kaldi.AUDIO).mkdir()
-        states = file_states(_files(data["wav.scp"]))
+        states = file_states(_files(data))
         format_chunk = partial(
             _format_chunk, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO, audio_format=audio_format
         )
@@ -192,7 +192,7 @@ def _format_recording(recording: Recording, writer: AudioWriter) -> Formatted:
                         raise UserError(
                             f"{utt_id}: {recording.entry}: too short for one sample at {SAMPLE_RATE} Hz; leave it out"
                         )
-                    if is_silent([samples], SAMPLE_RATE):
+                    if is_silent(_half_seconds(samples), SAMPLE_RATE):
                         result.silent.append(utt_id)
                     result.wav_scp[utt_id] = writer.write(utt_id, samples)
                 except UserError as error:
@@ -216,7 +216,7 @@ def _keep(entry: str, utt_id: str) -> Formatted | None:
     plain = plain_samples(entry, utt_id)
     if plain is not None:
         num_samples = len(plain)
-        blocks = (to_float(plain[start : start + BLOCK]) for start in range(0, num_samples, BLOCK))
+        blocks = map(to_float, _half_seconds(plain))
     else:
         info = audio_info(entry, utt_id)
         if (info.sample_rate, info.channels) != (SAMPLE_RATE, 1):
@@ -224,6 +224,11 @@ def _keep(entry: str, utt_id: str) -> Formatted | None:
         num_samples, blocks = info.num_samples, _blocks(entry, utt_id)
     silent = [utt_id] if is_silent(blocks, SAMPLE_RATE) else []
     return Formatted({utt_id: entry}, {utt_id: str(num_samples)}, [], silent=silent)
+
+
+def _half_seconds(samples: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of half a second: mostly the first one tells that there is a sound."""
+    return (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
 
 
 def _blocks(entry: str, utt_id: str) -> Iterator[np.ndarray]:
@@ -280,7 +285,9 @@ def changed_audio(data_dir: Path, dump_dir: Path) -> ChangedAudio:
     A dump directory of an earlier version has no record: what is newer than its wav.scp has changed.
     """
     recorded, formatted_ns = read_states(dump_dir / STATES), (dump_dir / "wav.scp").stat().st_mtime_ns
-    sources, used = (_files(kaldi.read_table(directory / "wav.scp")) for directory in (data_dir, dump_dir))
+    names = [name for name in ("wav.scp", "segments") if (data_dir / name).is_file()]
+    sources = _files({name: kaldi.read_table(data_dir / name) for name in names})
+    used = _files({"wav.scp": kaldi.read_table(dump_dir / "wav.scp")})
     states = file_states([*sources, *used])
     gone = [path for path in sources if not states[path]]
     if needed := [path for path in gone if path in used]:
@@ -301,9 +308,9 @@ def changed_audio(data_dir: Path, dump_dir: Path) -> ChangedAudio:
     return ChangedAudio(list(filter(is_changed, sources)), gone, list(filter(is_lost, written)))
 
 
-def _files(wav_scp: kaldi.Table) -> dict[str, None]:
-    """Paths that the entries name, each once and in their order; a command names none."""
-    entries = (entry for entry in wav_scp.values() if not entry.endswith("|"))
+def _files(data: kaldi.DataDir) -> dict[str, None]:
+    """Paths of the recordings that have utterances, each once and in their order; a command names none."""
+    entries = (recording.entry for recording in _recordings(data) if not recording.entry.endswith("|"))
     return dict.fromkeys(ark[1] if (ark := ARK_ENTRY.fullmatch(entry)) else entry for entry in entries)
 
 

@@ -80,8 +80,6 @@ cd "$(dirname "$0")"
 parse_options "$@"
 called=$(printf ' %q' ./ser.sh "${parsed[@]}")
 check_options
-# local/data.sh counts paths from paths_from; this one has been found.
-[[ ! -e ${corpus_dir} || ${paths_from} -ef . || ${corpus_dir} == /* ]] || corpus_dir=${PWD}/${corpus_dir}
 declare -a data_opts train_args decode_args
 split_words data_opts "${local_data_opts}"
 split_words train_args "${ser_args}"
@@ -143,16 +141,17 @@ stage_1() {  # data prep
     local raw_sets set_name options fold source changed stale=() sources=(local) files=()
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
-    [ -z "${corpus_dir}" ] || data_opts=(--corpus_dir "${corpus_dir}" ${data_opts[@]+"${data_opts[@]}"})
     for source in ${corpus_dir:+"${corpus_dir}"/*}; do  # a list of labels may have been mended
         [ ! -f "${source}" ] || sources+=("${source}")
     done
-    options="local/data.sh${data_opts[*]+ ${data_opts[*]}}"
+    options="local/data.sh${corpus_dir:+ --corpus_dir ${corpus_dir}}${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
         rm -f "${datadir}/.made_with"  # one that is stopped half way stamps nothing
-        "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" \
-            env datadir="${datadir}" local/data.sh ${data_opts[@]+"${data_opts[@]}"}
+        # A directory that was found has its whole path: local/data.sh counts from where the user stands.
+        [ ! -e "${corpus_dir}" ] || corpus_dir=$(realpath -s -- "${corpus_dir}")
+        "${train_cmd[@]}" --name local/data.sh "${dumpdir}/log/data.log" env datadir="${datadir}" local/data.sh \
+            ${corpus_dir:+--corpus_dir "${corpus_dir}"} ${data_opts[@]+"${data_opts[@]}"}
         have "${raw_sets[@]/#/"${datadir}/"}" \
             || die "local/data.sh ended well but did not write ${datadir}/ with the sets: ${raw_sets[*]}"
         for set_name in "${raw_sets[@]}"; do files+=("${datadir}/${set_name}"/*); done
@@ -162,8 +161,6 @@ stage_1() {  # data prep
     for set_name in "${raw_sets[@]}"; do
         run_python validate_data_dir "${datadir}/${set_name}" --tasks "${tasks}"
         options="allow_pipes=${allow_pipes} audio_format=${audio_format}"
-        # Only keep leaves a word: error changes nothing in a dump, and a check alone puts none out of date.
-        [ "${silent_audio}" == error ] || options+=" silent_audio=${silent_audio}"
         if up_to_date "${dumpdir}/${set_name}/.made_with" "${options}" "${datadir}/${set_name}"; then
             changed=$(run_python check_audio --data_dir "${datadir}/${set_name}" --dump_dir "${dumpdir}/${set_name}")
             [ -n "${changed}" ] || continue

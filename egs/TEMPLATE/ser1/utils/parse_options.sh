@@ -55,7 +55,7 @@ check_option_value() {  # check_option_value NAME DEFAULT VALUE
 locate() {  # locate KIND: make po_value, a path of the user, one of the script
     local path=${paths_from%/}/${po_value}
     if [[ -z $1 || -z ${po_value} || ${po_value} == /* || ${paths_from} -ef . ]]; then return; fi
-    if [[ $1 == write || -e ${path} ]]; then po_value=${path#"${PWD}/"}; fi
+    if [[ $1 == write || -e ${path} ]]; then po_value=$(realpath -sm --relative-base="${PWD}" -- "${path}"); fi
 }
 
 parse_options() {
