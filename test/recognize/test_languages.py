@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_export import sounds
+from tiny_export import sounds, write_experiment
 from tiny_whisper import batch_of, tasks_of, tiny_model, write_whisper
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
@@ -15,6 +15,7 @@ from whisper_er.config import DecodeConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
+from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import DETECT
@@ -117,6 +118,15 @@ def test_the_likeliest_language_is_the_one_that_transformers_finds(tmp_path, tok
     assert len(set(found)) == 2
 
 
+def test_a_recognizer_is_opened_for_a_language(whisper_tokens, utterances, tmp_path):
+    tokenizer = Tokenizer(whisper_tokens, tasks_of("asr gender emotion"), "whisper", "en")
+    exp_dir = write_experiment(tmp_path / "exp", tiny_model(tokenizer))
+    assert Recognizer.from_pretrained(exp_dir, language="de").decoding.lang == "de"
+    assert Recognizer.from_pretrained(exp_dir, language=DETECT)(utterances[0].audio).labels
+    with pytest.raises(UserError, match="lang=deutsch: .*; use a code such as en"):
+        Recognizer.from_pretrained(exp_dir, language="deutsch")
+
+
 def test_vocabularies_without_languages_say_so(bpe_tokens, utterances):
     tokenizer = Tokenizer(bpe_tokens, tasks_of("asr gender emotion"), "bpe", "en")
     with pytest.raises(UserError, match="lang=auto: the prefix of this vocabulary names no language"):
@@ -127,7 +137,7 @@ def test_vocabularies_without_languages_say_so(bpe_tokens, utterances):
 
 def test_ctranslate2_takes_the_prefix_of_each_utterance(whisper_tokens, utterances, tmp_path):
     pytest.importorskip("ctranslate2")
-    from tiny_export import learn, write_experiment
+    from tiny_export import learn
 
     from whisper_er.export.ctranslate2 import convert
     from whisper_er.recognize.pretrained import open_model

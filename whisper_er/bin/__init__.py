@@ -83,6 +83,9 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
         default=DecodeConfig.no_repeat_ngram_size,
         help="so many tokens of text in a row are not written twice; 0: they may be (%(default)s)",
     )
+    parser.add_argument(
+        "--language", default="", help="of the speech, such as de; auto: the likeliest (default: that of the training)"
+    )
 
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
@@ -91,7 +94,7 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
-    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size")
+    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size", "language")
     return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 

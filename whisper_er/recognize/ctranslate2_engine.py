@@ -130,9 +130,7 @@ class CTranslate2Whisper:
                 predictions[row] = to_prediction(self.tokenizer, batch.utt_ids[row], hypothesis, "best")
         return [predictions[row] for row in range(len(batch))]
 
-    def search(
-        self, mel_BFN: np.ndarray, longest: int, prompt: list[int], config: DecodeConfig
-    ) -> list[Hypothesis]:
+    def search(self, mel_BFN: np.ndarray, longest: int, prompt: list[int], config: DecodeConfig) -> list[Hypothesis]:
         """The best hypothesis of each utterance, with all labels. mel_BFN: float32, without padding."""
         encoded = import_ctranslate2().StorageView.from_array(mel_BFN)
         # It takes states for features where they have as many frames as features have bins (1.6 s for 80).

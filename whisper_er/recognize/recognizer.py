@@ -53,20 +53,23 @@ class Recognizer:
         batch_size: int = 8,
         maxlenratio: float = DecodeConfig.maxlenratio,
         no_repeat_ngram_size: int = DecodeConfig.no_repeat_ngram_size,
+        language: str = "",
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size: as in DecodeConfig.
+        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size: as in DecodeConfig;
+        language: of the speech, such as "de"; "auto": of each utterance the likeliest; "": that of the training.
         UserError for any of these that cannot be used.
         """
         values = {
             "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
-            "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size,
+            "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size, "lang": language,
         }  # fmt: skip
         decoding = configuration.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
+        recognizer.tokenizer.check_language(language)
         return recognizer
 
     @staticmethod

@@ -54,6 +54,10 @@ class Tokenizer:
             return ids
         raise UserError(f"lang={DETECT}: the prefix of this vocabulary names no language; leave lang empty")
 
+    def check_language(self, language: str) -> None:
+        """UserError for one that decoding cannot take: of Whisper's vocabulary "auto" or a code, of others none."""
+        self.language_ids() if language == DETECT else self.prefix_in(language)
+
     def encode(self, values: dict[str, str], draw: int = 0) -> tuple[list[int], list[int]]:
         """Target of an utterance: token ids and, for each, the position of its task, or UNLEARNED.
 

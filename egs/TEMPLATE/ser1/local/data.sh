@@ -12,6 +12,9 @@
 #   utt2spk      speaker; no speaker may be in two of train, valid and test
 #   utt2<task>   label of every other task: utt2emotion, utt2gender, ...; an id alone on its line has no label
 #   utt2fold     1 .. n (data/all only): fold k is tested on, fold k mod n + 1 validated on, the rest trained on
+#   utt2set<k>   instead of it, for folds that are published as lists: train, valid or test, or no value
+#   utt2lang     language of each utterance, such as de, where there are several: chooses Whisper's language token, and
+#                what counts as a word in the WER; without a value, and without the file, it is --lang
 #   segments     optional: `utterance-id recording-id start end` in seconds; wav.scp then lists recordings
 # Ids: no white space, no '/', no '-' or '.' in front. From Python, whisper_er.data.kaldi.write_dir writes all of it, whole
 # or not at all. Check the corpus (its counts, say) and stop with one line that says what is wrong and what to do.
