@@ -94,7 +94,7 @@ def find_pointers(path: Path) -> list[str]:
     """The files that Git LFS has not fetched. Asked only where loading failed: they may be of another framework."""
     pointers = []
     for file in sorted(path.iterdir()):
-        if file.is_file():
+        if file.is_file() and os.access(file, os.R_OK):
             with file.open("rb") as stream:
                 pointers += [file.name] if stream.read(len(POINTER)) == POINTER else []
     return pointers
