@@ -5,7 +5,7 @@ import pytest
 from tiny_whisper import ASR, EMOTION, GENDER
 
 from whisper_er.base.errors import UserError
-from whisper_er.task import category, scale
+from whisper_er.task import category, check_classes, scale
 
 VALENCE = scale("valence", 1, 5, 9)
 
@@ -35,6 +35,17 @@ def test_a_label_that_cannot_be_a_token_is_an_error(label):
 def test_a_category_without_a_single_label_is_an_error():
     with pytest.raises(UserError, match="utt2emotion"):
         category("emotion", ["", ""])
+
+
+def test_one_class_is_an_error_of_the_main_task_alone(capsys):
+    one = [category(name, ["x", ""]) for name in ("gender", "emotion")]
+    check_classes([ASR, one[0], EMOTION])
+    assert capsys.readouterr().out == (
+        "utt2gender: every label of the training set is 'x': gender will always be answered so\n"
+    )
+    for tasks in ([ASR, GENDER, one[1]], one[:1]):
+        with pytest.raises(UserError, match="with one class there is nothing to learn"):
+            check_classes(tasks)
 
 
 def test_bins_run_from_low_to_high():

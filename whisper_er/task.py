@@ -116,12 +116,20 @@ def category(name: str, values: Iterable[str]) -> Task:
     for label in labels:
         check_label(label, f"utt2{name}")
         check_present(label, f"utt2{name}")
-    if len(labels) == 1:
-        raise UserError(
-            f"utt2{name}: every label of the training set is '{labels[0]}': with one class there is nothing to learn; "
-            f"leave '{name}' out of the tasks, or mend the table"
-        )
     return Task(name, "category", labels)
+
+
+def check_classes(tasks: Sequence[Task]) -> None:
+    """UserError where the main task has one class: every checkpoint is as good; another such task is printed."""
+    for task in tasks:
+        if task.kind == "category" and len(task.labels) == 1:
+            only = f"{task.table}: every label of the training set is '{task.labels[0]}'"
+            if task is main_task(tasks):
+                raise UserError(
+                    f"{only}: with one class there is nothing to learn; leave '{task.name}' out of the tasks, or mend "
+                    "the table"
+                )
+            print(f"{only}: {task.name} will always be answered so")
 
 
 def check_label(label: str, where: str) -> None:

@@ -30,6 +30,7 @@ def test_white_space_and_the_form_of_an_accent_make_no_other_name(one, other):
 
 def test_a_joiner_of_a_script_and_names_that_differ_to_the_eye_are_left_alone():
     names = ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "froh", "fr\u00f6h", "1", "1.0", "a b", "a_b", ""]
+    names += ["Weiss", "Wei\u00df", "m2", "m\u00b2", "a1", "a\u2460", "1\u20442", "\u00bd"]
     check_spelling("utt2emotion", dict.fromkeys(names, "u1"))
 
 

@@ -185,6 +185,22 @@ def test_reading_by_columns_finds_the_same(tmp_path, change, named):
         kaldi.read_columns(tmp_path / "all", [], ["asr", "emotion"])
 
 
+def test_spellings_are_those_of_speakers_and_of_labels_that_are_asked_for(tmp_path):
+    """Not of numbers, nor of tables that nothing reads."""
+    data = tables("a", "b") | {
+        "utt2spk": {"a": "Ab3", "b": "aB3"}, "utt2comment": {"a": "Ok", "b": "ok"},
+        "utt2valence": {"a": "1e-3", "b": "1E-3"}, "utt2emotion": {"a": "Sad", "b": "sad"},
+    }  # fmt: skip
+    kaldi.write_dir(tmp_path, data)
+    for read in (
+        lambda tasks: kaldi.validate(tmp_path, data, tasks),
+        lambda tasks: kaldi.read_columns(tmp_path, [], tasks),
+    ):
+        read(["valence", "speaker"])
+        with pytest.raises(UserError, match="utt2emotion: 'Sad' and 'sad' differ in nothing but case"):
+            read(["valence", "emotion"])
+
+
 def test_columns_are_in_the_order_of_the_ids_whatever_that_of_the_lines(tmp_path):
     data = tables("a", "b", "ü")
     kaldi.write_dir(tmp_path / "all", data)

@@ -103,10 +103,12 @@ def test_the_hub_can_read_its_header(root):
 def test_the_pipeline_of_the_header_is_one_that_transformers_opens(root, whisper_tokens, bpe_tokens):
     assert "pipeline_tag" not in card(root / "scored")[0]  # SentencePiece, which no pipeline reads
     tags = {
-        (kind, order): hub_header(Tokenizer(tokens, tasks_of(order), kind, "en"), "ctranslate2").get("pipeline_tag")
+        (kind, order): hub_header(Tokenizer(tokens, tasks_of(order), kind, "en"), "transformers").get("pipeline_tag")
         for kind, tokens in (("whisper", whisper_tokens), ("bpe", bpe_tokens)) for order in ("asr emotion", "emotion")
     }  # fmt: skip
     assert tags == dict.fromkeys(tags) | {("whisper", "asr emotion"): "automatic-speech-recognition"}
+    asr = Tokenizer(whisper_tokens, tasks_of("asr emotion"), "whisper", "en")
+    assert "pipeline_tag" not in hub_header(asr, "ctranslate2")  # which transformers cannot open
 
 
 def test_corpus_licence_and_limits_come_from_the_recipe(root):

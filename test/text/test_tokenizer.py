@@ -38,7 +38,8 @@ def test_a_text_that_ends_within_a_character_ends_before_it(whisper_tokens):
     assert len(ids) == len(f" {text}".encode())  # no merge: a token is a byte
     for length in range(len(ids) + 1):
         whole = f" {text}".encode()[:length].decode(errors="ignore").strip()
-        assert tokenizer.decode_text(ids[:length]) == whole
+        assert tokenizer.decode_text(ids[:length], cut=True) == whole
+    assert tokenizer.decode_text(ids[:-1]).endswith("\ufffd")  # of a text that ended by itself, nothing is dropped
     assert tokenizer.decode_text([*ids[:2], *ids[4:]]) == "\ufffdა é 😀"  # in the middle it is what the model wrote
 
 

@@ -41,12 +41,15 @@ def load_pretrained(
         raise
     except Exception as error:  # transformers raises whatever a broken file makes it raise
         reason = " ".join(str(error).split()).split(". ")[0][:200]
-        remedy = (
-            "copy or download the files of the directory again"
-            if os.path.isdir(whisper_model)
-            else "give a directory that transformers can read, or a hub name such as openai/whisper-base with the hub "
-            "reachable or the model in its cache"
-        )
+        if not os.path.isdir(whisper_model):
+            remedy = (
+                "give a directory that transformers can read, or a hub name such as openai/whisper-base with the hub "
+                "reachable or the model in its cache"
+            )
+        elif pointers := find_pointers(Path(whisper_model)):
+            remedy = f"it has pointers of Git LFS in place of {first_few(pointers)}; run `git lfs pull` in it"
+        else:
+            remedy = "copy or download the files of the directory again"
         raise UserError(f"{option} '{whisper_model}' cannot be loaded: {remedy} ({reason})") from None
 
 
@@ -60,8 +63,6 @@ def why_not_loaded(path: Path, needs: Sequence[Sequence[str]] = ()) -> str:
     if not path.is_dir():
         return ""
     names = {file.name for file in path.iterdir() if file.is_file()}
-    if pointers := [name for name in sorted(names) if is_pointer(path / name)]:
-        return f"has pointers of Git LFS in place of {first_few(pointers)}; run `git lfs pull` in it"
     if "adapter_config.json" in names and not any(name.startswith(WEIGHTS) for name in names):
         return (
             "is an adapter (LoRA), which changes another model; merge the two, by peft's merge_and_unload(), and "
@@ -89,10 +90,14 @@ def no_config(path: Path, names: set[str]) -> str:
     return f"has no config.json, so transformers cannot read it{inside or f'; give another directory, {HUB_INSTEAD}'}"
 
 
-def is_pointer(file: Path) -> bool:
-    """Whether Git LFS has not fetched the file."""
-    with file.open("rb") as stream:
-        return stream.read(len(POINTER)) == POINTER
+def find_pointers(path: Path) -> list[str]:
+    """The files that Git LFS has not fetched. Asked only where loading failed: they may be of another framework."""
+    pointers = []
+    for file in sorted(path.iterdir()):
+        if file.is_file() and os.access(file, os.R_OK):
+            with file.open("rb") as stream:
+                pointers += [file.name] if stream.read(len(POINTER)) == POINTER else []
+    return pointers
 
 
 def model_directory(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os.path import commonprefix
 
 from whisper_er.base.errors import UserError
@@ -22,31 +22,42 @@ def check_spelling(where: str, names: Mapping[str, str], case: bool = True) -> N
     fold = fold_case if case else fold_form
     if len({fold(name) for name in names}) == len(names):
         return
-    spelling: dict[str, str] = {}
-    for name in sorted(names):
-        if (other := spelling.setdefault(fold(name), name)) != name:
-            raise UserError(
-                f"{where}: '{other}' and '{name}' {difference(other, name)}; write them alike; "
-                f"they are in {names[other]} and in {names[name]}"
-            )
+    for other, name in twins(names, fold):
+        raise UserError(
+            f"{where}: '{other}' and '{name}' {difference(other, name)}; write them alike; "
+            f"they are in {names[other]} and in {names[name]}"
+        )
+
+
+def twins(names: Iterable[str], fold: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Each of the names before which, in C order, one folds alike: that one, and the name."""
+    first: dict[str, str] = {}
+    return [(other, name) for name in sorted(names) if (other := first.setdefault(fold(name), name)) != name]
 
 
 def fold_case(name: str) -> str:
-    return fold_form(name).casefold()
+    """The form in lower case; not casefold(), for which Weiß is Weiss."""
+    return fold_form(name).lower()
 
 
 def fold_form(name: str) -> str:
     """The name in one form of accents and widths, with single spaces for any white space, without what is invisible."""
     if not name.isprintable():
         name = "".join(char for char in name if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf"))
-    if not name.isascii():
-        name = unicodedata.normalize("NFKC", INVISIBLE.sub("", name))
+    if not name.isascii():  # not NFKC, for which m² is m2
+        name = unicodedata.normalize("NFC", "".join(map(fold_width, INVISIBLE.sub("", name))))
     return " ".join(name.split())
+
+
+def fold_width(char: str) -> str:
+    """The usual form of a full-width or half-width character."""
+    kind = unicodedata.decomposition(char).partition(" ")[0]
+    return unicodedata.normalize("NFKC", char) if kind in ("<wide>", "<narrow>") else char
 
 
 def difference(one: str, other: str) -> str:
     """How two names that fold alike differ, for a message: what is not seen is shown by its code points."""
-    if one.casefold() == other.casefold():
+    if one.lower() == other.lower():
         return "differ in nothing but case"
     start = len(commonprefix([one, other]))
     end = len(commonprefix([one[start:][::-1], other[start:][::-1]]))

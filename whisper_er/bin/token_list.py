@@ -17,7 +17,7 @@ from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.data import kaldi
 from whisper_er.data.labels import checked_labels
-from whisper_er.task import TEXT_TASK, Task, category, scale
+from whisper_er.task import TEXT_TASK, Task, category, check_classes, scale
 from whisper_er.text.token_list import LIST_FILE
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import NoText, train_sentencepiece
@@ -50,6 +50,7 @@ def make_token_list(args: argparse.Namespace) -> None:
     kaldi.validate(args.train_set, data, names)
     scales = parse_scales(args.scales, names)
     tasks = [scales.get(name) or make_task(name, args.train_set, data) for name in names]
+    check_classes(tasks)
     tasks = open_tasks(tasks, args.open_tasks.split())
     with replace_dir(args.out_dir, holding(LIST_FILE)) as directory:
         if args.token_type == "bpe":

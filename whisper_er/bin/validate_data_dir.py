@@ -7,6 +7,7 @@ from pathlib import Path
 
 from whisper_er.bin import make_parser, run
 from whisper_er.data import kaldi
+from whisper_er.data.labels import print_doubts
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     for path in args.data_dirs:
         data = kaldi.read_dir(path)
         kaldi.validate(path, data, args.tasks.split())
+        print_doubts(str(path), data["utt2spk"].values())
         print(f"{path}: {len(kaldi.utterances(data))} utterances, {len(set(data['utt2spk'].values()))} speakers: ok")
 
 

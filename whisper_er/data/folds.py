@@ -12,6 +12,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError
 from whisper_er.base.spelling import check_spelling
 from whisper_er.data import kaldi
+from whisper_er.data.labels import print_doubts
 
 SETS = ("train", "valid", "test")
 PUBLISHED = re.compile(r"utt2set([1-9]\d*)")  # of a fold k that is given by lists: the set of each utterance, or none
@@ -147,20 +148,22 @@ def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared
     sets = {path: kaldi.read_dir(path) for path in (train, valid, *tests)}
     for path, data in sets.items():
         kaldi.validate(path, data)
-    _check_spelling(sets)
+    _check_spelling(sets, allow_shared_speakers)
     _check_disjoint(train, sets[train], valid, sets[valid], allow_shared_speakers)
     for test in tests:
         for other in (train, valid) if test != valid else (train,):
             _check_disjoint(other, sets[other], test, sets[test], allow_shared_speakers)
 
 
-def _check_spelling(sets: dict[Path, kaldi.DataDir]) -> None:
-    """UserError for a name or an id that one set spells so and another one otherwise."""
+def _check_spelling(sets: dict[Path, kaldi.DataDir], allow_speakers: bool) -> None:
+    """UserError for an id or a speaker that one set spells so and another one otherwise; labels are for stage 2."""
     where = ", ".join(map(str, sets))
     check_spelling(where, {utt_id: str(path) for path, data in sets.items() for utt_id in data["utt2spk"]}, case=False)
-    for name in sorted(filter(kaldi.has_names, {name for data in sets.values() for name in data})):
-        files = {str(path / name): data.get(name, {}) for path, data in sets.items()}
-        check_spelling(where, {value: file for file, table in files.items() for value in table.values()})
+    if not allow_speakers:
+        files = {path / "utt2spk": data["utt2spk"] for path, data in sets.items()}
+        speakers = {speaker: str(file) for file, table in files.items() for speaker in table.values()}
+        check_spelling(where, speakers, case=False)
+        print_doubts(where, speakers)
 
 
 def _count_folds(file: Path, utt2fold: kaldi.Table, least: int) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import replace_dir
 from whisper_er.base.spelling import check_spelling
+from whisper_er.data.labels import check_names
 from whisper_er.data.packed_strings import PackedStrings
-from whisper_er.task import MISSING
 
 Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table
@@ -116,12 +116,12 @@ def validate(path: Path, data: DataDir, tasks: Sequence[str] = ()) -> None:
 
     Required are wav.scp and utt2spk, `text` for the task asr, `label_table` for any other; the order of lines is free.
     """
-    _require(path, data, tasks)
+    named = _require(path, data, tasks)
     source = path / ("segments" if "segments" in data else "wav.scp")
     utt_ids = _sorted_ids(path, data[source.name])
     for name, table in data.items():
         recordings = name == "wav.scp" and "segments" in data
-        _validate_table(path / name, table, source, None if recordings else utt_ids)
+        _validate_table(path / name, table, source, None if recordings else utt_ids, named)
     if "segments" in data:
         _validate_segments(source, data)
 
@@ -133,14 +133,14 @@ def read_columns(path: Path, names: Collection[str], tasks: Sequence[str] = ()) 
     of a million utterances together take 2 GB.
     """
     present = sorted(_table_names(path), key="wav.scp".__ne__)  # it comes first: the others are checked against it
-    _require(path, present, tasks)
+    named = _require(path, present, tasks)
     if "segments" in present:
         raise UserError(f"{path / 'segments'}: allowed are whole files; run stage 1 (format_data), which cuts segments")
     source, utt_ids, columns = path / "wav.scp", [], {}
     for name in present:
         table = read_table(path / name)
         utt_ids = utt_ids or _sorted_ids(path, table)
-        _validate_table(path / name, table, source, utt_ids)
+        _validate_table(path / name, table, source, utt_ids, named)
         if asked := [one for one in names if label_table(path, one) == name]:
             columns |= dict.fromkeys(asked, PackedStrings(table[utt_id] for utt_id in utt_ids))
         del table  # before the next one is read
@@ -152,16 +152,13 @@ def label_table(directory: Path, table: str) -> str:
     return "utt2spk" if table == "utt2speaker" and not (directory / table).is_file() else table
 
 
-def has_names(table: str) -> bool:
-    """Whether a table gives every utterance a name (a label, a speaker) of which two spellings are a slip."""
-    return table.startswith("utt2")
-
-
-def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> None:
-    tables = ("text" if task == "asr" else label_table(path, f"utt2{task}") for task in tasks)
-    for name in ("wav.scp", "utt2spk", *tables):
+def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> set[str]:
+    """UserError for a table that is missing; which of the tables hold speakers or labels of the tasks."""
+    tables = {"utt2spk", *(label_table(path, f"utt2{task}") for task in tasks if task != "asr")}
+    for name in ("wav.scp", *(["text"] if "asr" in tasks else []), *sorted(tables)):
         if name not in names:
             raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
+    return tables
 
 
 def _sorted_ids(path: Path, table: Table) -> list[str]:
@@ -170,19 +167,17 @@ def _sorted_ids(path: Path, table: Table) -> list[str]:
     return sorted(table)
 
 
-def _validate_table(file: Path, table: Table, source: Path, utt_ids: list[str] | None) -> None:
-    """utt_ids: the ids of `source`, which the table must list as well; None for a table of other ids."""
+def _validate_table(file: Path, table: Table, source: Path, utt_ids: list[str] | None, named: set[str]) -> None:
+    """utt_ids: the ids of `source`, which the table must list as well; None for a table of other ids. named: tables of
+    speakers and labels."""
     if file.name in ("wav.scp", "utt2spk"):
         _reject(file, [key for key, value in table.items() if not value], "ids without a value; each needs one")
-    if file.name == "utt2spk":
-        unknown = [key for key, value in table.items() if value in MISSING]
-        _reject(file, unknown, "speakers are what programs write for a missing value; each utterance needs a speaker")
     if file == source or utt_ids is None or list(table) != utt_ids:
         _reject(file, [key for key in table if not ID.fullmatch(key)], f"bad ids; {ID_RULE}")
     if file == source or utt_ids is None:  # not of case: the ids of some archives differ in nothing else
         check_spelling(f"{file}: ids", table, case=False)
-    if has_names(file.name):
-        check_spelling(str(file), {name: utt_id for utt_id, name in table.items()})
+    if file.name in named:
+        check_names(file, table)
     if utt_ids is not None and list(table) != utt_ids:
         wanted = set(utt_ids)
         _reject(file, [key for key in utt_ids if key not in table], f"ids of {source} are missing; list every id")

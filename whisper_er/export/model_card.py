@@ -86,12 +86,13 @@ def metadata(name: str, tokenizer: Tokenizer, card: DataCard, results: Sequence[
 
 
 def hub_header(tokenizer: Tokenizer, library: str) -> dict:
-    """library: what opens the model. The pipeline_tag is what transformers can do with it: under
-    audio-classification, it would open a classifier with random weights."""
+    """library: what opens the model. The pipeline_tag is what transformers can do with it, and absent where it cannot
+    open it: under audio-classification, it would open a classifier with random weights."""
+    is_asr = library == "transformers" and has_pipeline(tokenizer)
     return {
         "library_name": library,
         "license": "other",
-        **({"pipeline_tag": "automatic-speech-recognition"} if has_pipeline(tokenizer) else {}),
+        **({"pipeline_tag": "automatic-speech-recognition"} if is_asr else {}),
         "language": [tokenizer.language],
         "tags": ["whisper", "speech-emotion-recognition", "whisper_er", *(task.name for task in tokenizer.tasks)],
     }

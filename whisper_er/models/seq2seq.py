@@ -215,7 +215,7 @@ def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, pos
     values, posteriors, warnings = {}, {}, ()
     for k, task in enumerate(tokenizer.tasks):
         if task.kind == "text":
-            values[task.name] = tokenizer.decode_text(hypothesis.ids)
+            values[task.name] = tokenizer.decode_text(hypothesis.ids, hypothesis.cut)
             text_ids = [index for index in hypothesis.ids if index < tokenizer.text.num_text]
             found = {CUT: hypothesis.cut, REPEATS: repeats_itself(text_ids)}
             warnings = tuple(warning for warning, is_so in found.items() if is_so)

@@ -54,7 +54,8 @@ def with_marks(text: Text) -> list[str]:
 
 
 def as_published(text: Text) -> list[str]:
-    """By Whisper's normaliser as it is; `normalized` differs at combining marks and at a Turkish i."""
+    """By Whisper's normaliser as it is; `normalized` differs at combining marks and at a Turkish i. English: as far as
+    the model brought the spelling table, which one trained from scratch has not."""
     if text.language == "en":
         return text.normalized.split()
     from whisper_er.text.normalizer import published_normalizer  # here: it brings transformers
@@ -72,7 +73,11 @@ CONVENTIONS = {
     "wer_raw": Convention("as written", lambda text: text.written.split()),
     "wer_lower": Convention("lower case, punctuation deleted", lower_unpunctuated),
     "wer_marks": Convention("case kept, punctuation marks are words", with_marks),
-    "wer_published": Convention("Whisper's normaliser as published, for comparison with published rates", as_published),
+    "wer_published": Convention(
+        "Whisper's normaliser as published, for comparison with published rates; English without its spelling table "
+        "where the model has no normalizer.json",
+        as_published,
+    ),
     "cer": Convention(
         "characters after Whisper's normaliser, without spaces",
         lambda text: characters(text.normalized.replace(" ", "")),

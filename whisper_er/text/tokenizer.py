@@ -85,12 +85,13 @@ class Tokenizer:
             ids.pop(), owners.pop()
         return ids, owners
 
-    def decode_text(self, ids: Sequence[int]) -> str:
+    def decode_text(self, ids: Sequence[int], cut: bool = False) -> str:
         """The text among the ids; task tokens and special tokens are not text.
 
-        A token may be a part of a character. Where the ids end within one, it is dropped.
+        cut: whether it was ended by a bound. A token may be a part of a character; one that the bound broke is dropped.
         """
-        text = self.text.decode([index for index in ids if index < self.text.num_text]).rstrip(INCOMPLETE)
+        text = self.text.decode([index for index in ids if index < self.text.num_text])
+        text = text.rstrip(INCOMPLETE) if cut else text
         return " ".join(text.split())  # a line break among the tokens would not fit into a table
 
     def save(self, directory: Path) -> None:
