@@ -3,10 +3,12 @@
 import faulthandler
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -45,6 +47,16 @@ def test_no_more_than_depth_are_computed_ahead_of_the_one_that_is_taken():
     taken.close()
 
 
+def test_a_process_reads_on_while_a_result_is_used():
+    reader, writer = os.pipe()
+    taken = results(job(lambda number: os.write(writer, b".")), 1, 3)
+    next(taken)
+    for _ in range(3):  # the result that is used, and two
+        assert select.select([reader], [], [], 20)[0]
+        os.read(reader, 1)
+    taken.close()
+
+
 @pytest.mark.parametrize(
     "die, reason",
     [
@@ -57,6 +69,7 @@ def test_no_more_than_depth_are_computed_ahead_of_the_one_that_is_taken():
             "was ended by SIGBUS, as where a file is cut short",
         ),
         (lambda: os._exit(3), "ended with exit code 3"),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3), f"was ended by signal {signal.SIGRTMIN + 3}"),
     ],
 )
 def test_a_process_that_dies_is_named_with_what_it_had(die, reason):
@@ -68,14 +81,29 @@ def test_a_process_that_dies_is_named_with_what_it_had(die, reason):
 
 def test_one_that_dies_while_it_has_nothing_to_do_is_noticed():
     pids = iter(results(job(lambda number: os.getpid()), 1, 1))
-    os.kill(next(pids), signal.SIGKILL)
-    with pytest.raises(UserError, match="was ended by SIGKILL"):
+    os.kill(pid := next(pids), signal.SIGKILL)
+    while alive(pid):
+        time.sleep(0.001)
+    with pytest.raises(UserError, match="which had nothing to do, was ended by SIGKILL"):
         list(pids)
+
+
+def test_where_the_kernel_keeps_no_exit_status_the_results_come_and_a_death_is_named():
+    program = (
+        "import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "from whisper_er.process.ahead import Job, results\n"
+        "print(list(results(Job(abs, 3, str, ''), 2, 4)))\n"
+        "list(results(Job(lambda number: os._exit(3), 2, str, 'advice'), 1, 2))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "[0, 1, 2]\n"
+    assert re.search(r"UserError: process \d+, which had 0, ended; advice\n$", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(
     "error, raised, message",
     [
+        (OSError(12, "Cannot allocate memory"), UserError, "^memory does not suffice; set num_workers=0$"),
         (UserError("utt: no such file"), UserError, "^utt: no such file$"),
         (OSError(5, "Input/output error", "a.wav"), UserError, "Input/output error: 'a.wav'"),
         (
@@ -91,6 +119,47 @@ def test_an_error_is_raised_where_the_result_is_taken(error, raised, message):
         list(results(job(at(2, mock.Mock(side_effect=error))), 2, 4))
 
 
+def test_of_two_errors_the_first_in_order_is_raised():
+    def fail(number: int) -> None:
+        time.sleep(0.2 * (number == 2))
+        if number >= 2:
+            raise UserError(f"number {number}")
+
+    with pytest.raises(UserError, match="^number 2$"):
+        list(results(job(fail), 2, 4))
+
+
+@pytest.mark.parametrize(
+    "broken, error",
+    [
+        (Job(lambda number: lambda: 0, 2, str, ""), "pickle"),
+        (Job(abs, 2, str, "", mock.Mock(side_effect=KeyError("defect"))), "KeyError: 'defect'"),
+    ],
+)
+def test_a_defect_outside_of_the_work_shows_its_traceback(broken, error, capfd):
+    with pytest.raises(UserError, match="ended with exit code 1"):
+        list(results(broken, 1, 2))
+    assert re.search(f"(?s)^Traceback.*{error}", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("processes, seconds", [("1", 0), ("2", 55)])
+def test_asked_to_stop_it_waits_a_while_from_then_on_and_longer_for_others(monkeypatch, processes, seconds):
+    now, asked_at = [0.0], 20
+    reader, writer = os.pipe()
+
+    def stop() -> bool:
+        if now[0] >= asked_at + seconds:
+            os.write(writer, b".")  # it comes
+            return True
+        now[0] += 1
+        return now[0] > asked_at
+
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(ahead, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    monkeypatch.setattr(ahead, "LOOK_EVERY", 0.005)
+    assert list(results(job(at(3, lambda: os.read(reader, 1))), 1, 4, stop))[3] == b"."
+
+
 def test_while_a_result_does_not_come_it_says_what_it_waits_for_until_it_is_asked_to_stop(monkeypatch, capfd):
     monkeypatch.setattr(ahead, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(ahead, "SAY_EVERY", 0.1)
@@ -100,11 +169,11 @@ def test_while_a_result_does_not_come_it_says_what_it_waits_for_until_it_is_aske
     def stop() -> bool:
         pids.update(children())
         said.append(capfd.readouterr().err)
-        return bool(said[-1])
+        return any(said)
 
     with pytest.raises(GivenUp, match="^stopped while it waited for the audio of number 3$"):
         list(results(job(at(3, lambda: time.sleep(NEVER))), 2, 4, stop))
-    assert re.fullmatch(r"waiting for the audio of number 3 since \d+ s\n", said[-1])
+    assert re.match(r"waiting for the audio of number 3 since \d+ s\n", "".join(said))
     assert pids - before and not (pids - before) & set(children())
 
 

@@ -1,5 +1,6 @@
 """Memory that does not suffice is one line for the user, from whatever library the exception comes."""
 
+import errno
 from unittest import mock
 
 import numpy as np
@@ -47,17 +48,30 @@ def test_of_a_gpu_what_was_free_is_said_as_well():
         assert option in str(error)
 
 
-def test_where_the_message_has_no_figures_the_gpu_is_asked():
-    with (
-        mock.patch.object(torch.cuda, "is_available", return_value=True),
-        mock.patch.object(torch.cuda, "mem_get_info", return_value=(2**29, 2**33)),
-    ):
-        error = out_of_memory(RuntimeError(CUBLAS), DECODING)
-    assert str(error).startswith("memory of the GPU does not suffice: 0.50 GiB of 8.00 GiB are free; lower")
+@pytest.mark.parametrize("text, what", [
+    (CUBLAS, "memory of the GPU"), ("CUDA failed with error out of memory", "memory of the GPU"),
+    ("NCCL error:\nLast error:\nCuda failure 2 'out of memory'", "memory of the GPU"),
+    ("CHIP: not enough memory: /data/HIPPO", "memory"),
+])  # fmt: skip
+def test_a_gpu_whose_message_has_no_figures_is_not_asked(text, what):
+    with mock.patch.object(torch.cuda, "mem_get_info", side_effect=RuntimeError("CUDA error: out of memory")):
+        assert str(out_of_memory(RuntimeError(text), "do")) == f"{what} does not suffice; do"
+
+
+def test_of_the_errors_of_the_system_one_is_of_memory():
+    assert "not suffice" in str(out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"), "do"))
+    assert "not suffice" in str(out_of_memory(OSError("Cannot allocate memory (os error 12)"), "do"))  # safetensors
+    assert out_of_memory(FileNotFoundError(errno.ENOENT, "No such file", "out of memory/a.wav"), "do") is None
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shape mismatch"), UserError("there is not enough memory"), KeyError(1)]
+    "error",
+    [
+        RuntimeError("shape mismatch"),
+        UserError("there is not enough memory"),
+        KeyError(1),
+        RuntimeError("in a process:\nTraceback (most recent call last):\n  # out of memory\nKeyError: 1"),
+    ],
 )
 def test_other_errors_stay_what_they_are(error):
     assert out_of_memory(error, DECODING) is None

@@ -74,7 +74,7 @@ def test_texts_that_may_be_cut_are_counted_and_named(trained, tmp_path, capsys):
     call(decode, *decode_arguments(trained, trained / "exp", tmp_path / "hyp", "maxlenratio=0"))
     (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert warning.startswith("warning: 4 of 4 utterances: the text has as many tokens as it may have")
-    assert warning.endswith(": test-00 test-01 test-02 test-03")
+    assert warning.endswith(": test-00, test-01, test-02, test-03")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

@@ -6,15 +6,18 @@ import math
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from tiny_experiment import call, train_arguments
+from tiny_whisper import ASR, EMOTION
 
 from whisper_er.base import weights
 from whisper_er.base.errors import UserError
 from whisper_er.bin import average, train
 from whisper_er.config import OptimConfig, TrainConfig, build, load
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.dataset import Utterances, read_utterances
+from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.task import scale
@@ -22,7 +25,7 @@ from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.selection import check_metrics
 from whisper_er.train.trainer import Sums, Trainer
-from whisper_er.train.validation import Validation
+from whisper_er.train.validation import Validation, longest_text
 
 
 def run(corpus: Path, exp_dir: Path, results: list[tuple[float, ...]], *overrides: str) -> tuple[Trainer, list[float]]:
@@ -219,3 +222,14 @@ def test_validation_encodes_each_batch_once(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(Model, "encode", lambda self, batch: calls.append(len(batch)) or encode(self, batch))
     call(train, *train_arguments(corpus, tmp_path / "exp", "max_steps=2", "valid_interval=2", "valid_batch_size=2"))
     assert len(calls) == 4 and calls[2:] == [2, 1]  # two steps, then the 3 validation utterances in two batches
+
+
+@pytest.mark.parametrize("text, seconds, bound", [
+    ("yes", 10, 0.5), ("", 0.02, 1.0), ("ა" * 20, 1, 61 / 50), ("ა" * 20, 0.1, 2.0), ("ა" * 600, 60, 1801 / 1500),
+])  # fmt: skip
+def test_a_validation_allows_the_text_of_its_references_within_the_bound_of_decoding(text, seconds, bound):
+    columns = {"asr": PackedStrings([text, "no"]), "emotion": PackedStrings(["sad" * 99, ""])}
+    names = PackedStrings(["a", "b"])
+    utterances = Utterances(names, names, np.array([int(16000 * seconds), 480000]), columns)
+    assert longest_text(utterances, [ASR, EMOTION]) == pytest.approx(bound)
+    assert longest_text(utterances, [EMOTION]) == 0.5

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from whisper_er import config as configuration
+from whisper_er.base.errors import first_few
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
 from whisper_er.process.memory import DECODING
@@ -64,7 +65,7 @@ def decode_set(args: argparse.Namespace) -> None:
     print(f"{len(predictions)} utterances, {audio:.0f} s of audio in {seconds:.1f} s")
     for warning in sorted({warning for item in predictions for warning in item.warnings}):
         named = sorted(item.utt_id for item in predictions if warning in item.warnings)
-        print(f"warning: {len(named)} of {len(predictions)} utterances: {warning}: {' '.join(named)}")
+        print(f"warning: {len(named)} of {len(predictions)} utterances: {warning}: {first_few(named)}")
 
     weights = Path(os.path.realpath(args.exp_dir / args.model)).name
     protocol = {"model": weights, **asdict(config)}

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from whisper_er.data.labels import LANGUAGE, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
 from whisper_er.process import ahead
+from whisper_er.process.stop import never
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import UNLEARNED, Tokenizer
 
@@ -247,7 +249,8 @@ def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
 
 
 class Batches:
-    """Number of a batch in the plan -> the Batch, left in its slot if there are slots."""
+    """Number of a batch in the plan -> the Batch, left in its slot if there are slots. The plan is in two arrays, which
+    forked processes share; of a list that they read, each would copy the reference counts."""
 
     def __init__(
         self,
@@ -259,18 +262,23 @@ class Batches:
         cache: SampleCache | None,
         slots: BatchSlots | None,
     ) -> None:
-        self.utterances, self.plan, self.tokenizer, self.max_target = utterances, plan, tokenizer, max_target
+        self.utterances, self.tokenizer, self.max_target = utterances, tokenizer, max_target
+        self.index_N = np.fromiter(chain.from_iterable(plan), np.int64)
+        self.start_M1 = np.cumsum([0, *map(len, plan)])
         self.change, self.cache, self.slots = change, cache, slots
 
     def read(self, number: int) -> Batch | Parked:
-        indices = self.plan[number]
+        indices = self.indices(number)
         chosen = [self.utterances[index] for index in indices]
         waves = self.cache and [self.cache.load(index, utt.audio, utt.utt_id) for index, utt in zip(indices, chosen)]
         batch = collate(chosen, self.tokenizer, self.max_target, self.change, waves)
         return self.slots.park(batch, number) if self.slots else batch
 
+    def indices(self, number: int) -> list[int]:
+        return self.index_N[self.start_M1[number] : self.start_M1[number + 1]].tolist()
+
     def describe(self, number: int) -> str:
-        return f"the audio of {first_few(self.utterances[index].utt_id for index in self.plan[number])}"
+        return f"the audio of {first_few(self.utterances[index].utt_id for index in self.indices(number))}"
 
 
 def load(
@@ -282,14 +290,15 @@ def load(
     device: torch.device,
     change: Change | None = None,
     cache: SampleCache | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
 ) -> Iterator[Batch]:
     """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
 
     On the CPU, pinned if the device is a GPU. Raises the UserError of a batch that cannot be read, and GivenUp where
     one does not come and stop() is True.
     """
-    slots, depth, pinned = None, num_workers * READ_AHEAD, device.type == "cuda"
+    # While a batch is used, READ_AHEAD of each worker are read.
+    slots, depth, pinned = None, num_workers * READ_AHEAD + 1, device.type == "cuda"
     if num_workers:
         slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks))
     batches = Batches(utterances, plan, tokenizer, max_target, change, cache, slots)

@@ -28,7 +28,7 @@ def start() -> None:
     # They share the machine's cores.
     torch.set_num_threads(max(1, torch.get_num_threads() // torchrun.local_world_size()))
     if not is_main():
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # whatever the locale
 
 
 def rank() -> int:

@@ -1,7 +1,7 @@
 """Memory that does not suffice: the exceptions that say so, of whatever library, as one line with what helps."""
 
+import errno
 import re
-import sys
 
 from whisper_er.base.errors import UserError
 
@@ -19,32 +19,32 @@ SIGNS = re.compile(
 )
 ASKED = re.compile(r"(?:tried to allocate|unable to allocate) ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
 CAPACITY = re.compile(r"total capacity of ([\d.]+ [KMGT]iB) of which ([\d.]+ [KMGT]iB) is free")
-ON_GPU = re.compile(r"CUDA|HIP|CUBLAS|CUDNN")
+ON_GPU = re.compile(r"\b(?:CUDA|Cuda|HIP|CUBLAS|CUDNN)(?:\b|_)")
 
 
 def out_of_memory(error: BaseException, advice: str) -> UserError | None:
     """The error for the user, if memory did not suffice: what was asked for, on a GPU what was free, what to do."""
     text = str(error)
-    if isinstance(error, UserError) or not (isinstance(error, MemoryError) or SIGNS.search(text)):
+    if not tells(error):
         return None
     facts = []
     if asked := ASKED.search(text):
         facts.append(f"{size(float(asked[1])) if asked[2] == 'bytes' else f'{asked[1]} {asked[2]}'} were asked for")
     if on_gpu := ON_GPU.search(text):
-        facts += free_on_gpu(text)
+        facts += [f"{free} of {total} were free" for total, free in CAPACITY.findall(text)]
     what = "memory of the GPU" if on_gpu else "memory"
     return UserError(": ".join([f"{what} does not suffice", *([", ".join(facts)] if facts else [])]) + f"; {advice}")
 
 
-def free_on_gpu(text: str) -> list[str]:
-    """Free and whole memory of the GPU, as torch's message says, or as it is once the exception is caught."""
-    if capacity := CAPACITY.search(text):
-        return [f"{capacity[2]} of {capacity[1]} were free"]
-    torch = sys.modules.get("torch")
-    if not torch or not torch.cuda.is_available():
-        return []
-    free, total = torch.cuda.mem_get_info()
-    return [f"{size(free)} of {size(total)} are free"]
+def tells(error: BaseException) -> bool:
+    """Whether an exception says that memory does not suffice, and not only names a file that is called so."""
+    if isinstance(error, UserError):
+        return False
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    quoted = "Traceback (most recent call last)" in text  # of another process, which has judged it
+    return isinstance(error, MemoryError) or bool(SIGNS.search(text) and not quoted)
 
 
 def size(number: float) -> str:

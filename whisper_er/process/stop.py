@@ -4,6 +4,11 @@ import signal
 from types import FrameType
 
 
+def never() -> bool:
+    """For a caller that no signal asks to stop."""
+    return False
+
+
 class Stopped(Exception):
     """Training was asked to stop, and has saved where it stands. number: of the signal; step: the last one done."""
 

@@ -24,7 +24,7 @@ from whisper_er.process import distributed, torchrun
 from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
 from whisper_er.process.progress import progress_bar
-from whisper_er.process.stop import Stopped, StopSignals
+from whisper_er.process.stop import Stopped, StopSignals, never
 from whisper_er.task import main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
@@ -141,7 +141,7 @@ class Trainer:
         self.judge.finish()
         self.stop(signals)
 
-    def steps(self, train: Utterances, stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[list[Batch], int]]:
+    def steps(self, train: Utterances, stop: Callable[[], bool] = never) -> Iterator[tuple[list[Batch], int]]:
         """This process's batches of each step and the number of utterances in the step, until training has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped,

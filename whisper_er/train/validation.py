@@ -1,25 +1,32 @@
 """Loss and accuracy of a model on the validation set."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.config import MAX_SAMPLES, DecodeConfig, TrainConfig
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.models.base import Model
+from whisper_er.models.encoder import real_frames
 from whisper_er.process import distributed
 from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
+from whisper_er.process.stop import never
 from whisper_er.score import metrics
 from whisper_er.task import Task
 from whisper_er.text.conventions import units
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.parallel import gathered
+
+# Tokens of text per encoder frame, as DecodeConfig.maxlenratio, unless the references need more. A model that still
+# loops writes as many as it may: with decoding's bound early validations would take up to four times as long.
+MAXLENRATIO = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def validate(
     tokenizer: Tokenizer,
     config: TrainConfig,
     device: torch.device,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
 ) -> Validation | None:
     """The loss, and the accuracy of the answers: by greedy decoding under the grammar, which the test uses as well, or
     given the references (valid.predict).
@@ -59,6 +66,7 @@ def validate(
     """
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
     losses, hypotheses, stopped = [], {}, True
+    greedy = DecodeConfig(beam_size=1, maxlenratio=longest_text(utterances, tokenizer.tasks))
     model.eval()
     processes = reading_processes(config.num_workers, device)
     with suppress(GivenUp), gathered(model):
@@ -77,7 +85,7 @@ def validate(
                 if config.valid.predict == "teacher_forced":
                     predictions = model.given(batch, encoded)
                 else:
-                    predictions = model.predict(batch, DecodeConfig(beam_size=1), encoded)
+                    predictions = model.predict(batch, greedy, encoded)
                 hypotheses |= {prediction.utt_id: prediction.values for prediction in predictions}
         else:
             stopped = False
@@ -92,6 +100,17 @@ def validate(
         pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances]
         add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref], tokenizer.language)
     return result
+
+
+def longest_text(utterances: Utterances, tasks: Sequence[Task]) -> float:
+    """Tokens per encoder frame that a text may have: MAXLENRATIO, or what the references may need, within decoding's.
+
+    A text has at most as many tokens as bytes and one before them, so nothing has to be tokenized.
+    """
+    bytes_N = sum(np.diff(utterances.values[task.name].start_N1) + 1 for task in tasks if task.kind == "text")
+    frames_N = real_frames(torch.from_numpy(np.minimum(utterances.num_samples_N, MAX_SAMPLES)))
+    needed = float(np.max(bytes_N / frames_N.numpy(), initial=0))
+    return min(max(MAXLENRATIO, needed), DecodeConfig.maxlenratio)
 
 
 def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], language: str) -> None:
