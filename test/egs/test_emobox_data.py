@@ -132,7 +132,9 @@ def test_the_drawn_validation_is_the_same_in_every_run(emobox, downloads, tmp_pa
 def test_few_speakers_are_shared_with_the_validation_and_that_is_said(emobox, downloads, tmp_path):
     write_speakers(emobox / "data/odd", dict.fromkeys(KEYS, "the only one"))
     done = prepare(emobox, downloads, tmp_path / "all")
-    assert "valid 1 (drawn from train: utterances at random, of speakers in training), test 2; 1 of 1" in done.stdout
+    assert "valid 2 (drawn from train: a tenth of each class, of speakers in training), test 2; 1 of 1" in done.stdout
+    sets, labels = (read_table(tmp_path / "all" / name) for name in ("utt2set1", "utt2emotion"))
+    assert {labels[utt_id] for utt_id, is_in in sets.items() if is_in == "valid"} == {"neutral", "pain_groan"}
     assert set(read_table(tmp_path / "all/utt2spk").values()) == {"the_only_one"}
     format_data(tmp_path / "all", tmp_path / "dump/all")
     with pytest.raises(UserError, match="share 1 speakers, e.g. 'the_only_one'.*--allow_shared_speakers true"):
@@ -192,6 +194,13 @@ def test_missing_audio_is_counted_and_left_out_only_on_demand(emobox, downloads,
     assert "12 of 12 utterances have no audio" in error
 
 
+def test_a_set_without_audio_is_one_line(emobox, downloads, tmp_path):
+    for key in TEST:
+        (downloads / f"odd/wav/{key}.wav").unlink()
+    error = error_of(emobox, downloads, tmp_path / "all", "--allow_missing", "true")
+    assert "odd fold 1: nothing of test has audio; find it, or run other folds" in error
+
+
 def test_transcripts_become_the_text(emobox, downloads, tmp_path):
     table = tmp_path / "words"
     table.write_text("".join(f"odd-{key.replace(' ', '_')} so it is\n" for key in KEYS[:-1]) + "odd-f2\n")
@@ -228,6 +237,8 @@ def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobo
     options = (TEMPLATE / "ser.sh").read_text(encoding="utf-8").partition("## options")[2].partition("## end of")[0]
     (recipe / "ser.sh").write_text(f"#!/bin/bash\nprintf '%s\\n' \"$@\"\nexit\n## options{options}## end of options\n")
     (recipe / "ser.sh").chmod(0o755)
+    with open(recipe / "local/corpora.yaml", "a") as file:
+        file.write("odd: {language: mixed}\n")
     given = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--mixed_lang", "el")
     words = run_script(recipe / "run.sh", *given, "--stage=3", "--ser_args", "a=1 b=2").splitlines()
     value = {option: words[number + 1] for number, option in enumerate(words) if option.startswith("--")}
@@ -239,6 +250,7 @@ def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobo
         (("--corpus", "odd"), "error: --emobox is missing"),
         ((*given, "--corpus", "../odd"), "error: --corpus is '../odd'; write a name such as ravdess"),
         ((*given, "--stag", "3"), "error: unknown option --stag; did you mean --stage?"),
+        ((*given, "--local_data_opts=x"), "error: --local_data_opts: what local/data.sh needs has options of its own"),
     ):
         done = subprocess.run([recipe / "run.sh", *wrong], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and done.stderr.startswith(message)
@@ -268,6 +280,33 @@ def test_the_published_lists_are_read_whole(name, monkeypatch):
     for sets in corpus.folds.values():
         assert sum(map(len, sets.values())) == len(corpus.utterances)
     assert language_of(name) in ("de", "en", "ur")
+
+
+@pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS names no directory with EmoBox's lists")
+@pytest.mark.parametrize("name,crossing", [("urdu", 0), ("pavoque", 60), ("emodb", 0)])
+def test_a_drawn_validation_has_every_class_and_nothing_that_is_heard_elsewhere(name, crossing, monkeypatch, capsys):
+    """A whole speaker of URDU says one class alone; PAVOQUE has recordings under two keys."""
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import read_corpus
+    from prepare_emobox import data_dir, fold
+
+    corpus = read_corpus(Path(ASSETS) / "emobox", name)
+    data = data_dir(corpus, {utt_id: Path("a.wav") for utt_id in corpus.utterances})
+    capsys.readouterr()
+    for number, sets in corpus.folds.items():
+        chosen = fold(corpus, number, sets, data)
+        assert {utt_id for utt_id, is_in in chosen.items() if is_in == "test"} == set(sets["test"])
+        labels, heard = (
+            {
+                part: {table(utt_id) for utt_id, is_in in chosen.items() if is_in == part}
+                for part in ("train", "valid", "test")
+            }
+            for table in (data["utt2emotion"].get, lambda utt_id: corpus.utterances[utt_id].sound)
+        )
+        assert labels["valid"] == labels["train"]
+        assert not heard["valid"] & (heard["train"] | heard["test"])
+        said = f"; EmoBox has {crossing} recordings in both, under two keys" if crossing else "are in training\n"
+        assert said in capsys.readouterr().out
 
 
 def test_whisper_speaks_every_language_of_the_table(monkeypatch):

@@ -21,6 +21,7 @@ from whisper_er.export import ctranslate2_check
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.export.ctranslate2_check import Check, compare, same
 from whisper_er.models.base import Predictor
+from whisper_er.recognize.ctranslate2_engine import prompt_of
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Prediction, Task, scale
@@ -85,7 +86,10 @@ def test_no_token_is_written_twice_where_that_is_asked_for(learned, utterances):
     model = open_model(learned[1]).model
     batch, num_text = batch_of(utterances[2:], model.tokenizer), model.tokenizer.text.num_text
     mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
-    found = [model.search(mel_BFN, 20, DecodeConfig(no_repeat_ngram_size=size))[0] for size in (0, 1)]
+    found = [
+        model.search(mel_BFN, 20, prompt_of(model.tokenizer), DecodeConfig(no_repeat_ngram_size=size))[0]
+        for size in (0, 1)
+    ]
     free, unique = ([index for index in one.ids if index < num_text] for one in found)
     assert len(set(unique)) == len(unique) > 0
     assert (unique == free) == (len(set(free)) == len(free))  # "sad day" has a token twice where a token is a byte
@@ -149,7 +153,7 @@ def test_text_behind_the_first_fault_is_not_lost(learned, utterances):
     batch = batch_of(utterances[:1], model.tokenizer)
     mel_BFN = model.logmel(batch.wave_BS, batch.samples_B)[0].numpy()
     model.engine = SimpleNamespace(encode=engine.encode, generate=generate)
-    (found,) = model.search(mel_BFN, 20, DecodeConfig())
+    (found,) = model.search(mel_BFN, 20, prompt_of(model.tokenizer), DecodeConfig())
     assert [index for index in found.ids if index < model.tokenizer.text.num_text] == [2, 3]
     assert model.completed == 1 and found.ids[-1] == model.tokenizer.end
 
@@ -162,7 +166,8 @@ def test_a_label_that_is_missing_is_the_models_best_after_what_was_said(learned,
     ids = tokenizer.encode(utterances[0].values)[0][:-1]
     assert ids[-1] in tokenizer.task_ids[2]
     kept, state = model.well_formed(ids[:-1], 20)
-    (said,), (best,) = model.label(ctranslate2.StorageView.from_array(features), [kept], [state])
+    encoded = ctranslate2.StorageView.from_array(features)
+    (said,), (best,) = model.label(encoded, prompt_of(tokenizer), [kept], [state])
     assert (kept, said) == (ids[:-1], ids)
     assert tokenizer.task_ids[2][int(best[2].argmax())] == ids[-1]
 

@@ -149,7 +149,10 @@ def test_the_exported_whisper_base_gives_our_posteriors_in_transformers_and_in_c
         if converted:
             import ctranslate2
 
+            from whisper_er.recognize.ctranslate2_engine import prompt_of
+
             encoded = converted.engine.encode(ctranslate2.StorageView.from_array(mel_BFN.contiguous().numpy()))
-            posteriors = converted.posteriors(said.ids, converted.logits_along(encoded, [said.ids])[0])
+            (logits,) = converted.logits_along(encoded, prompt_of(converted.tokenizer), [said.ids])
+            posteriors = converted.posteriors(said.ids, logits)
             for k in label_ids:
                 torch.testing.assert_close(said.best[k].exp(), posteriors[k].exp(), atol=5e-3, rtol=0)

@@ -28,8 +28,8 @@ def test_one_label_for_references_of_several_is_a_collapse(confusion, sentence):
 
 def test_a_validation_looks_at_the_utterances_that_have_a_label():
     collapsed, fine = Validation(1.0, {}), Validation(1.0, {})
-    add_scores(collapsed, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "sad")], "en")
-    add_scores(fine, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "angry")], "en")
+    add_scores(collapsed, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "sad")], ["en"])
+    add_scores(fine, EMOTION, [("sad", "sad"), ("happy", "sad"), ("angry", "angry")], ["en"])
     assert (collapsed.collapses, fine.collapses) == (["every answer to emotion is 'sad'"], [])
     assert (collapsed.ua["emotion"], fine.ua["emotion"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
@@ -37,7 +37,7 @@ def test_a_validation_looks_at_the_utterances_that_have_a_label():
 @pytest.mark.parametrize("language, accuracy", [("zh", 0.75), ("ja", 0.75), ("en", 0.0)])
 def test_the_words_of_a_language_without_spaces_are_its_characters_in_validation(language, accuracy):
     result = Validation(1.0, {})
-    add_scores(result, ASR, [("今天天气", "今天天汽")], language)
+    add_scores(result, ASR, [("今天天气", "今天天汽")], [language])
     assert result.accuracy["asr"] == accuracy
 
 

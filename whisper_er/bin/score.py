@@ -40,7 +40,8 @@ def score(args: argparse.Namespace) -> None:
     asked = decoding.get("lang", "")  # of the text: decoding may have asked for another than that of the token list
     language = token_list.language if asked in ("", DETECT) else asked
     languages: kaldi.Table = {}  # of utterances, with the prefix of each
-    if asked in ("", DETECT) and token_list.multilingual and (args.ref_dir / LANGUAGE).is_file():
+    chosen = token_list.multilingual and all(task.table != LANGUAGE for task in token_list.tasks)
+    if chosen and asked in ("", DETECT) and (args.ref_dir / LANGUAGE).is_file():
         languages = {utt_id: value or language for utt_id, value in kaldi.read_table(args.ref_dir / LANGUAGE).items()}
     writings = {one: Writing(one, str) for one in {language, *languages.values()}}
     if any(task.kind == "text" for task in tasks):

@@ -97,8 +97,10 @@ def validate(
     hypotheses = {utt_id: values for part in parts for utt_id, values in part["hypotheses"].items()}
     result = Validation(sum(part["loss"] for part in parts) / len(utterances), {})
     for task in tokenizer.tasks:
-        pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in utterances]
-        add_scores(result, task, [(ref, hyp) for ref, hyp in pairs if ref], tokenizer.language)
+        scored = [utt for utt in utterances if utt.values[task.name]]
+        pairs = [(utt.values[task.name], hypotheses[utt.utt_id][task.name]) for utt in scored]
+        languages = [utt.language or tokenizer.language for utt in scored]
+        add_scores(result, task, pairs, languages)
     return result
 
 
@@ -113,10 +115,10 @@ def longest_text(utterances: Utterances, tasks: Sequence[Task]) -> float:
     return min(max(MAXLENRATIO, needed), DecodeConfig.maxlenratio)
 
 
-def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], language: str) -> None:
+def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], languages: list[str]) -> None:
     """The scores of a task. Its accuracy is the WA of a category, the CCC of a scale, 1 - WER of a text (as written,
     not normalised; characters are the words of a language without spaces). labelled: reference and answer of each
-    utterance that has a reference; language: of the texts."""
+    utterance that has a reference; languages: of each text."""
     refs, hyps = [ref for ref, _ in labelled], [hyp for _, hyp in labelled]
     if task.kind == "category":
         score = metrics.score_categories(refs, hyps, task.labels)
@@ -127,5 +129,8 @@ def add_scores(result: Validation, task: Task, labelled: list[tuple[str, str]], 
         score = metrics.score_scale([float(ref) for ref in refs], [float(hyp) for hyp in hyps])
         result.accuracy[task.name] = score.ccc
     else:
-        refs, hyps = ([" ".join(units(text.split(), language)) for text in side] for side in (refs, hyps))
+        refs, hyps = (
+            [" ".join(units(text.split(), language)) for text, language in zip(side, languages, strict=True)]
+            for side in (refs, hyps)
+        )
         result.accuracy[task.name] = 1.0 - metrics.count_word_errors(refs, hyps).wer

@@ -141,7 +141,8 @@ stage_1() {  # data prep
     local raw_sets set_name options fold source changed stale=() sources=(local) files=()
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
-    for source in ${corpus_dir:+"${corpus_dir}"/*}; do  # a list of labels may have been mended
+    # A list of labels may have been mended, or a file that is named in an option.
+    for source in ${corpus_dir:+"${corpus_dir}"/*} ${data_opts[@]+"${data_opts[@]}"}; do
         [ ! -f "${source}" ] || sources+=("${source}")
     done
     options="local/data.sh${corpus_dir:+ --corpus_dir ${corpus_dir}}${data_opts[*]+ ${data_opts[*]}}"

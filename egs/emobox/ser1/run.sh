@@ -24,12 +24,17 @@ parse_options "$@"
 for name in emobox downloads corpus; do
     [ -n "${!name}" ] || usage_error "--${name} is missing"
 done
+[[ " ${passed[*]} " != *" --local_data_opts"[\ =]* ]] \
+    || usage_error "--local_data_opts: what local/data.sh needs has options of its own here"
 [[ ${corpus} =~ ^[A-Za-z0-9_-]+$ ]] || usage_error "--corpus is '${corpus}'; write a name such as ravdess"
 . ./path.sh
 
 about=$(python local/describe.py --emobox "${emobox}" --corpus "${corpus}")
 read -r lang folds <<<"${about}"
 [ "${lang}" != mixed ] || lang=${mixed_lang}
+for name in emobox downloads transcripts; do  # the same words wherever the user stands
+    [ -z "${!name}" ] || printf -v "${name}" '%s' "$(realpath -sm -- "${!name}")"
+done
 data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" --layout "${layout}"
     --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"})
 

@@ -108,7 +108,10 @@ parse_options() {
         check_option_value "${po_name}" "$(default_of "${po_name}" "${po_block}")" "${po_value}"
         locate "$(path_kind "${po_name}" "${po_block}")"
         printf -v "${po_name}" '%s' "${po_value}"
-        [ "${po_name}" != paths_from ] || continue
+        if [ "${po_name}" == paths_from ]; then
+            [ -z "${passes_to:-}" ] || passed+=(--paths_from "${po_value}")
+            continue
+        fi
         [ -n "${po_joined}" ] || parsed+=("--${po_name}")
         parsed+=("${po_joined}${po_value}")
     done

@@ -20,7 +20,9 @@ def main() -> None:
     folds = fold_dirs(find_corpus(args.emobox, args.corpus))
     if not folds:
         raise UserError(f"{args.emobox}: {args.corpus} has no directory fold_1; clone EmoBox anew")
-    print(language_of(args.corpus) or "mixed", *folds)
+    if not (language := language_of(args.corpus)):
+        raise UserError(f"--corpus {args.corpus}: local/corpora.yaml does not know its language; add a line")
+    print(language, *folds)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ class Utterance:
     span: tuple[float, float] | None
     seconds: float
 
+    @property
+    def sound(self) -> tuple[str, tuple[float, float] | None]:
+        """What is heard, which PAVOQUE lists under two keys at times."""
+        return self.audio, self.span
+
 
 @dataclass
 class Corpus:
@@ -143,7 +148,7 @@ def read_labels(directory: Path, used: set[str]) -> dict[str, str]:
     path = directory / "label_map.json"
     mapping = read_plain(parse_json, path, {str: str}, "a map label -> class", CLONE)
     any_case = {label.casefold(): label for label in mapping}
-    known = {label: any_case.get(label.casefold()) for label in used}
+    known = {label: label if label in mapping else any_case.get(label.casefold()) for label in used}
     if unknown := sorted(label for label, entry in known.items() if entry is None):
         raise UserError(f"{path}: lacks the label {first_few(map(repr, unknown))}; it has {' '.join(sorted(mapping))}")
     return {label: re.sub(r"[\W_]+", "_", mapping[entry]).strip("_").lower() for label, entry in known.items()}

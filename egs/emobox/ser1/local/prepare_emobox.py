@@ -3,7 +3,7 @@
     python local/prepare_emobox.py --emobox EmoBox --downloads downloads --corpus ravdess --out_dir data/ravdess/all
 
 What EmoBox leaves open is decided here, and printed: a fold without a validation list gets one of about a tenth of its
-training list, of whole speakers where there are four or more, else of utterances drawn at random.
+training list: whole speakers, if they say all of its classes and leave all to training, else utterances of each class.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from whisper_er.data.kaldi import DataDir, Table, make_id, read_table, write_dir
 CONTAINERS = {".avi", ".flv", ".m4a", ".mkv", ".mov", ".mp4", ".webm"}  # libsndfile reads none of them
 CONVERTED = (".wav", ".flac")  # another ending that a file may have on disk
 VALID_SHARE = 0.1
-ENOUGH_SPEAKERS = 4
+TRIES = 100  # draws of speakers until they say all classes
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ def prepare(args: argparse.Namespace) -> None:
     if args.transcripts:
         data["text"] = transcripts(args.transcripts, corpus, found)
     for number, sets in corpus.folds.items():
-        data[f"utt2set{number}"] = fold(corpus.name, number, sets, data["utt2spk"])
+        data[f"utt2set{number}"] = fold(corpus, number, sets, data)
     write_dir(args.out_dir, data)
     speakers = len(set(data["utt2spk"].values()))
     labels = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
@@ -88,6 +88,8 @@ def data_dir(corpus: Corpus, found: dict[str, Path]) -> DataDir:
     }
     if any(utt.span for utt in utts.values()):
         recording = {utt_id: make_id(utt.audio) for utt_id, utt in utts.items()}
+        if len(set(recording.values())) < len({utt.audio for utt in utts.values()}):
+            raise UserError(f"{corpus.name}: two recordings differ in nothing but white space or '/'; rename one")
         data["segments"] = {utt_id: f"{recording[utt_id]} {span(utt)}" for utt_id, utt in utts.items()}
         data["wav.scp"] = {recording[utt_id]: line for utt_id, line in data["wav.scp"].items()}
     return data
@@ -101,6 +103,8 @@ def span(utt: Utterance) -> str:
 def entry(path: Path) -> str:
     """The entry of wav.scp: the file, or a command that takes the sound out of a film."""
     if path.suffix.lower() not in CONTAINERS:
+        if path.name.endswith("|"):
+            raise UserError(f"{path}: wav.scp would take the name for a command; rename the file")
         return str(path)
     if not shutil.which("ffmpeg"):
         raise UserError(
@@ -123,43 +127,57 @@ def transcripts(path: Path, corpus: Corpus, found: dict[str, Path]) -> Table:
     return {utt_id: table[utt_id] for utt_id in found}
 
 
-def fold(corpus: str, number: int, sets: dict[str, list[str]], utt2spk: Table) -> Table:
+def fold(corpus: Corpus, number: int, sets: dict[str, list[str]], data: DataDir) -> Table:
     """The set of each utterance in a fold, "" for none; without a validation list, one is drawn."""
-    sets = {set_name: [utt_id for utt_id in utt_ids if utt_id in utt2spk] for set_name, utt_ids in sets.items()}
+    utt2spk, title = data["utt2spk"], f"{corpus.name} fold {number}"
+    sets = {name: [utt_id for utt_id in utt_ids if utt_id in utt2spk] for name, utt_ids in sets.items()}
     drawn = ""
     if "valid" not in sets:
-        sets["valid"], how = draw(sets["train"], utt2spk, f"{corpus} fold {number}")
+        heard = Counter(utt.sound for utt in corpus.utterances.values())
+        once = [utt_id for utt_id in sets["train"] if heard[corpus.utterances[utt_id].sound] == 1]
+        sets["valid"], how = draw(once, utt2spk, data["utt2emotion"], title)
         drawn = f" (drawn from train: {how})"
     chosen = dict.fromkeys(utt2spk, "")
-    for set_name in ("train", "test", "valid"):  # what was drawn leaves the training set
-        chosen |= dict.fromkeys(sets[set_name], set_name)
-    count = Counter(chosen.values())
-    spoken = {name: {utt2spk[utt_id] for utt_id, is_in in chosen.items() if is_in == name} for name in sets}
-    shared = len(spoken["train"] & spoken["test"])
+    for name in ("train", "test", "valid"):  # what was drawn leaves the training set
+        chosen |= dict.fromkeys(sets[name], name)
+    members = {name: [utt_id for utt_id, is_in in chosen.items() if is_in == name] for name in sets}
+    if empty := [name for name, utt_ids in members.items() if not utt_ids]:
+        raise UserError(f"{title}: nothing of {empty[0]} has audio; find it, or run other folds")
+    speakers, sounds = (
+        {name: {what(utt_id) for utt_id in utt_ids} for name, utt_ids in members.items()}
+        for what in (utt2spk.get, lambda utt_id: corpus.utterances[utt_id].sound)
+    )
+    shared, twice = (len(found["train"] & found["test"]) for found in (speakers, sounds))
     print(
-        f"{corpus} fold {number}: train {count['train']}, valid {count['valid']}{drawn}, test {count['test']}; "
-        f"{shared} of {len(spoken['test'])} test speakers are in training"
+        f"{title}: train {len(members['train'])}, valid {len(members['valid'])}{drawn}, test {len(members['test'])}; "
+        f"{shared} of {len(speakers['test'])} test speakers are in training"
+        + (f"; EmoBox has {twice} recordings in both, under two keys" if twice else "")
     )
     return chosen
 
 
-def draw(train: list[str], utt2spk: Table, seed: str) -> tuple[list[str], str]:
+def draw(train: list[str], utt2spk: Table, labels: Table, seed: str) -> tuple[list[str], str]:
     """Ids that validate, and how they were drawn: the same ones in every run."""
-    shuffled = random.Random(seed)
-    speakers = sorted({utt2spk[utt_id] for utt_id in train})
-    wanted = max(1, round(VALID_SHARE * len(train)))
-    if not ENOUGH_SPEAKERS <= len(speakers) < len(train):
-        return shuffled.sample(sorted(train), wanted), "utterances at random, of speakers in training"
-    spoken: dict[str, list[str]] = {}
-    for utt_id in train:
-        spoken.setdefault(utt2spk[utt_id], []).append(utt_id)
-    shuffled.shuffle(speakers)
-    valid: list[str] = []
-    for taken, speaker in enumerate(speakers):
-        if len(valid) >= wanted:
-            return valid, f"{taken} whole speakers"
-        valid += spoken[speaker]
-    raise UserError(f"{seed}: one speaker has nearly all of the training list; nothing is left to train on")
+    shuffled, wanted = random.Random(seed), max(1, round(VALID_SHARE * len(train)))
+    classes, speakers = {labels[utt_id] for utt_id in train}, sorted({utt2spk[utt_id] for utt_id in train})
+    for _ in range(TRIES if len(speakers) < len(train) else 0):
+        shuffled.shuffle(speakers)
+        taken: set[str] = set()
+        for speaker in speakers:
+            valid = [utt_id for utt_id in train if utt2spk[utt_id] in taken]
+            if len(valid) >= wanted:
+                break
+            taken.add(speaker)
+        rest = set(train) - set(valid)
+        whole = all({labels[utt_id] for utt_id in ids} == classes for ids in (valid, rest))
+        if whole and wanted <= len(valid) <= 2 * wanted:
+            return valid, f"{len(taken)} whole speakers"
+    by_class: dict[str, list[str]] = {}
+    for utt_id in sorted(train):
+        by_class.setdefault(labels[utt_id], []).append(utt_id)
+    sizes = {label: min(max(1, round(VALID_SHARE * len(ids))), len(ids) - 1) for label, ids in by_class.items()}
+    valid = [utt_id for label, ids in by_class.items() for utt_id in shuffled.sample(ids, sizes[label])]
+    return valid, "a tenth of each class, of speakers in training"
 
 
 def main() -> None:

@@ -1,1 +1,0 @@
-../../TEMPLATE/ser1/systems.sh
