@@ -7,7 +7,8 @@ import yaml
 from repository import EGS
 
 from whisper_er.base.errors import UserError
-from whisper_er.config import DecodeConfig, TrainConfig, load, to_plain
+from whisper_er.base.settings import load, to_plain
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.export.data_card import read_data_card
 from whisper_er.models.features import PadRule
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_experiment import TRAIN
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
-from whisper_er.config import DecodeConfig, TrainConfig, build, load, to_plain
+from whisper_er.base.settings import build, load, to_plain
+from whisper_er.config import DecodeConfig, TrainConfig
 
 KINDS = (TrainConfig, DecodeConfig)
 OFTEN = cases(800)
@@ -104,7 +105,7 @@ def outcome(make: typing.Callable[[], object]) -> object | None:
             value = getattr(value, name)
         assert type(value) is not float or math.isfinite(value)
     assert build(type(config), to_plain(config), "again") == config
-    assert build(type(config), configuration.parse_yaml(yaml.safe_dump(to_plain(config))), "read") == config
+    assert build(type(config), settings.parse_yaml(yaml.safe_dump(to_plain(config))), "read") == config
     return config
 
 

@@ -61,8 +61,8 @@ def test_the_package_itself_imports_nothing_heavy():
 
 
 def test_reading_a_configuration_brings_torch_only_where_it_names_a_part_that_is_not_the_default(tmp_path):
-    code = ("import sys; from whisper_er import config; config.load(config.TrainConfig, sys.argv[1], sys.argv[2:]); "
-            "print('torch' in sys.modules)")  # fmt: skip
+    code = ("import sys; from whisper_er.base.settings import load; from whisper_er.config import TrainConfig; "
+            "load(TrainConfig, sys.argv[1], sys.argv[2:]); print('torch' in sys.modules)")  # fmt: skip
     (tmp_path / "train.yaml").write_text("max_steps: 3\n")
     for overrides, brought in (
         (["optim.lr=1e-3", "model.pool=real"], "False"),

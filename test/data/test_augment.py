@@ -12,8 +12,9 @@ from tiny_whisper import sound
 
 from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
+from whisper_er.base.settings import build, load
 from whisper_er.bin import train
-from whisper_er.config import MAX_SAMPLES, TrainConfig, build, load
+from whisper_er.config import MAX_SAMPLES, TrainConfig
 from whisper_er.data.augment import AUGMENTATIONS, Augmentation, Noise, Speed, augmentation, tables_of
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.data.dataset import read_utterances

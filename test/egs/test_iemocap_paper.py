@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tiny_ssl import write_model
 from tiny_whisper import write_whisper
 
-from whisper_er.config import TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import TrainConfig
 
 FEW_STEPS = "max_steps=4 valid_interval=2 n_best=2 batch_size=8 num_workers=0 optim.lr=1e-3"
 OPTIONS = ("--paper_config", "tiny.yaml", "--models", "base wavlm-base", "--folds", "1 2")

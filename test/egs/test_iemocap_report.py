@@ -10,7 +10,7 @@ import pytest
 import yaml
 from repository import EGS
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.results import SetResult
@@ -91,7 +91,7 @@ def test_a_presets_files_say_more_than_those_of_conf_and_keep_what_the_paper_say
     assert len(files) >= 6
     for path in files:
         kind = TrainConfig if path.name.startswith("train") else DecodeConfig
-        own, usual = (configuration.load(kind, place) for place in (path, RECIPE / "conf" / path.name))
+        own, usual = (settings.load(kind, place) for place in (path, RECIPE / "conf" / path.name))
         assert own != usual, path
         if kind is DecodeConfig:
             assert own.beam_size == 4

@@ -14,7 +14,8 @@ from repository import EGS, TEMPLATE
 from sklearn.metrics import accuracy_score, recall_score
 from tiny_whisper import sound, write_whisper
 
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.score.comparison import exact_mcnemar
 
 PUBLISHED = (EGS / "emodb/ser1/local/utterances.txt").read_text(encoding="utf-8").split()

@@ -10,8 +10,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from tiny_whisper import ASR, EMOTION, GENDER, SIZES, batch_of, logits_of, write_utterances
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.settings import build
 from whisper_er.batch import IGNORE
-from whisper_er.config import LossConfig, ModelConfig, TrainConfig, build
+from whisper_er.config import LossConfig, ModelConfig, TrainConfig
 from whisper_er.models.build import build_model
 from whisper_er.models.losses import CATEGORY_LOSSES, CategoryLoss, effective, inverse, serial_mtl_loss
 from whisper_er.text.tokenizer import Tokenizer

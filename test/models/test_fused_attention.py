@@ -4,7 +4,8 @@ import torch
 from tiny_experiment import write_corpus
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.models.build import build_model

@@ -8,7 +8,8 @@ from tiny_experiment import write_corpus
 from tiny_ssl import FAMILIES, SECONDS, VARIANTS, classifier, write_model
 from tiny_whisper import EMOTION, batch_of, write_utterances
 
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.models.build import build_model

@@ -6,7 +6,8 @@ from tiny_whisper import EMOTION, GENDER, SIZES, batch_of, tiny_model, write_utt
 from transformers import WhisperConfig, WhisperForAudioClassification
 
 from whisper_er.base.errors import UserError
-from whisper_er.config import ModelConfig, TrainConfig, build
+from whisper_er.base.settings import build
+from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.build import empty_model
 from whisper_er.models.pooling import POOLINGS, AttentiveStatistics, Pooling
 from whisper_er.text.tokenizer import Tokenizer

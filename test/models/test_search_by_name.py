@@ -5,7 +5,8 @@ import torch
 from tiny_whisper import EMOTION, GENDER, batch_of, tiny_model, write_utterances
 
 from whisper_er.base.errors import UserError
-from whisper_er.config import DecodeConfig, build
+from whisper_er.base.settings import build
+from whisper_er.config import DecodeConfig
 from whisper_er.models.search import SEARCHES, BestHypotheses
 from whisper_er.text.tokenizer import Tokenizer
 

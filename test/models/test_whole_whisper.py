@@ -21,7 +21,8 @@ from tiny_whisper import ASR
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from whisper_er.audio.reading import load_audio
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import unlabelled
 from whisper_er.models.build import build_model

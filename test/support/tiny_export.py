@@ -9,7 +9,7 @@ import yaml
 from tiny_whisper import SIZES, batch_of, tasks_of, tiny_model, write_utterances
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.weights import save_weights
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data.dataset import Utterance
@@ -59,7 +59,7 @@ def write_experiment(directory: Path, model: WhisperER, pad: str = "none") -> Pa
     model.tokenizer.save(directory / "token_list")
     (directory / BACKBONE).write_text(json.dumps(model.backbone_config.to_dict()))
     config = TrainConfig(model=ModelConfig(whisper_sizes=SIZES, pad=pad))
-    (directory / "config.yaml").write_text(yaml.safe_dump(configuration.to_plain(config)))
+    (directory / "config.yaml").write_text(yaml.safe_dump(settings.to_plain(config)))
     save_weights(model.state_dict(), directory / "ave.safetensors")
     return directory
 

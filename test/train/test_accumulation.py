@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from whisper_er.config import TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import TrainConfig
 from whisper_er.data.dataset import Utterances, read_utterances
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.models.build import build_model

@@ -13,9 +13,10 @@ from stopped_runs import StopAt, Stopped, contents
 from tiny_experiment import call, decode_arguments, train_and_average, train_arguments
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.settings import load
 from whisper_er.base.weights import load_weights
 from whisper_er.bin import average, decode, train
-from whisper_er.config import TrainConfig, load
+from whisper_er.config import TrainConfig
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train import disk, experiment, trainer

@@ -8,8 +8,9 @@ import yaml
 from tiny_experiment import call, change, token_list_arguments, train_arguments, write_corpus
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.settings import load, to_plain
 from whisper_er.bin import token_list, train
-from whisper_er.config import TrainConfig, load, to_plain
+from whisper_er.config import TrainConfig
 from whisper_er.train.experiment import check_same
 
 

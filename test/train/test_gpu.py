@@ -5,8 +5,9 @@ import torch
 from tiny_experiment import write_corpus
 
 from whisper_er import Recognizer
+from whisper_er.base.settings import load
 from whisper_er.base.weights import load_weights
-from whisper_er.config import DecodeConfig, OptimConfig, TrainConfig, load
+from whisper_er.config import DecodeConfig, OptimConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches

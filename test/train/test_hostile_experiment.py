@@ -16,9 +16,10 @@ from tiny_experiment import call, train_and_average
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import load_pretrained
+from whisper_er.base.settings import load
 from whisper_er.base.weights import load_weights
 from whisper_er.bin import average
-from whisper_er.config import TrainConfig, load
+from whisper_er.config import TrainConfig
 from whisper_er.models.build import read_empty_model
 from whisper_er.report.curves import read_curves
 from whisper_er.text.tokenizer import load_tokenizer

@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny_experiment import write_corpus
 
-from whisper_er.config import DecodeConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.models import search

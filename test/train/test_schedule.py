@@ -7,8 +7,9 @@ from tiny_experiment import call, train_and_average, train_arguments
 from transformers import get_scheduler
 
 from whisper_er.base.errors import UserError
+from whisper_er.base.settings import build
 from whisper_er.bin import train
-from whisper_er.config import OptimConfig, build
+from whisper_er.config import OptimConfig
 from whisper_er.train.schedule import SCHEDULES, Schedule
 
 THEIRS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine", "inverse_sqrt": "inverse_sqrt"}

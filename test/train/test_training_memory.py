@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_ssl import write_model
 
-from whisper_er.config import OptimConfig, TrainConfig, load
+from whisper_er.base.settings import load
+from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer

@@ -5,7 +5,7 @@ whisper-er check_config --kind train --config conf/train.yaml max_steps=100 opti
 
 from pathlib import Path
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig, TrainConfig
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="YAML file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_args()
-    configuration.load(TrainConfig if args.kind == "train" else DecodeConfig, args.config, args.overrides)
+    settings.load(TrainConfig if args.kind == "train" else DecodeConfig, args.config, args.overrides)
 
 
 if __name__ == "__main__":

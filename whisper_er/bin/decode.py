@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import first_few
 from whisper_er.bin import make_parser, run
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
@@ -44,7 +44,7 @@ def decode_set(args: argparse.Namespace) -> None:
     from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
 
-    config = configuration.load(DecodeConfig, args.config, args.overrides)
+    config = settings.load(DecodeConfig, args.config, args.overrides)
     recognizer = Recognizer.open(args.exp_dir, args.model, choose_device(args.ngpu))
     if args.allow_shared_speakers == "false":
         check_unseen(args.exp_dir, args.data_dir)

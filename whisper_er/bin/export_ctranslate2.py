@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import make_parser, run
 from whisper_er.config import DecodeConfig
@@ -47,7 +47,7 @@ def export(args: argparse.Namespace) -> None:
     from whisper_er.recognize.pretrained import EXPORTED
     from whisper_er.recognize.recognizer import Recognizer
 
-    config = configuration.load(DecodeConfig, args.config, args.overrides) if args.config else DecodeConfig()
+    config = settings.load(DecodeConfig, args.config, args.overrides) if args.config else DecodeConfig()
     device = choose_device(args.ngpu)
     with replace_dir(args.out_dir, holding(EXPORTED)) as directory:
         convert(args.export_dir, directory, args.quantization)

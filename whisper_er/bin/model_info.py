@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.bin import make_parser, run
 from whisper_er.config import ONLY_TRAINING, TrainConfig
@@ -67,14 +67,14 @@ def of_experiment(exp_dir: Path) -> "Model":
 
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
+    config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
 
 
 def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:
     from whisper_er.models.size import backbone_sizes, sized_model
 
-    config = configuration.load(TrainConfig, args.config)
+    config = settings.load(TrainConfig, args.config)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks)), config

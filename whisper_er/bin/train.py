@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import locked, write_text
 from whisper_er.bin import make_parser, run
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def train_model(args: argparse.Namespace) -> None:
-    config = configuration.load(TrainConfig, args.config, args.overrides)
+    config = settings.load(TrainConfig, args.config, args.overrides)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}

@@ -23,7 +23,8 @@ import soxr
 
 from whisper_er.audio.reading import check_ready, open_audio, read_samples
 from whisper_er.base.errors import UserError
-from whisper_er.config import MAX_SAMPLES, SAMPLE_RATE, allow, build
+from whisper_er.base.settings import allow, build
+from whisper_er.config import MAX_SAMPLES, SAMPLE_RATE
 from whisper_er.data.kaldi import Table, read_table
 
 Change = Callable[[str, np.ndarray], np.ndarray]  # utterance id and samples -> the changed samples

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 
 
@@ -25,4 +25,4 @@ def read_data_card(path: Path | None) -> DataCard:
         return DataCard()
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; write it (egs/TEMPLATE/ser1/conf/data_card.yaml has its keys)")
-    return configuration.load(DataCard, path)
+    return settings.load(DataCard, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
@@ -82,7 +82,7 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
             if (exp_dir / name).parent == (exp_dir / BEST).parent and ended(exp_dir):
                 raise no_such_checkpoint(exp_dir / name)
             raise UserError(f"{exp_dir / name}: no such file; run stages 3 and 4 for this experiment first")
-    config = configuration.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
+    config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     tokenizer = load_tokenizer(exp_dir / "token_list")
     model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
     fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")

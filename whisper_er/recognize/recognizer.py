@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 import torch
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
@@ -66,7 +66,7 @@ class Recognizer:
             "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
             "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size, "lang": language,
         }  # fmt: skip
-        decoding = configuration.build(DecodeConfig, values, "from_pretrained")
+        decoding = settings.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
         recognizer.tokenizer.check_language(language)

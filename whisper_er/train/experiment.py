@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
@@ -48,7 +48,7 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
     for name, path in tables.items():
         data[name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return {"config": configuration.to_plain(config), "data": data}
+    return {"config": settings.to_plain(config), "data": data}
 
 
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
@@ -64,7 +64,7 @@ def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
         name: read_plain(parse_yaml, exp_dir / f"{name}.yaml", {}, "what training writes", NEW_TAG)
         for name in description
     }
-    config = with_defaults(configuration.updated(recorded["config"]), configuration.to_plain(TrainConfig()))
+    config = with_defaults(TrainConfig.updated(recorded["config"]), settings.to_plain(TrainConfig()))
     changes = differences(config, description["config"]) + differences(recorded["data"], description["data"])
     if changes:
         raise UserError(f"{exp_dir}: was started with another configuration: {'; '.join(changes)}; {NEW_TAG}")

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.report.markdown import table
@@ -63,9 +63,9 @@ class SystemsConfig:
             if not system.of and not system.tasks:
                 raise UserError(f"systems.{name}: neither tasks nor of; give the tasks, such as 'asr emotion'")
             for figure in system.figures:
-                configuration.allow(figure in COLUMNS, f"systems.{name}.figures", figure, " ".join(COLUMNS))
+                settings.allow(figure in COLUMNS, f"systems.{name}.figures", figure, " ".join(COLUMNS))
         known = ["", *self.systems]
-        configuration.allow(self.baseline in known, "baseline", self.baseline, "empty, " + " ".join(self.systems))
+        settings.allow(self.baseline in known, "baseline", self.baseline, "empty, " + " ".join(self.systems))
 
     def trained(self, name: str) -> System | None:
         """The system of this name if it has models of its own."""
@@ -125,7 +125,7 @@ def joined(*words: str) -> str:
 
 def read_calls(args: argparse.Namespace) -> tuple[SystemsConfig, list[Call]]:
     """The file, and its systems in its order, those of --systems alone if there are any; args gets the folds."""
-    config = configuration.load(SystemsConfig, args.systems_config)
+    config = settings.load(SystemsConfig, args.systems_config)
     names = args.systems.split() or list(config.systems)
     for name in names:
         if name not in config.systems:

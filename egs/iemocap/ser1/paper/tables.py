@@ -5,7 +5,7 @@ from pathlib import Path
 from cells import Cell
 from scored import Results, compare_first_seed
 
-from whisper_er import config as configuration
+from whisper_er.base import settings
 from whisper_er.config import TrainConfig
 from whisper_er.models.size import backbone_sizes, rounded, sized_model, trained_parameters
 from whisper_er.report.markdown import bullets, comparison_table, mcnemar_line, table
@@ -125,7 +125,7 @@ def experiments(results: Results) -> str:
 
 def parameters(cell: Cell) -> int:
     """Trained parameters of the cell's configuration; no weights are read."""
-    config = configuration.load(TrainConfig, Path(cell.system["ser_config"]))
+    config = settings.load(TrainConfig, Path(cell.system["ser_config"]))
     config.model.whisper_model = cell.model["options"][1]
     tasks = [
         Task(name, "category", tuple(f"{name}{i}" for i in range(NUM_LABELS[name])))
