@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from whisper_er.audio.reading import AudioInfo, ChannelPower, audio_info, load_audio, mix_down
+from whisper_er.audio.channels import ChannelPower, mix_down
+from whisper_er.audio.reading import AudioInfo, audio_info, load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.data.kaldi import read_table
 

@@ -29,10 +29,6 @@ MP3_LEAD = 11520  # samples to decode before those that are wanted: a frame of 1
 LOUDEST = 10.0  # largest float sample: in [-1, 1] unless amplified; integers as floats are far above
 MISCOUNT = 256  # bytes that a header may claim too many: some writers count it itself, of 44 to 80 bytes, or a pad byte
 TAG = 1024  # bytes behind a WAV without samples that may be a tag of somebody's
-# dB that the mean of the channels may be below the loudest. A dead channel costs the other one 6 dB, and where C people
-# have a channel each, 10 log10(C) are lost: the mean stays, so that all are heard (up to 31). Where one channel of six
-# or more is live, 20 log10(6) = 15.6 dB or more are lost; where channels cancel out, any number.
-FAR_BELOW = 15.0
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of samples where the header leaves it open, as a FLAC stream's may
 
 
@@ -198,46 +194,6 @@ def check_range(samples: np.ndarray, name: str) -> None:
             f"{name}: samples up to {peak:g}; allowed are floats in [-1, 1]: if these are 16-bit integers, divide them "
             "by 32768"
         )
-
-
-class ChannelPower:
-    """The power of each channel of a recording and of their mean, without what is constant; added up over blocks."""
-
-    def __init__(self) -> None:
-        self.count, self.sum_C, self.product_CC = 0, np.zeros(1), np.zeros((1, 1))
-
-    def add(self, samples: np.ndarray) -> None:
-        """samples: (samples, channels)."""
-        if samples.shape[1] == 1:
-            return
-        self.count += len(samples)
-        for start in range(0, len(samples), 2**16):  # float64: a constant may be far larger than what is heard
-            part_SC = samples[start : start + 2**16].astype(np.float64)
-            self.sum_C = self.sum_C + np.ones(len(part_SC)) @ part_SC
-            self.product_CC = self.product_CC + part_SC.T @ part_SC
-
-    @property
-    def channel(self) -> int | None:
-        """The loudest channel, where the mean is FAR_BELOW it: channels cancel out, or most are dead. Else None."""
-        covariance_CC = self.product_CC - np.outer(self.sum_C, self.sum_C) / max(1, self.count)
-        power_C, of_mean = covariance_CC.diagonal(), covariance_CC.mean()
-        loudest = int(np.argmax(power_C >= 0.99 * power_C.max()))  # of several, the first
-        rounding = 1e-10 * self.product_CC[loudest, loudest]
-        return loudest if max(of_mean, rounding) < power_C[loudest] / 10 ** (FAR_BELOW / 10) else None
-
-
-def mix_down(samples: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """A whole recording, (samples, channels) -> (samples,): the mean of the channels; or one of them, and which it is
-    (ChannelPower)."""
-    power = ChannelPower()
-    power.add(samples)
-    channel = power.channel
-    return pick(samples, channel), channel
-
-
-def pick(samples: np.ndarray, channel: int | None) -> np.ndarray:
-    """(samples, channels) -> (samples,): the channel, or the mean for None."""
-    return samples.mean(axis=1) if channel is None else samples[:, channel].copy()
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.files import holding, replace_dir
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.data import kaldi
-from whisper_er.data.labels import checked_labels
+from whisper_er.data.labels import LANGUAGE, check_languages, checked_labels
 from whisper_er.task import TEXT_TASK, Task, category, check_classes, scale
 from whisper_er.text.token_list import LIST_FILE
 from whisper_er.text.tokenizer import Tokenizer
@@ -73,7 +73,9 @@ def make_token_list(args: argparse.Namespace) -> None:
             base = from_whisper(args.whisper_model, args.lang)
         tokenizer = Tokenizer(base, tasks, args.token_type, args.lang)
         for check_set in args.check_sets:
-            utt_ids, columns = kaldi.read_columns(check_set, [task.table for task in tasks], names)
+            utt_ids, columns = kaldi.read_columns(check_set, [LANGUAGE, *(task.table for task in tasks)], names)
+            if LANGUAGE in columns:
+                check_languages(check_set / LANGUAGE, columns[LANGUAGE], tokenizer)
             for task in tasks:
                 try:
                     checked_labels(check_set, utt_ids, columns[task.table], task)

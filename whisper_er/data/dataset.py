@@ -17,7 +17,7 @@ from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
 from whisper_er.data import kaldi
 from whisper_er.data.augment import Change
-from whisper_er.data.labels import LANGUAGE, checked_labels
+from whisper_er.data.labels import LANGUAGE, check_languages, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
 from whisper_er.process import ahead
@@ -89,22 +89,6 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages)
     check_length(directory, utterances, long_audio)
     return utterances
-
-
-def check_languages(path: Path, languages: PackedStrings, tokenizer: Tokenizer) -> bool:
-    """Whether utt2lang chooses the prefixes, which is then said: not where its values are to be predicted, nor for a
-    vocabulary whose prefix names no language. UserError for a language that Whisper lacks."""
-    if not tokenizer.text.multilingual or any(task.table == LANGUAGE for task in tokenizer.tasks):
-        return False
-    counts = Counter(language or tokenizer.language for language in languages)
-    for language in counts:
-        try:
-            tokenizer.prefix_in(language)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-    said = ", ".join(f"{language} {count}" for language, count in sorted(counts.items()))
-    print(f"{path}: languages of the prefixes: {said}", flush=True)
-    return True
 
 
 def parse_lengths(path: Path, utt_ids: PackedStrings, column: PackedStrings) -> np.ndarray:

@@ -18,12 +18,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from whisper_er.audio.channels import FAR_BELOW, mix_down
 from whisper_er.audio.loudness import CLICK, SILENT, is_silent
 from whisper_er.audio.reading import (
-    ARK_ENTRY,
-    FAR_BELOW,
     audio_info,
-    mix_down,
     open_audio,
     open_stream,
     plain_samples,
@@ -33,14 +31,14 @@ from whisper_er.audio.reading import (
 )
 from whisper_er.audio.writer import AudioWriter
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.base.file_states import FileState, file_states, read_states, write_states
+from whisper_er.base.file_states import file_states, write_states
 from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
+from whisper_er.data.changed_audio import STATES, audio_files, written_files
 from whisper_er.process import ahead
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples
 BLOCK = SAMPLE_RATE // 2  # samples that are searched for a sound at a time
-STATES = ".audio_files"  # of a dump directory: its recordings as they were before they were read, and what was written
 OVERSHOOT = 0.01  # seconds that a segment may end after its recording: times are often rounded to two decimals
 
 
@@ -102,7 +100,7 @@ def format_data(
         )
     with kaldi.replace_data_dir(out_dir) as new:
         (new / kaldi.AUDIO).mkdir()
-        states = file_states(_files(data))
+        states = file_states(audio_files(data))
         format_chunk = partial(
             _format_chunk, wav_dir=new / kaldi.AUDIO, final_dir=out_dir / kaldi.AUDIO, audio_format=audio_format
         )
@@ -124,7 +122,7 @@ def format_data(
         tables |= {"wav.scp": result.wav_scp, "utt2num_samples": result.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
-        write_states(new / STATES, states | _written(new / kaldi.AUDIO, out_dir / kaldi.AUDIO))
+        write_states(new / STATES, states | written_files(new / kaldi.AUDIO, out_dir / kaldi.AUDIO))
     if result.one_channel:
         print(
             f"{data_dir}: of {len(result.one_channel)} utterances only the loudest channel is used, because the mean "
@@ -264,57 +262,3 @@ def _cut(sound: soundfile.SoundFile, entry: str, utt_id: str, segment: tuple[flo
             f"{sound.frames / sound.samplerate:.3f} s"
         )
     return read_samples(sound, entry, utt_id, start, min(end, sound.frames))
-
-
-@dataclass(frozen=True)
-class ChangedAudio:
-    """Paths of audio files that are not as they were when a set was formatted.
-
-    changed: recordings with another size or time; gone: recordings that do not exist any more, but were converted;
-    lost: files in the dump directory that are missing or have another size.
-    """
-
-    changed: list[str]
-    gone: list[str]
-    lost: list[str]
-
-
-def changed_audio(data_dir: Path, dump_dir: Path) -> ChangedAudio:
-    """Compare a set's audio with the record of format_data; UserError where a recording is gone that is used as it is.
-
-    A dump directory of an earlier version has no record: what is newer than its wav.scp has changed.
-    """
-    recorded, formatted_ns = read_states(dump_dir / STATES), (dump_dir / "wav.scp").stat().st_mtime_ns
-    names = [name for name in ("wav.scp", "segments") if (data_dir / name).is_file()]
-    sources = _files({name: kaldi.read_table(data_dir / name) for name in names})
-    used = _files({"wav.scp": kaldi.read_table(dump_dir / "wav.scp")})
-    states = file_states([*sources, *used])
-    gone = [path for path in sources if not states[path]]
-    if needed := [path for path in gone if path in used]:
-        raise UserError(
-            f"{data_dir / 'wav.scp'}: {len(needed)} of {len(sources)} files are used as they are, but do not exist any "
-            f"more: {first_few(needed)}; put them back, or leave their utterances out in local/data.sh"
-        )
-
-    def is_changed(path: str) -> bool:
-        state = states[path]
-        return state is not None and (recorded.get(path) != state if recorded else state.mtime_ns > formatted_ns)
-
-    def is_lost(path: str) -> bool:  # its time is left out: a dump directory may be copied
-        state = states[path]
-        return state is None or (path in recorded and recorded[path].size != state.size)
-
-    written = [path for path in used if path not in sources]
-    return ChangedAudio(list(filter(is_changed, sources)), gone, list(filter(is_lost, written)))
-
-
-def _files(data: kaldi.DataDir) -> dict[str, None]:
-    """Paths of the recordings that have utterances, each once and in their order; a command names none."""
-    entries = (recording.entry for recording in _recordings(data) if not recording.entry.endswith("|"))
-    return dict.fromkeys(ark[1] if (ark := ARK_ENTRY.fullmatch(entry)) else entry for entry in entries)
-
-
-def _written(directory: Path, final_dir: Path) -> dict[str, FileState | None]:
-    """The states of the files in `directory`, by their paths after it has become final_dir."""
-    states = file_states(map(str, directory.iterdir()))
-    return {str(final_dir / Path(path).name): state for path, state in states.items()}

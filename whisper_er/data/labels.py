@@ -1,15 +1,19 @@
-"""The labels and the speakers of a data directory: their spelling, and the labels against those of a task."""
+"""Labels, speakers and languages of a data directory: their spelling, and whether the tasks and Whisper know them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.spelling import check_spelling, fold_case, twins
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import MISSING, Task
 
-SPEAKERS = ("utt2spk", "utt2speaker")  # tables of names of which case alone may tell two apart
+if TYPE_CHECKING:
+    from whisper_er.text.tokenizer import Tokenizer
 
+SPEAKERS = ("utt2spk", "utt2speaker")  # tables of names of which case alone may tell two apart
 LANGUAGE = "utt2lang"  # the language of each utterance, which chooses its prefix
 
 
@@ -62,3 +66,19 @@ def print_doubts(where: str, speakers: Iterable[str]) -> None:
         print(f"{where}: {len(alike)} speakers differ from another one in nothing but case: '{one}' and '{other}'")
     for name in sorted(speakers.intersection(MISSING)):
         print(f"{where}: a speaker is called '{name}', which is what programs write for a missing value")
+
+
+def check_languages(path: Path, languages: PackedStrings, tokenizer: "Tokenizer") -> bool:
+    """Whether utt2lang chooses the prefixes, which is then said: not where its values are to be predicted, nor for a
+    vocabulary whose prefix names no language. UserError for a language that Whisper lacks."""
+    if not tokenizer.text.multilingual or any(task.table == LANGUAGE for task in tokenizer.tasks):
+        return False
+    counts = Counter(language or tokenizer.language for language in languages)
+    for language in counts:
+        try:
+            tokenizer.prefix_in(language)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    said = ", ".join(f"{language} {count}" for language, count in sorted(counts.items()))
+    print(f"{path}: languages of the prefixes: {said}", flush=True)
+    return True

@@ -8,16 +8,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from whisper_er.audio.channels import FAR_BELOW, ChannelPower, mix_down, pick
 from whisper_er.audio.loudness import frame_size, levels
 from whisper_er.audio.reading import (
-    FAR_BELOW,
     MAX_RATE,
     MIN_RATE,
-    ChannelPower,
     check_range,
-    mix_down,
     open_audio,
-    pick,
     read_samples,
     resample,
 )
