@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from tiny_experiment import call, decode_arguments, train_and_average
 
@@ -76,6 +77,14 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def scores(root: Path, name: str, *overrides: str) -> tuple[float, float]:
     """UA of the emotion and WER on the unseen voices, of what is trained with the overrides."""
     exp, hyp = train_and_average(root, root / name, *overrides), root / name / "decode"
@@ -87,10 +96,10 @@ def scores(root: Path, name: str, *overrides: str) -> tuple[float, float]:
 
 
 # Measured with the seeds 1 to 5 (corpus, weights and batches): UA 1.00, 0.97, 1.00, 0.89, 1.00, WER 0.11, 0.09, 0.08,
-# 0.16, 0.12; with other numbers of threads, whose sums have another order, up to 0.47. Untrained UA 0.25, WER 0.95 and
-# more. A model that ignores the sound gets 0.25.
-def test_what_has_learned_knows_emotion_and_words_of_unseen_voices_and_what_has_not_does_not(root):
+# 0.16, 0.12; untrained UA 0.25, WER 0.95 and more. A model that ignores the sound gets 0.25. On another machine one
+# thread came to WER 0.34 and two, whose sums have another order, to 0.47: so it is one.
+def test_what_has_learned_knows_emotion_and_words_of_unseen_voices_and_what_has_not_does_not(root, one_thread):
     ua, wer = scores(root, "trained")
-    assert ua > 0.7 and wer < 0.65
+    assert ua > 0.7 and wer < 0.4
     ua, wer = scores(root, "untrained", "max_steps=0")
     assert ua < 0.4 and wer > 0.8
