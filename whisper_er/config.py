@@ -117,7 +117,19 @@ class ValidConfig:
     select: Literal["wa", "ua", "loss"] = "wa"  # of valid_task: ranks the checkpoints, and stops early
 
 
-ONLY_TRAINING = ("augment", "loss", "optim", "valid")  # sections that a trained model does not need
+@dataclass
+class SamplingConfig:
+    """How often an epoch draws an utterance. An epoch has as many draws as the training set has utterances."""
+
+    rule: str = named("natural", "data.sampling.SAMPLINGS")  # each once | every group as often | temperature
+    by: str = ""  # the groups: values of the training set's utt2<by>, such as corpus, lang, or emotion for its classes
+    temperature: float = 2.0  # of temperature: 1 is natural; the larger, the more balanced
+
+    def __post_init__(self) -> None:
+        between(1, MOST, self, "temperature")
+
+
+ONLY_TRAINING = ("augment", "loss", "optim", "sampling", "valid")  # sections that a trained model does not need
 
 
 @dataclass
@@ -128,6 +140,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     # Waveforms in training: speed | noise, with their options; data/augment.py has them
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
@@ -160,6 +173,9 @@ class TrainConfig:
         at_least(1, self, "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
         at_least(1, self, "valid_batch_size", "log_interval")
         at_least(0, self, "max_steps", "save_interval", "num_workers", "cache_gb", "seed")
+        rule, by = self.sampling.rule, self.sampling.by
+        table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
+        allow(by or rule == "natural", "sampling.by", "''", table)
 
     @staticmethod
     def updated(values: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def train_model(args: argparse.Namespace) -> None:
     import torch
 
     from whisper_er.data.dataset import count_labels, read_utterances
+    from whisper_er.data.sampling import read_sampling
     from whisper_er.models.build import build_model
     from whisper_er.process import distributed
     from whisper_er.process.device import choose_device
@@ -74,8 +75,10 @@ def train_model(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.token_list)
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)
     torch.manual_seed(config.seed)
-    model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
+    label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
+    model = build_model(config, tokenizer, label_counts).to(device)
     size = run_size(model, config)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:
@@ -88,6 +91,8 @@ def train_model(args: argparse.Namespace) -> None:
         f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, "
         f"{distributed.world_size()} x {device.type}"
     )
+    if sampling:
+        print(sampling.describe())
     args.exp_dir.mkdir(parents=True, exist_ok=True)
     with locked(args.exp_dir) if distributed.is_main() else nullcontext():
         if ended := distributed.from_main(experiment.ended(args.exp_dir)):  # another run has ended it meanwhile
@@ -100,7 +105,7 @@ def train_model(args: argparse.Namespace) -> None:
                 experiment.write_description(args.exp_dir, description, args.token_list)
             warn_of_full_disk(args.exp_dir, size)
             write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
-        print(f"training ended: {trainer.run(train, valid)}")
+        print(f"training ended: {trainer.run(train, valid, sampling)}")
 
 
 def tidy(exp_dir: Path, keep: bool) -> None:

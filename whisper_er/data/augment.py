@@ -7,9 +7,9 @@ An augmentation is a dataclass whose fields are its options, as they stand under
       noise: {files: dump/noise/wav.scp, snr: [5, 20]}
 
 It is called with float32 samples (S,) at 16 kHz and a random generator, and returns the changed ones. To add one: the
-dataclass and a line of AUGMENTATIONS, in whose order they are applied. The generator depends on the seed, the epoch and
-the utterance alone, so that a run that was stopped goes on with the same samples, whatever the number of processes that
-read.
+dataclass and a line of AUGMENTATIONS, in whose order they are applied. The generator depends on the seed, the epoch,
+the utterance and its repeat in the epoch, so that a run that was stopped goes on with the same samples, whatever the
+number of processes that read.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ from whisper_er.base.settings import allow, build
 from whisper_er.config import MAX_SAMPLES, SAMPLE_RATE
 from whisper_er.data.kaldi import Table, read_table
 
-Change = Callable[[str, np.ndarray], np.ndarray]  # utterance id and samples -> the changed samples
+# utterance id, samples, number of its repeat in the epoch, from 0 (sampling.py) -> the changed samples
+Change = Callable[[str, np.ndarray, int], np.ndarray]
 
 
 class Augmentation:
@@ -139,9 +140,12 @@ def augmentation(chosen: dict[str, dict[str, Any]], seed: int) -> Callable[[int]
     return lambda epoch: partial(augment, changes, seed, epoch) if changes else None
 
 
-def augment(changes: list[Augmentation], seed: int, epoch: int, utt_id: str, samples: np.ndarray) -> np.ndarray:
+def augment(
+    changes: list[Augmentation], seed: int, epoch: int, utt_id: str, samples: np.ndarray, repeat: int = 0
+) -> np.ndarray:
     """Apply the augmentations in turn to float32 (S,)."""
-    random = np.random.default_rng([seed, epoch, *utt_id.encode()])
+    again = [256 + repeat] if repeat else []  # above the bytes of an id
+    random = np.random.default_rng([seed, epoch, *utt_id.encode(), *again])
     for change in changes:
         samples = change(samples, random)
     return samples

@@ -71,9 +71,10 @@ class SampleCache:
     """Loads utterances, and keeps the 16-bit samples of those that have to be decoded, as far as they fit.
 
     Made before the processes are forked, and used by those of every epoch. Each utterance has its place, so nothing is
-    locked: a flag says that its samples are there. An epoch reads an utterance once, and the next epoch's processes
-    start when those before have ended, so nobody reads a place while it is written. Memory is taken as samples come.
-    What is beyond max_bytes has no place, and is decoded each time.
+    locked: a flag says that its samples are there. An epoch's processes, which start when those before have ended, read
+    what was there at its start, so nobody reads a place while it is written; where two of them decode an utterance that
+    the epoch draws twice, both write the same. Memory is taken as samples come. What is beyond max_bytes has no place,
+    and is decoded each time.
     """
 
     def __init__(self, num_samples_N: np.ndarray, max_bytes: float) -> None:
@@ -81,11 +82,16 @@ class SampleCache:
         self.fitting = int(np.searchsorted(self.start_N1, max_bytes // 2, side="right")) - 1  # the first utterances
         self.samples_X = shared_array(int(self.start_N1[self.fitting]), "int16", "lower cache_gb")
         self.kept_N = shared_array(self.fitting, "bool", "lower cache_gb")
+        self.readable_N = self.kept_N.copy()
+
+    def start_epoch(self) -> None:
+        """What is kept may be read from now on. To be called while no process reads."""
+        self.readable_N = self.kept_N.copy()
 
     def load(self, index: int, entry: str, utt_id: str) -> np.ndarray:
         """As load_samples, for the utterance of this index; not to be changed."""
         place_S = self.samples_X[self.start_N1[index] : self.start_N1[index + 1]] if index < self.fitting else None
-        if place_S is not None and self.kept_N[index]:
+        if place_S is not None and self.readable_N[index]:
             return place_S
         samples = plain_samples(entry, utt_id)
         if samples is None:

@@ -18,6 +18,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
+from whisper_er.data.sampling import Sampling
 from whisper_er.data.shared_memory import SampleCache
 from whisper_er.models.base import Model
 from whisper_er.process import distributed, torchrun
@@ -78,7 +79,7 @@ class Trainer:
         self.progress, self.judge, self.sums = Progress(), Judge(exp_dir), Sums(0)
         self.saver = Saver(model, self.optimizer, device)
 
-    def run(self, train: Utterances, valid: Utterances) -> str:
+    def run(self, train: Utterances, valid: Utterances, sampling: Sampling | None = None) -> str:
         """Train until max_steps (0: not at all) or no improvement; returns why it ended. Raises Stopped on a signal."""
         (self.exp_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         resumed = self.resume()
@@ -92,7 +93,7 @@ class Trainer:
         bar = progress_bar(self.config.max_steps, "step", self.progress.step)
         self.model.train()
         signals = StopSignals()
-        batches = timed(self.steps(train, signals.received))
+        batches = timed(self.steps(train, signals.received, sampling))
         with signals, self.saver:
             while not self.progress.finished:
                 self.saver.check()
@@ -141,7 +142,9 @@ class Trainer:
         self.judge.finish()
         self.stop(signals)
 
-    def steps(self, train: Utterances, stop: Callable[[], bool] = never) -> Iterator[tuple[list[Batch], int]]:
+    def steps(
+        self, train: Utterances, stop: Callable[[], bool] = never, sampling: Sampling | None = None
+    ) -> Iterator[tuple[list[Batch], int]]:
         """This process's batches of each step and the number of utterances in the step, until training has ended.
 
         The plan of an epoch depends on the seed and the epoch alone, so a resumed run goes on as if it had not stopped,
@@ -155,7 +158,8 @@ class Trainer:
         per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
-            plan = draw(train.num_samples_N, batch_size * self.config.accum_grad, self.seed(epoch))[done:]
+            seed, draw_N = self.seed(epoch), sampling and sampling.epoch(self.seed(epoch))
+            plan = draw(train.num_samples_N, batch_size * self.config.accum_grad, seed, draw_N)[done:]
             passes = [[step[i : i + batch_size] for i in range(0, len(step), batch_size)] for step in plan]
             shares = [[indices[rank::processes] for indices in step] for step in passes]
             to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
