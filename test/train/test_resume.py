@@ -121,10 +121,10 @@ def test_a_resumed_run_pads_every_batch_as_if_it_had_not_stopped(corpus, tmp_pat
 
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_a_resumed_run_draws_the_groups_as_if_it_had_not_stopped(corpus, tmp_path, capsys, bucketing):
-    more = [*OVERRIDES, "sampling.rule=balanced", "sampling.by=gender", "accum_grad=2", "batch_size=2",
+    more = [*OVERRIDES, "sampling.rule=balanced", "sampling.by=emotion", "accum_grad=2", "batch_size=2",
             f"bucketing={bucketing}", "augment.speed={}"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *more))
-    assert capsys.readouterr().out.count("sampling: balanced by gender: (no value) 3 -> 3, female 4 -> 4") == 1
+    assert capsys.readouterr().out.count("sampling: balanced by emotion: happy 5 -> 6, sad 6 -> 5\n") == 1
     with StopAt(13), pytest.raises(Stopped):  # behind the first validation, within the second epoch
         call(train, *train_arguments(corpus, tmp_path / "exp", *more))
     assert contents(train_and_average(corpus, tmp_path / "exp", *more)) == whole
