@@ -71,7 +71,7 @@ class LossConfig:
     label_smoothing: float = 0.0  # share of a target that is divided among all labels of the task
     class_weights: str = named(
         "none", "models.losses.CLASS_WEIGHTS"
-    )  # none | inverse | effective, from training labels
+    )  # none | inverse | effective, from the labels that an epoch draws
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
 
     def __post_init__(self) -> None:

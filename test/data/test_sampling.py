@@ -1,20 +1,23 @@
 """What an epoch draws when groups of the training set are sampled by a rule."""
 
 from collections import Counter
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import change, write_corpus
+from tiny_experiment import call, change, train_arguments, write_corpus
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
+from whisper_er.bin import train as train_program
 from whisper_er.config import LossConfig, SamplingConfig, TrainConfig
 from whisper_er.data import dataset
 from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import bucketed, count_labels, read_utterances, shuffled
 from whisper_er.data.sampling import apportion, make_sampling, read_sampling
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.models import build
 from whisper_er.models.losses import CLASS_WEIGHTS
 from whisper_er.text.tokenizer import load_tokenizer
 
@@ -90,13 +93,17 @@ def test_repeats_of_an_utterance_do_not_meet_in_one_batch(monkeypatch):
     assert different[1] > different[0] + 0.5
 
 
-def test_classes_are_balanced_and_their_weights_count_what_is_drawn(corpus):
+def test_the_weights_of_classes_count_what_is_drawn(corpus, tmp_path):
     tokenizer = load_tokenizer(corpus / "token_list")
-    train = read_utterances(corpus / "train", tokenizer, "error")  # 5 happy, 6 sad; 4 male, 4 female, 3 without
-    by_emotion = read_sampling(SamplingConfig("balanced", "emotion"), corpus / "train", train.utt_ids)
-    assert by_emotion.describe() == "sampling: balanced by emotion: happy 5 -> 6, sad 6 -> 5"
-    assert count_labels(train, tokenizer.tasks, by_emotion.draws_N())["emotion"] == [6, 5]
+    train = read_utterances(corpus / "train", tokenizer, "error")
+    assert count_labels(train, tokenizer.tasks, np.array([2.0, 0.4] * 5 + [2.0]))["emotion"] == [2, 12]
+    overrides = ["sampling.rule=balanced", "sampling.by=emotion", "max_steps=0"]
+    with mock.patch.object(build, "build_model", wraps=build.build_model) as built:
+        call(train_program, *train_arguments(corpus, tmp_path, *overrides))
+    assert built.call_args.args[2]["emotion"] == [6, 5]  # of 5 happy and 6 sad ones
 
+
+def test_classes_that_are_balanced_weigh_the_same():
     skewed = sampled(EMOTIONS * 3, "balanced")
     assert set(skewed.draws_G.tolist()) == {50}
     count_C = np.bincount(skewed.group_N, skewed.draws_N())
