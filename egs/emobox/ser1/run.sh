@@ -30,13 +30,14 @@ done
 . ./path.sh
 
 about=$(python local/describe.py --emobox "${emobox}" --corpus "${corpus}")
-read -r lang folds <<<"${about}"
+read -r lang digest folds <<<"${about}"
 [ "${lang}" != mixed ] || lang=${mixed_lang}
 for name in emobox downloads transcripts; do  # the same words wherever the user stands
     [ -z "${!name}" ] || printf -v "${name}" '%s' "$(realpath -sm -- "${!name}")"
 done
 data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" --layout "${layout}"
-    --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"})
+    --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"}
+    --lists_digest "${digest}")  # so that stage 1 prepares anew where EmoBox's lists have changed
 
 # Some of EmoBox's own folds share speakers; RESULTS.md says how many. Films are read by commands of local/data.sh.
 ./ser.sh \
