@@ -247,6 +247,8 @@ def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobo
     assert shlex.split(value["--local_data_opts"])[:6] == ["--emobox", str(emobox), "--downloads", str(downloads),
                                                            "--corpus", "odd"]  # fmt: skip
     assert words[-3:] == ["--stage=3", "--ser_args", "a=1 b=2"]
+    words = run_script(recipe / "run.sh", *given, "--expdir", "exp/a", "--paths_from", "/x", "--nj", "1").splitlines()
+    assert words[-8:] == ["--paths_from", str(recipe), "--expdir", "exp/a", "--paths_from", "/x", "--nj", "1"]
     for wrong, message in (
         (("--corpus", "odd"), "error: --emobox is missing"),
         ((*given, "--corpus", "../odd"), "error: --corpus is '../odd'; write a name such as ravdess"),

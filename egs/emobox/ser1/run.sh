@@ -17,6 +17,7 @@ mixed_lang=en          # language token of a corpus with several languages (asvp
 ## end of options
 
 export paths_from=${PWD}
+called_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 passes_to=./ser.sh
 . ./utils/parse_options.sh
@@ -50,4 +51,4 @@ data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" 
     --local_data_opts "$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${data_opts[@]}")" \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    --paths_from "${paths_from}" "${passed[@]}"
+    --paths_from "${called_from}" "${passed[@]}"  # of which some may come after a --paths_from of their own
