@@ -1,6 +1,7 @@
 """egs/emobox: EmoBox's lists with all their quirks become a data directory; what does not fit stops in one line."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -246,6 +247,8 @@ def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobo
     assert shlex.split(value["--local_data_opts"])[:6] == ["--emobox", str(emobox), "--downloads", str(downloads),
                                                            "--corpus", "odd"]  # fmt: skip
     assert words[-3:] == ["--stage=3", "--ser_args", "a=1 b=2"]
+    words = run_script(recipe / "run.sh", *given, "--expdir", "exp/a", "--paths_from", "/x", "--nj", "1").splitlines()
+    assert words[-8:] == ["--paths_from", str(recipe), "--expdir", "exp/a", "--paths_from", "/x", "--nj", "1"]
     for wrong, message in (
         (("--corpus", "odd"), "error: --emobox is missing"),
         ((*given, "--corpus", "../odd"), "error: --corpus is '../odd'; write a name such as ravdess"),
@@ -254,6 +257,41 @@ def test_run_sh_gives_the_stages_the_language_the_folds_and_what_is_theirs(emobo
     ):
         done = subprocess.run([recipe / "run.sh", *wrong], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and done.stderr.startswith(message)
+
+
+def test_stage_1_prepares_anew_where_the_lists_have_changed(emobox, downloads, tmp_path):
+    recipe = copy_recipes(tmp_path / "clone") / "emobox/ser1"
+    with open(recipe / "local/corpora.yaml", "a") as file:
+        file.write("odd: {language: en}\n")
+    labels = emobox / "data/odd/label_map.json"
+
+    def prepares() -> bool:
+        options = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--stage", "1", "--stop_stage", "1")
+        return "data prep: local/data.sh" in run_script(recipe / "run.sh", *options, "--nj", "1", OMP_NUM_THREADS="1")
+
+    assert prepares()
+    labels.touch()
+    assert not prepares()
+    labels.write_text(labels.read_text().replace(': "Neutral"', ': "Calm"'))
+    os.utime(labels, (0, 0))  # its content tells, not its time
+    assert prepares()
+    assert "calm" in read_table(recipe / "dump/odd/fold1/train/utt2emotion").values()
+
+
+def test_the_digest_is_of_every_file_that_is_read(emobox, downloads, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import lists_digest
+
+    assert "the lists of odd have changed" in error_of(emobox, downloads, tmp_path / "all", "--lists_digest", "another")
+    corpus = emobox / "data/odd"
+    digests = {lists_digest(corpus)}
+    for number, path in enumerate([path for path in corpus.rglob("*") if path.is_file()], start=1):
+        path.write_bytes(path.read_bytes() + b" ")
+        digests.add(lists_digest(corpus))
+        assert len(digests) == number + 1, path
+    assert len(digests) == 9  # six lists, labels and speakers
+    (corpus / "README").write_text("of no use here")
+    assert lists_digest(corpus) in digests
 
 
 COUNTS = {  # utterances, speakers, classes, folds of the corpora as published

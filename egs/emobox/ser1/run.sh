@@ -17,6 +17,7 @@ mixed_lang=en          # language token of a corpus with several languages (asvp
 ## end of options
 
 export paths_from=${PWD}
+called_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 passes_to=./ser.sh
 . ./utils/parse_options.sh
@@ -30,13 +31,14 @@ done
 . ./path.sh
 
 about=$(python local/describe.py --emobox "${emobox}" --corpus "${corpus}")
-read -r lang folds <<<"${about}"
+read -r lang digest folds <<<"${about}"
 [ "${lang}" != mixed ] || lang=${mixed_lang}
 for name in emobox downloads transcripts; do  # the same words wherever the user stands
     [ -z "${!name}" ] || printf -v "${name}" '%s' "$(realpath -sm -- "${!name}")"
 done
 data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" --layout "${layout}"
-    --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"})
+    --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"}
+    --lists_digest "${digest}")  # so that stage 1 prepares anew where EmoBox's lists have changed
 
 # Some of EmoBox's own folds share speakers; RESULTS.md says how many. Films are read by commands of local/data.sh.
 ./ser.sh \
@@ -49,4 +51,4 @@ data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" 
     --local_data_opts "$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${data_opts[@]}")" \
     --ser_config conf/train_serialmtl.yaml \
     --inference_config conf/decode.yaml \
-    --paths_from "${paths_from}" "${passed[@]}"
+    --paths_from "${called_from}" "${passed[@]}"  # of which some may come after a --paths_from of their own

@@ -43,6 +43,11 @@ def parse_args() -> tuple[argparse.Namespace, list[Job]]:
         action="store_true",
         help="slurm: the command goes on where TERM stopped it; queue it again at its time limit",
     )
+    parser.add_argument(
+        "--keep_going",
+        action="store_true",
+        help="local: start further jobs after one has failed; slurm starts all anyway",
+    )
     parser.add_argument("--name", default="job", help="what messages call it")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[JOB=1:N | JOB=1,3,5] log command ...")
     args = parser.parse_args()

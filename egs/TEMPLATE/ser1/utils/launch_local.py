@@ -55,7 +55,8 @@ class Process:
 
 
 def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tuple[Job, str]]:
-    """Run the jobs; returns those that failed. After a failure no other is started; those that run may finish."""
+    """Run the jobs; returns those that failed. After a failure no other is started unless args.keep_going; those that
+    run may finish."""
     env = dict(os.environ)
     env |= {"OMP_NUM_THREADS": str(args.num_threads)} if args.num_threads else {}
     env |= {} if args.gpu else {"CUDA_VISIBLE_DEVICES": ""}
@@ -65,8 +66,8 @@ def run(args: argparse.Namespace, jobs: list[Job], stop: StopRequest) -> list[tu
     terminal = (os.dup(sys.stderr.fileno()),) if min(at_once, len(jobs)) == 1 and sys.stderr.isatty() else ()
     env |= {"PROGRESS_FD": str(terminal[0])} if terminal else {}
     waiting, running, failed = list(jobs), [], []
-    while running or (waiting and not failed):
-        while waiting and not failed and not stop.received and len(running) < at_once:
+    while running or (waiting and (args.keep_going or not failed)):
+        while waiting and (args.keep_going or not failed) and not stop.received and len(running) < at_once:
             running.append(Process(waiting.pop(0), env, terminal))
         if stop:
             end(running, stop)

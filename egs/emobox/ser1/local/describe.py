@@ -1,4 +1,4 @@
-"""What run.sh has to know of a corpus: its language, and the numbers of its folds, on one line.
+"""What run.sh has to know of a corpus: its language, a digest of its lists, and the numbers of its folds, on one line.
 
 python local/describe.py --emobox EmoBox --corpus ravdess
 """
@@ -6,7 +6,7 @@ python local/describe.py --emobox EmoBox --corpus ravdess
 import argparse
 from pathlib import Path
 
-from emobox import find_corpus, fold_dirs, language_of
+from emobox import find_corpus, fold_dirs, language_of, lists_digest
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
@@ -17,12 +17,13 @@ def main() -> None:
     parser.add_argument("--emobox", type=Path, required=True)
     parser.add_argument("--corpus", required=True)
     args = parser.parse_args()
-    folds = fold_dirs(find_corpus(args.emobox, args.corpus))
+    directory = find_corpus(args.emobox, args.corpus)
+    folds = fold_dirs(directory)
     if not folds:
         raise UserError(f"{args.emobox}: {args.corpus} has no directory fold_1; clone EmoBox anew")
     if not (language := language_of(args.corpus)):
         raise UserError(f"--corpus {args.corpus}: local/corpora.yaml does not know its language; add a line")
-    print(language, *folds)
+    print(language, lists_digest(directory), *folds)
 
 
 if __name__ == "__main__":

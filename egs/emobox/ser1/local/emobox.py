@@ -5,6 +5,7 @@ the labels of the lists to classes; data.seg.wrd.stm, which names the speaker of
 is said where it is read.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,15 +93,33 @@ def read_corpus(emobox: Path, name: str) -> Corpus:
     return Corpus(name, utterances, labels, read_speakers(directory), folds)
 
 
-def find_corpus(emobox: Path, name: str) -> Path:
-    """data/<name> of the clone, or <name> where the directory given is data itself."""
+def corpora(emobox: Path) -> dict[str, Path]:
+    """Name -> directory, of data/<name> of the clone, or of <name> where the directory given is data itself."""
     for root in (emobox / "data", emobox):
-        known = sorted(path.name for path in root.glob("*") if (path / "label_map.json").is_file())
-        if name in known:
-            return root / name
-        if known:
-            raise UserError(f"--corpus {name}: {root} has no such corpus; it has {' '.join(known)}")
+        if known := {path.name: path for path in sorted(root.glob("*")) if (path / "label_map.json").is_file()}:
+            return known
     raise UserError(f"--emobox {emobox}: no data/<corpus>/label_map.json there; it is a clone of EmoBox: {CLONE}")
+
+
+def find_corpus(emobox: Path, name: str) -> Path:
+    """The directory with the lists of a corpus."""
+    known = corpora(emobox)
+    if name not in known:
+        root = next(iter(known.values())).parent
+        raise UserError(f"--corpus {name}: {root} has no such corpus; it has {' '.join(known)}")
+    return known[name]
+
+
+def lists_digest(directory: Path) -> str:
+    """Of all that read_corpus reads: the same in every version of EmoBox that says the same of the corpus."""
+    paths = [directory / name for name in ("label_map.json", "data.seg.wrd.stm")]
+    paths += [path for fold_dir in fold_dirs(directory).values() for path in sorted(fold_dir.glob("*.jsonl"))]
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{content} {path.relative_to(directory)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def fold_dirs(directory: Path) -> dict[int, Path]:

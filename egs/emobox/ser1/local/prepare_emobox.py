@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from emobox import Corpus, Utterance, published_layout, read_corpus
+from emobox import Corpus, Utterance, find_corpus, lists_digest, published_layout, read_corpus
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
@@ -28,6 +28,8 @@ TRIES = 100  # draws of speakers until they say all classes
 def prepare(args: argparse.Namespace) -> None:
     """Write out_dir, whole or not at all."""
     corpus = read_corpus(args.emobox, args.corpus)
+    if args.lists_digest not in ("", lists_digest(find_corpus(args.emobox, args.corpus))):
+        raise UserError(f"{args.emobox}: the lists of {args.corpus} have changed since run.sh read them; run it again")
     root, prefixes = args.downloads / corpus.name, {}
     if args.layout == "published":
         root, prefixes = args.downloads, published_layout(corpus.name)
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--allow_missing", choices=("true", "false"), default="false", help="leave out what has no audio (%(default)s)"
     )
+    parser.add_argument("--lists_digest", default="", help="of describe.py: lists with another one are refused")
     prepare(parser.parse_args())
 
 
