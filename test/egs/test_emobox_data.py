@@ -206,6 +206,12 @@ def test_transcripts_become_the_text(emobox, downloads, tmp_path):
     table.write_text("".join(f"odd-{key.replace(' ', '_')} so it is\n" for key in KEYS[:-1]) + "odd-f2\n")
     assert prepare(emobox, downloads, tmp_path / "all", "--transcripts", table).returncode == 0
     assert Counter(read_table(tmp_path / "all/text").values()) == {"so it is": 11, "": 1}
+    named = ("--transcripts", table, "--transcripts_by", "a-model_zero-shot")
+    assert prepare(emobox, downloads, tmp_path / "named", *named).returncode == 0
+    assert set(read_table(tmp_path / "named/utt2text_source").values()) == {"a-model_zero-shot"}
+    for wrong in ((*named, "--transcripts_by", "two words"), named[2:]):
+        error = error_of(emobox, downloads, tmp_path / "none", *wrong)
+        assert "one word, such as whisper-base_zero-shot, beside --transcripts" in error
     table.write_text("odd-e1 yes\n")
     error = error_of(emobox, downloads, tmp_path / "none", "--transcripts", table)
     assert "no line for 11 utterances" in error
@@ -329,7 +335,7 @@ def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(
     given = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--transcribe", "true", "--nj", "1")
     model, tasks = ("--whisper_model", whisper_directory), ("--tasks", "asr emotion")
     for options, message in (
-        ((*given, *model, *tasks, "--transcripts", "words"), "--transcribe and --transcripts are both given"),
+        ((*given, *model, *tasks, "--transcripts", "words"), "--transcribe and --transcripts or --transcripts_by"),
         ((*given, *tasks), "--transcribe needs --whisper_model, the Whisper that transcribes"),
         ((*given, *model), "--transcribe: asr is not among --tasks 'emotion', so no transcript is needed"),
     ):

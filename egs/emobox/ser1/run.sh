@@ -31,7 +31,8 @@ done
 ser=./ser.sh
 if [ "${transcribe}" == true ]; then
     ser=local/transcribe.sh
-    [ -z "${transcripts}" ] || usage_error "--transcribe and --transcripts are both given; the text is from one of them"
+    [ -z "${transcripts}${transcripts_by}" ] \
+        || usage_error "--transcribe and --transcripts or --transcripts_by are given; the text is from one of them"
 fi
 [[ ${corpus} =~ ^[A-Za-z0-9_-]+$ ]] || usage_error "--corpus is '${corpus}'; write a name such as ravdess"
 . ./path.sh
