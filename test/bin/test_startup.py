@@ -11,7 +11,8 @@ from whisper_er import __main__ as command
 from whisper_er.data import kaldi
 
 # Those that work with a model; averaging needs torch alone, for the mean of bfloat16 weights.
-HEAVY = {"recognize", "demo", "info", "train", "average", "decode", "export", "export_ctranslate2", "model_info"}
+HEAVY = {"recognize", "demo", "info", "train", "average", "decode", "export", "export_ctranslate2", "model_info",
+         "transcribe"}  # fmt: skip
 LOAD_ALL = """
 import importlib, json, sys
 for name in sys.argv[1:]:

@@ -207,6 +207,12 @@ def test_transcripts_become_the_text(emobox, downloads, tmp_path):
     table.write_text("".join(f"odd-{key.replace(' ', '_')} so it is\n" for key in KEYS[:-1]) + "odd-f2\n")
     assert prepare(emobox, downloads, tmp_path / "all", "--transcripts", table).returncode == 0
     assert Counter(read_table(tmp_path / "all/text").values()) == {"so it is": 11, "": 1}
+    named = ("--transcripts", table, "--transcripts_by", "a-model_zero-shot")
+    assert prepare(emobox, downloads, tmp_path / "named", *named).returncode == 0
+    assert set(read_table(tmp_path / "named/utt2text_source").values()) == {"a-model_zero-shot"}
+    for wrong in ((*named, "--transcripts_by", "two words"), named[2:]):
+        error = error_of(emobox, downloads, tmp_path / "none", *wrong)
+        assert "one word, such as whisper-base_zero-shot, beside --transcripts" in error
     table.write_text("odd-e1 yes\n")
     error = error_of(emobox, downloads, tmp_path / "none", "--transcripts", table)
     assert "no line for 11 utterances" in error
@@ -356,3 +362,35 @@ def test_whisper_speaks_every_language_of_the_table(monkeypatch):
     corpora = emobox.about_all()
     assert len(corpora) == 32
     assert {entry["language"] for entry in corpora.values()} <= LANGUAGES.keys() | {"mixed"}
+
+
+def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(
+    emobox, downloads, whisper_directory, tmp_path, warm_python
+):
+    recipe = copy_recipes(tmp_path / "clone", warm_python) / "emobox/ser1"
+    with open(recipe / "local/corpora.yaml", "a") as file:
+        file.write("odd: {language: de}\n")
+    given = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--transcribe", "true", "--nj", "1")
+    model, tasks = ("--whisper_model", whisper_directory), ("--tasks", "asr emotion")
+    for options, message in (
+        ((*given, *model, *tasks, "--transcripts", "words"), "--transcribe and --transcripts or --transcripts_by"),
+        ((*given, *tasks), "--transcribe needs --whisper_model, the Whisper that transcribes"),
+        ((*given, *model), "--transcribe: asr is not among --tasks 'emotion', so no transcript is needed"),
+    ):
+        done = subprocess.run([recipe / "run.sh", *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
+
+    name = whisper_directory.name
+    first = run_script(recipe / "run.sh", *given, *model, *tasks, "--stop_stage", "2")
+    assert f"transcribing: dump/odd/all + {whisper_directory} -> data/odd/transcripts_{name}/text" in first
+    text = read_table(recipe / f"data/odd/transcripts_{name}/text")
+    train, valid = (read_dir(recipe / f"dump/odd_{name}/fold1/{set_name}") for set_name in ("train", "valid"))
+    assert len(text) == len(KEYS) and train["text"] == {utt_id: text[utt_id] for utt_id in train["utt2spk"]}
+    assert set((train | valid)["utt2text_source"].values()) == {f"{name}_zero-shot"}
+    assert not (recipe / "dump/odd/all/text").exists() and not list((recipe / f"dump/odd_{name}/all/wav").iterdir())
+    lists = list((recipe / f"data/odd_{name}/token_list").glob("*/fold1/token_list.yaml"))
+    assert len(lists) == 1 and "language: de" in lists[0].read_text()
+
+    again = run_script(recipe / "run.sh", *given, *model, *tasks, "--stop_stage", "2")
+    assert "->" not in again and "transcribing" not in again
+    assert "->" not in run_script(recipe / "run.sh", *given, *model, *tasks, "--stage", "2", "--stop_stage", "2")

@@ -16,7 +16,7 @@ from whisper_er.text.conventions import Writing
 from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.vocabulary import DETECT
-from whisper_er.train.experiment import protocol, read_environment
+from whisper_er.train.experiment import protocol, read_environment, text_protocol
 
 
 def main() -> None:
@@ -52,10 +52,12 @@ def score(args: argparse.Namespace) -> None:
     paired = pairing.pair_directories(
         args.ref_dir, args.hyp_dir, tasks, writings[language], args.score_by.split(), by_id
     )
+    has_text = any(task.kind == "text" for task in token_list.tasks)
+    about = [protocol(args.exp_dir, args.ref_dir), text_protocol(args.exp_dir, args.ref_dir) if has_text else ""]
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
-        "protocol": protocol(args.exp_dir, args.ref_dir),
+        "protocol": "; ".join(filter(None, about)),
         "decoding": decoding,
         "training": read_environment(args.exp_dir),
         "text_normalizer": {

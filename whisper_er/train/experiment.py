@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import yaml
 from whisper_er.base import settings
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
-from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
+from whisper_er.base.plain_files import misfit, parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
@@ -34,6 +35,8 @@ BEST_SHAPE = {
     "best": [{"step": int, "accuracy": (float, -math.inf, None), "loss": (float, None)}],
 }  # fmt: skip
 NEW_TAG = "give another ser_tag, or remove the directory"
+TEXT_SOURCE = "utt2text_source"  # of a data directory: who wrote a transcript, <who>_<how>; no value: a human
+HUMANS = "humans"
 UNTRAINED = "untrained"  # the metric in best.json where max_steps is 0
 
 
@@ -46,6 +49,8 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
     for name in ("train_set", "valid_set"):
         spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
+        if sources := text_sources(inputs[name]):
+            data[name]["text_sources"] = sources
     for name, path in tables.items():
         data[name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return {"config": settings.to_plain(config), "data": data}
@@ -158,10 +163,40 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
     )
 
 
+def text_protocol(exp_dir: Path, test_dir: Path) -> str:
+    """Who wrote the transcripts of the training and the test set; "" where no utt2text_source says so of any."""
+    train, test = read_data(exp_dir)["train_set"], text_sources(test_dir)
+    of_train = written_by(train.get("text_sources", {}), train["num_utterances"])
+    of_test = written_by(test, num_test := len(kaldi.read_table(test_dir / "utt2spk")))
+    if of_train == of_test == HUMANS:
+        return ""
+    whose = f"training and test: {of_test}" if of_train == of_test else f"training: {of_train}, of test: {of_test}"
+    caveats = {0: "", num_test: "; the WER is against these, not against human transcripts"}
+    partly = f"; the WER of {sum(test.values())} test utterances is not against human transcripts"
+    return f"transcripts of {whose}{caveats.get(sum(test.values()), partly)}"
+
+
+def text_sources(data_dir: Path) -> dict[str, int]:
+    """Source -> number of utterances whose transcript is by it; those by humans have none."""
+    table = kaldi.read_table(data_dir / TEXT_SOURCE) if (data_dir / TEXT_SOURCE).is_file() else {}
+    return dict(sorted(Counter(filter(None, table.values())).items()))
+
+
+def written_by(sources: dict[str, int], total: int) -> str:
+    """The sources, <who>_<how>, with counts where they are several."""
+    counts = {", ".join(source.rsplit("_", 1)): count for source, count in sources.items()}
+    if humans := total - sum(sources.values()):
+        counts[HUMANS] = humans
+    return " and ".join(name if len(counts) == 1 else f"{count} by {name}" for name, count in counts.items())
+
+
 def read_data(exp_dir: Path) -> dict[str, Any]:
+    path, remedy, what = exp_dir / "data.yaml", NEW_TAG, "the sets of a training"
     dataset = {"num_utterances": int, "speakers": [str]}
-    shape = {"train_set": dataset, "valid_set": dataset}
-    return read_plain(parse_yaml, exp_dir / "data.yaml", shape, "the sets of a training", NEW_TAG)
+    data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
+    if problem := misfit(data["train_set"].get("text_sources", {}), {str: int}, "'text_sources'"):
+        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
+    return data
 
 
 def read_environment(exp_dir: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ downloads=""           # path to read: what EmoBox's lists call downloads/, with
 corpus=""              # which, by the name that it has in EmoBox's data/, such as ravdess
 layout=emobox          # emobox: files lie as the lists say; published: --downloads is the corpus as its authors publish it
 transcripts=""         # path to read: table `key words...` for the task asr; EmoBox has no transcripts
+transcripts_by=""      # who wrote them, if no human did, such as whisper-base_zero-shot; results name it
+transcribe=false       # instead: --whisper_model writes the transcripts (local/transcribe.sh), in stage 1
 allow_missing=false    # leave out utterances whose audio is missing
 mixed_lang=en          # language token of a corpus with several languages (asvpesd, esd)
 ## end of options
@@ -27,6 +29,12 @@ for name in emobox downloads corpus; do
 done
 [[ " ${passed[*]} " != *" --local_data_opts"[\ =]* ]] \
     || usage_error "--local_data_opts: what local/data.sh needs has options of its own here"
+ser=./ser.sh
+if [ "${transcribe}" == true ]; then
+    ser=local/transcribe.sh
+    [ -z "${transcripts}${transcripts_by}" ] \
+        || usage_error "--transcribe and --transcripts or --transcripts_by are given; the text is from one of them"
+fi
 [[ ${corpus} =~ ^[A-Za-z0-9_-]+$ ]] || usage_error "--corpus is '${corpus}'; write a name such as ravdess"
 . ./path.sh
 
@@ -38,10 +46,11 @@ for name in emobox downloads transcripts; do  # the same words wherever the user
 done
 data_opts=(--emobox "${emobox}" --downloads "${downloads}" --corpus "${corpus}" --layout "${layout}"
     --allow_missing "${allow_missing}" ${transcripts:+--transcripts "${transcripts}"}
+    ${transcripts_by:+--transcripts_by "${transcripts_by}"}
     --lists_digest "${digest}")  # so that stage 1 prepares anew where EmoBox's lists have changed
 
 # Some of EmoBox's own folds share speakers; RESULTS.md says how many. Films are read by commands of local/data.sh.
-./ser.sh \
+"${ser}" \
     --datadir "data/${corpus}" --dumpdir "dump/${corpus}" --expdir "exp/${corpus}" \
     --lang "${lang}" \
     --tasks emotion \

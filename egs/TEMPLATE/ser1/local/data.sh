@@ -9,6 +9,7 @@
 #   wav.scp      audio file, absolute or relative to the recipe directory; or file.ark:offset; or `command |`
 #                (only with run.sh --allow_pipes true). Any rate, any number of channels: stage 1 makes it 16 kHz mono
 #   text         transcript, if `asr` is in tasks; an id alone on its line has an empty one
+#   utt2text_source  optional: who wrote the transcript if no human did, <who>_<how>, such as whisper-base_zero-shot
 #   utt2spk      speaker; no speaker may be in two of train, valid and test
 #   utt2<task>   label of every other task: utt2emotion, utt2gender, ...; an id alone on its line has no label
 #   utt2fold     1 .. n (data/all only): fold k is tested on, fold k mod n + 1 validated on, the rest trained on

@@ -8,6 +8,7 @@ training list: whole speakers, if they say all of its classes and leave all to t
 
 import argparse
 import random
+import re
 import shlex
 import shutil
 from collections import Counter
@@ -45,8 +46,13 @@ def prepare(args: argparse.Namespace) -> None:
             )
         print(f"{root}: {report}; left out")
     data = data_dir(corpus, found)
+    if args.formatted:
+        data.pop("segments", None)
+        data["wav.scp"] = read_table(args.formatted / "wav.scp")
     if args.transcripts:
         data["text"] = transcripts(args.transcripts, corpus, found)
+    if args.transcripts_by:
+        data["utt2text_source"] = dict.fromkeys(data["utt2spk"], source(args))
     for number, sets in corpus.folds.items():
         data[f"utt2set{number}"] = fold(corpus, number, sets, data)
     write_dir(args.out_dir, data)
@@ -129,6 +135,15 @@ def transcripts(path: Path, corpus: Corpus, found: dict[str, Path]) -> Table:
     return {utt_id: table[utt_id] for utt_id in found}
 
 
+def source(args: argparse.Namespace) -> str:
+    """The value of utt2text_source. UserError where it is no name, or nothing to be named."""
+    if not args.transcripts or not re.fullmatch(r"\S+", args.transcripts_by):
+        raise UserError(
+            f"--transcripts_by '{args.transcripts_by}': one word, such as whisper-base_zero-shot, beside --transcripts"
+        )
+    return args.transcripts_by
+
+
 def fold(corpus: Corpus, number: int, sets: dict[str, list[str]], data: DataDir) -> Table:
     """The set of each utterance in a fold, "" for none; without a validation list, one is drawn."""
     utt2spk, title = data["utt2spk"], f"{corpus.name} fold {number}"
@@ -195,6 +210,8 @@ def main() -> None:
         help="emobox: downloads/<corpus>/... as in the lists; published: --downloads is the corpus as published",
     )
     parser.add_argument("--transcripts", type=Path, help="table `key words...`, the ASR targets")
+    parser.add_argument("--transcripts_by", default="", help="<who>_<how> wrote them, if no human did")
+    parser.add_argument("--formatted", type=Path, help="dump directory of the same data, whose audio is taken")
     parser.add_argument(
         "--allow_missing", choices=("true", "false"), default="false", help="leave out what has no audio (%(default)s)"
     )
