@@ -145,6 +145,9 @@ stage_1() {  # data prep
     for source in ${corpus_dir:+"${corpus_dir}"/*} ${data_opts[@]+"${data_opts[@]}"}; do
         [ ! -f "${source}" ] || sources+=("${source}")
     done
+    for source in "${raw_sets[@]/#/"${datadir}/"}"; do  # or what local/data.sh has listed, a path a line
+        [ ! -f "${source}/.made_from" ] || mapfile -t -O "${#sources[@]}" sources <"${source}/.made_from"
+    done
     options="local/data.sh${corpus_dir:+ --corpus_dir ${corpus_dir}}${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
         say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"

@@ -17,6 +17,7 @@
 #   utt2lang     language of each utterance, such as de, where there are several: chooses Whisper's language token, and
 #                what counts as a word in the WER; without a value, and without the file, it is --lang
 #   segments     optional: `utterance-id recording-id start end` in seconds; wav.scp then lists recordings
+#   .made_from   optional: files and directories, a path a line; if one of them changes, stage 1 makes the data anew
 # Ids: no white space, no '/', no '-' or '.' in front. From Python, whisper_er.data.kaldi.write_dir writes all of it, whole
 # or not at all. Check the corpus (its counts, say) and stop with one line that says what is wrong and what to do.
 # shellcheck disable=SC1091  # what is sourced is checked by itself
