@@ -13,7 +13,7 @@ corpus=""              # which, by the name that it has in EmoBox's data/, such 
 layout=emobox          # emobox: files lie as the lists say; published: --downloads is the corpus as its authors publish it
 transcripts=""         # path to read: table `key words...` for the task asr; EmoBox has no transcripts
 allow_missing=false    # leave out utterances whose audio is missing
-mixed_lang=en          # language token of a corpus with several languages (asvpesd, esd)
+mixed_lang=en          # language token of a corpus with several languages (asvpesd; esd's are known by speaker)
 ## end of options
 
 export paths_from=${PWD}
