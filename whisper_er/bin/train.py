@@ -62,6 +62,7 @@ def train_model(args: argparse.Namespace) -> None:
     import torch
 
     from whisper_er.data.dataset import count_labels, read_utterances
+    from whisper_er.data.labels import count_languages
     from whisper_er.models.build import build_model
     from whisper_er.process import distributed
     from whisper_er.process.device import choose_device
@@ -74,6 +75,8 @@ def train_model(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.token_list)
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    if train.languages and config.max_steps and config.model.kind == "seq2seq":  # the other kind reads no prefix
+        description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
     size = run_size(model, config)

@@ -18,14 +18,16 @@ import yaml
 from whisper_er.base import settings
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
-from whisper_er.base.plain_files import parse_json, parse_yaml, read_plain, shorten
+from whisper_er.base.plain_files import misfit, parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
 
-# Keys that may differ: the model does not depend on them.
+# Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
-            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
+            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
+            "train_set.languages")  # fmt: skip
+DATA = "data.yaml"  # digests, sizes and speakers of the sets
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 AVERAGE = "ave.safetensors"  # a link to the mean of the best checkpoints
@@ -147,8 +149,11 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
     best = read_best(exp_dir)
     selected = "not trained, nothing selected"
     if best["metric"] != UNTRAINED:
+        languages = data["train_set"].get("languages", {})
+        spoken = ", ".join(f"{language} {count}" for language, count in languages.items())
+        prefixes = f", language prefixes: {spoken} (utt2lang)" if spoken else ""
         selected = (
-            f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
+            f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers{prefixes}; model "
             f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
             f"speakers, {len(valid & train)} of them in training"
         )
@@ -158,10 +163,18 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
     )
 
 
+def trained_languages(exp_dir: Path) -> dict[str, int]:
+    """Language -> training utterances whose prefix named it; none unless utt2lang chose the prefixes."""
+    return read_data(exp_dir)["train_set"].get("languages", {}) if (exp_dir / DATA).is_file() else {}
+
+
 def read_data(exp_dir: Path) -> dict[str, Any]:
     dataset = {"num_utterances": int, "speakers": [str]}
-    shape = {"train_set": dataset, "valid_set": dataset}
-    return read_plain(parse_yaml, exp_dir / "data.yaml", shape, "the sets of a training", NEW_TAG)
+    shape, what = {"train_set": dataset, "valid_set": dataset}, "the sets of a training"
+    data = read_plain(parse_yaml, exp_dir / DATA, shape, what, NEW_TAG)
+    if problem := misfit(data["train_set"].get("languages", {}), {str: int}, "'languages'"):
+        raise UserError(f"{exp_dir / DATA}: not {what} ({problem}); {NEW_TAG}")
+    return data
 
 
 def read_environment(exp_dir: Path) -> dict[str, Any]:
