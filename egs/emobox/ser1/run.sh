@@ -19,7 +19,7 @@ mixed_lang=en          # language token of a corpus with several languages (asvp
 export paths_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 passes_to=./ser.sh
-. ./utils/parse_options.sh
+. ../../TEMPLATE/ser1/utils/parse_options.sh  # not by the link utils: it says so where a clone has no links
 parse_options "$@"
 for name in emobox downloads corpus; do
     [ -n "${!name}" ] || usage_error "--${name} is missing"
