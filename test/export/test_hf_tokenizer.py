@@ -70,7 +70,5 @@ def test_the_tokenizer_that_it_is_made_from_stays_as_it_is(whisper_tokens):
 
 
 def test_a_vocabulary_of_labels_alone_is_refused():
-    with pytest.raises(
-        UserError, match="token_type=none: transformers has no tokenizer for labels alone; leave stage"
-    ):
+    with pytest.raises(UserError, match="token_type=none: transformers has no tokenizer for labels alone; leave stage"):
         to_hf_tokenizer(tokenizer_of(("none", NoText()), "gender emotion"))
