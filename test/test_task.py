@@ -20,6 +20,15 @@ def test_tables_are_text_for_asr_and_utt2_and_the_name_otherwise():
     assert [task.table for task in (ASR, GENDER, VALENCE)] == ["text", "utt2gender", "utt2valence"]
 
 
+@pytest.mark.parametrize("name", ["spk", "num_samples", "fold", "set2"])
+def test_a_table_of_the_data_directory_that_is_no_label_is_no_task(name):
+    for make in (lambda: category(name, ["a"]), lambda: scale(name, 1, 5, 9)):
+        with pytest.raises(UserError, match=f"^task '{name}': utt2{name} is no table of labels; name the task other"):
+            make()
+    for allowed in ("speaker", "lang", "setting", "folder"):
+        category(allowed, ["a"])
+
+
 def test_a_label_outside_the_list_is_an_error_that_names_it_and_the_allowed_ones():
     assert EMOTION.index("sad") == 2
     with pytest.raises(UserError, match=r"^utt2emotion: 'bored' .*angry happy sad"):

@@ -12,6 +12,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.spelling import difference, fold_case
 
 NAME = re.compile(r"\w[\w-]*")  # a task's name: part of file names, and one word of an option
+# Tables of a data directory that are no labels: decoding would write its answers over them.
+RESERVED = re.compile(r"spk|num_samples|fold|set\d+")
 MOST_BINS = 1000
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
 # What pandas, Python, SQL and spreadsheets write for an empty cell. In these spellings alone: "none" is a word, and a
@@ -37,6 +39,11 @@ class Task:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise UserError(f"task '{self.name}': its name may hold letters, digits, _ and -, and not begin with -")
+        if RESERVED.fullmatch(self.name):
+            raise UserError(
+                f"task '{self.name}': utt2{self.name} is no table of labels; name the task otherwise (the speakers of "
+                "utt2spk are those of the task 'speaker')"
+            )
 
     @property
     def table(self) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -83,8 +84,10 @@ def write_wav(path: Path, seed: int, seconds: float = 1.0) -> None:
     soundfile.write(path, noise.clip(-0.9, 0.9), RATE, subtype="PCM_16", format=path.suffix[1:].upper())
 
 
-def prepare(emobox: Path, downloads: Path, out_dir: Path, *options: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, LOCAL / "prepare_emobox.py", "--emobox", emobox, "--downloads", downloads]
+def prepare(
+    emobox: Path, downloads: Path, out_dir: Path, *options: str | Path, local: Path = LOCAL
+) -> subprocess.CompletedProcess:
+    command = [sys.executable, local / "prepare_emobox.py", "--emobox", emobox, "--downloads", downloads]
     command += ["--corpus", "odd", "--out_dir", out_dir, *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -300,6 +303,82 @@ def test_the_digest_is_of_every_file_that_is_read(emobox, downloads, tmp_path, m
     assert lists_digest(corpus) in digests
 
 
+def write_track2(emobox: Path, entries: list[tuple[str, str, str]]) -> None:
+    """entries: wav_filename, label, speaker."""
+    objects = [dict(zip(("wav_filename", "label", "speaker"), entry)) for entry in entries]
+    write_list(emobox / "data/track2/ODD_selected_balenced.jsonl", objects)
+
+
+def test_the_entries_of_track2_become_a_table_that_stage_1_keeps(emobox, downloads, tmp_path):
+    write_track2(emobox, [
+        ("audio/Anna 1.wav", "neutral", "Anna"), ("x/e1.wav", "pain_groan", "e"),  # e1 is neutral in the lists
+        ("y/D'2.wav", "pain_groan", "someone else"), ("y/nobody.wav", "neutral", "Anna"),
+    ])  # fmt: skip
+    done = prepare(emobox, downloads, tmp_path / "all")
+    assert (
+        "odd track2: 2 utterances for 4 entries; 2 mean no utterance (y/D'2.wav, y/nobody.wav); 1 have another label "
+        "here (x/e1.wav)\n" in done.stdout
+    )
+    format_data(tmp_path / "all", tmp_path / "dump/all")
+    table = read_table(tmp_path / "dump/all/utt2track2")
+    assert len(table) == 12
+    assert {utt_id for utt_id, value in table.items() if value == "test"} == {"odd-Anna_1", "odd-e1"}
+    (downloads / "odd/wav/e1.wav").unlink()
+    done = prepare(emobox, downloads, tmp_path / "fewer", "--allow_missing", "true")
+    assert "odd track2: 1 of them have no audio" in done.stdout
+    assert Counter(read_table(tmp_path / "fewer/utt2track2").values()) == {"": 10, "test": 1}
+    assert "data has no such corpus; it has odd" in error_of(emobox, downloads, tmp_path / "none", "--corpus", "track2")
+
+
+def test_a_file_name_that_several_utterances_have_is_told_by_speaker_and_label(monkeypatch, capsys):
+    """SAVEE's lists write DC_a01.wav for DC/a01.wav; MELD numbers the dialogues of each of its splits anew."""
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import Corpus, Utterance
+    from track2 import match
+
+    files = {"1": "dev/dia1.mp4", "2": "test/dia1.mp4", "3": "train/dia1.mp4", "4": "DC_a01.wav", "5": "KL_a01.wav"}
+    labels = {"1": "joy", "2": "anger", "3": "joy", "4": "anger", "5": "anger"}
+    speakers = {"1": "Ross", "2": "Ross", "3": "Joey", "4": "DC", "5": "KL"}
+    utterances = {key: Utterance(key, files[key], labels[key], None, 1.0) for key in files}
+    corpus = Corpus("some", utterances, {"joy": "happy", "anger": "angry"}, speakers)
+
+    def matched(*entry: str) -> set[str]:
+        return match(corpus, [dict(zip(("wav_filename", "label", "speaker"), entry))])
+
+    assert matched("audio/dia1.wav", "happy", "Ross") == {"1"}
+    assert matched("audio/dia1.wav", "angry", "Ross") == {"2"}
+    assert matched("audio/dia1.wav", "sad", "Joey") == {"3"}
+    assert matched("KL/a01.wav", "angry", "KL") == {"5"}
+    capsys.readouterr()
+    assert matched("audio/dia1.wav", "sad", "Ross") == set()
+    assert capsys.readouterr().out.endswith("1 mean several (audio/dia1.wav)\n")
+
+
+def test_speakers_say_the_language_of_a_mixed_corpus(emobox, downloads, tmp_path, monkeypatch):
+    """ESD's keys and speakers are esd-0001-000001 and 0001."""
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import languages_of
+    from prepare_emobox import language
+
+    esd = languages_of("esd")
+    spoken = {f"{number:04}": language(f"{number:04}", esd) for number in range(1, 21)}
+    assert Counter(spoken.values()) == {"zh": 10, "en": 10} and (spoken["0010"], spoken["0011"]) == ("zh", "en")
+    for speaker in ("0021", "5", "00011"):
+        with pytest.raises(UserError, match=rf"languages: the speaker '{speaker}' has none; it has zh 0001-0010, en "):
+            language(speaker, esd)
+
+    local = tmp_path / "local"
+    shutil.copytree(LOCAL, local)
+    with open(local / "corpora.yaml", "a") as file:
+        file.write("odd: {language: mixed, languages: {zh: e-f, el: A1-Z9}}\n")
+    write_speakers(emobox / "data/odd", {key: "e" if key[0] in "ef" else "B2" for key in KEYS})
+    done = prepare(emobox, downloads, tmp_path / "all", local=local)
+    assert done.returncode == 0, done.stderr
+    assert Counter(read_table(tmp_path / "all/utt2lang").values()) == {"zh": 4, "el": 8}
+    write_speakers(emobox / "data/odd", dict.fromkeys(KEYS, "g"))
+    assert "the speaker 'g' has none" in prepare(emobox, downloads, tmp_path / "none", local=local).stderr
+
+
 COUNTS = {  # utterances, speakers, classes, folds of the corpora as published
     "cremad": (7442, 91, 6, 1),
     "emodb": (535, 10, 7, 5),
@@ -324,6 +403,27 @@ def test_the_published_lists_are_read_whole(name, monkeypatch):
     for sets in corpus.folds.values():
         assert sum(map(len, sets.values())) == len(corpus.utterances)
     assert language_of(name) in ("de", "en", "ur")
+
+
+@pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS names no directory with EmoBox's lists")
+@pytest.mark.parametrize("name,per_class,said", [
+    ("iemocap", [60, 60, 60, 60], ""), ("ravdess", [60, 60, 60, 60], ""), ("emodb", None, ""),
+    ("meld", [59, 60, 58, 59], "; 2 mean no utterance (audio/final_videos_testdia100_utt5.wav, "
+     "audio/final_videos_testdia12_utt3.wav); 2 mean several (audio/dia208_utt1.wav, audio/dia252_utt15.wav)"),
+])  # fmt: skip
+def test_the_published_entries_of_track2_are_found(name, per_class, said, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(LOCAL)
+    from emobox import read_corpus
+    from track2 import match, read_track2
+
+    corpus = read_corpus(Path(ASSETS) / "emobox", name)
+    entries = read_track2(Path(ASSETS) / "emobox", corpus)
+    if per_class is None:
+        assert entries == []
+        return
+    counts = Counter(corpus.label(utt_id) for utt_id in match(corpus, entries))
+    assert [counts[label] for label in ("angry", "happy", "neutral", "sad")] == per_class
+    assert capsys.readouterr().out == f"{name} track2: {sum(per_class)} utterances for 240 entries{said}\n"
 
 
 @pytest.mark.skipif(not ASSETS, reason="WHISPER_ER_ASSETS names no directory with EmoBox's lists")
@@ -362,6 +462,7 @@ def test_whisper_speaks_every_language_of_the_table(monkeypatch):
     corpora = emobox.about_all()
     assert len(corpora) == 32
     assert {entry["language"] for entry in corpora.values()} <= LANGUAGES.keys() | {"mixed"}
+    assert {language for entry in corpora.values() for language in entry.get("languages", ())} <= LANGUAGES.keys()
 
 
 def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from recipe_copy import copy_recipes
 from repository import EGS, ROOT, TEMPLATE
 
 CHECK = TEMPLATE / "utils/check_machine.sh"
@@ -63,6 +64,21 @@ def test_a_clone_without_links_is_refused(tmp_path):
         make()
         done = subprocess.run(check, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert done.returncode == code and done.stderr.startswith(message) and len(done.stderr.splitlines()) == code
+
+
+def test_what_users_start_says_so_in_a_clone_without_links(tmp_path):
+    egs = copy_recipes(tmp_path)
+    for link in (path for path in egs.rglob("*") if path.is_symlink()):
+        target = link.readlink()
+        link.unlink()
+        link.write_text(str(target))
+        link.chmod(0o777)  # as WSL shows what lies on a disk of Windows
+    scripts = [*egs.glob("*/ser1/run.sh"), egs / "iemocap/ser1/paper.sh"]
+    assert len(scripts) > 5
+    for script in scripts:
+        done = subprocess.run([script], cwd=tmp_path, check=False, capture_output=True, text=True)
+        assert done.returncode == 1, script
+        assert done.stderr.startswith("error: the links of this clone are files; ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="no git")

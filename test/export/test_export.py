@@ -4,17 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from tiny_experiment import call
 from tiny_export import cut, features, learn, sounds, tokenizer_of, write_experiment
 from tiny_whisper import ORDERS, batch_of, logits_of
-from transformers import WhisperForConditionalGeneration, pipeline
+from transformers import AutoTokenizer, GenerationConfig, WhisperForConditionalGeneration, pipeline
 
 from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
-from whisper_er.bin import export
+from whisper_er.bin import export, info
 from whisper_er.config import DecodeConfig
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.pretrained import open_model
@@ -148,6 +150,43 @@ def test_a_pipeline_gives_the_text_and_refuses_what_would_cost_the_labels(export
             asr(wave, generate_kwargs=options)
     with pytest.raises(AttributeError, match="_decode_asr"):
         pipeline("automatic-speech-recognition", str(exported("bpe", "30s")[1]))(wave)
+
+
+@pytest.fixture(scope="module")
+def german(root, whisper_tokens, utterances):
+    """(experiment, exported directory) of a model that says one thing in English, another in German."""
+    tokenizer = tokenizer_of(("whisper", whisper_tokens))
+    both = [utterances[0], replace(utterances[0], language="de", values=utterances[2].values)]
+    exp_dir = write_experiment(root / "german", learn(tokenizer, both), "30s")
+    a_set = {"num_utterances": 2, "speakers": ["s"]}
+    data = {"train_set": a_set | {"languages": {"de": 1, "en": 1}}, "valid_set": a_set}
+    (exp_dir / "data.yaml").write_text(json.dumps(data))
+    call(export, "--exp_dir", exp_dir, "--out_dir", exp_dir / "export")
+    return exp_dir, exp_dir / "export"
+
+
+def test_the_card_says_how_the_language_is_chosen_and_that_works(german, utterances, capsys):
+    exp_dir, directory = german
+    text = (directory / "README.md").read_text()
+    assert yaml.safe_load(text.split("---\n")[1])["language"] == ["de", "en"]
+    assert 'Recognizer.from_pretrained(".", language="de")' in text and "the prefix is that of `en`.\n" in text
+    forced = {code: json.loads(ids) for code, ids in re.findall(r"^\| (de|en) +\| +1 \| `(.*)` ", text, re.MULTILINE)}
+    assert forced["en"] == GenerationConfig.from_pretrained(directory).forced_decoder_ids
+    whisper, hf_tokenizer = (
+        kind.from_pretrained(directory) for kind in (WhisperForConditionalGeneration, AutoTokenizer)
+    )
+    asr = pipeline("automatic-speech-recognition", str(directory))
+    wave = load_audio(utterances[0].audio, "u")
+    said = {}
+    for language, ids in forced.items():
+        ours = Recognizer.from_pretrained(directory, language=language)(wave, sampling_rate=16000)
+        said[language] = ours.text
+        assert asr(wave, generate_kwargs={"forced_decoder_ids": ids})["text"].strip() == ours.text
+        tokens = hf_tokenizer.convert_ids_to_tokens(whisper.generate(features(wave, "30s"), forced_decoder_ids=ids)[0])
+        assert tokens[-2:] == [f"<|{ours.labels[task]}|>" for task in ("gender", "emotion")]
+    assert said == {"en": "good", "de": "sad day"}
+    info.show(str(exp_dir))
+    assert "trained with prefixes in several languages: de 1, en 1 utterances" in capsys.readouterr().out
 
 
 def test_without_text_the_snippet_prints_labels_alone(whisper_tokens, utterances, tmp_path):

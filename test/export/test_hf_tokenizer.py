@@ -7,7 +7,9 @@ from tiny_export import tokenizer_of
 from tiny_whisper import ORDERS, SENTENCES
 from transformers import AutoTokenizer
 
+from whisper_er.base.errors import UserError
 from whisper_er.export.hf_tokenizer import to_hf_tokenizer
+from whisper_er.text.vocabulary import NoText
 
 ODD = ["", " ", "two  spaces ", "\ttab\u00a0and\u3000wide", "ﬁne ①", "unknown Ω Ωλ λ", "a▁b", "naïve cafe\u0301", "⁇"]
 
@@ -65,3 +67,8 @@ def test_the_tokenizer_that_it_is_made_from_stays_as_it_is(whisper_tokens):
     before = len(whisper_tokens.tokenizer)
     to_hf_tokenizer(tokenizer_of(("whisper", whisper_tokens)))
     assert len(whisper_tokens.tokenizer) == before and "<|happy|>" not in whisper_tokens.tokenizer.get_vocab()
+
+
+def test_a_vocabulary_of_labels_alone_is_refused():
+    with pytest.raises(UserError, match="token_type=none: transformers has no tokenizer for labels alone; leave stage"):
+        to_hf_tokenizer(tokenizer_of(("none", NoText()), "gender emotion"))

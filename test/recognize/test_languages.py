@@ -145,6 +145,9 @@ def test_ctranslate2_takes_the_prefix_of_each_utterance(whisper_tokens, utteranc
     tokenizer = Tokenizer(whisper_tokens, tasks_of("asr gender emotion"), "whisper", "en")
     exp_dir = write_experiment(tmp_path / "exp", learn(tokenizer, utterances))
     convert(exp_dir, tmp_path / "ct2", "float32")
+    assert Recognizer.from_pretrained(tmp_path / "ct2", language="de").decoding.lang == "de"
+    with pytest.raises(UserError, match="lang=auto: a CTranslate2 model does not find out the language; name it"):
+        Recognizer.from_pretrained(tmp_path / "ct2", language=DETECT)
     theirs, ours = open_model(tmp_path / "ct2").model, open_model(exp_dir).model
     for config in (DecodeConfig(posterior="best"), DecodeConfig(posterior="best", lang="de")):
         for one, other in zip(*(each.predict(batch_of(utterances, tokenizer), config) for each in (ours, theirs))):

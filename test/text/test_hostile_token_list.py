@@ -86,6 +86,12 @@ MODELS = {
     "checkpoints below it": ({"*": None, "checkpoint-9/config.json": "{}"}, ["models are in it", "/checkpoint-9"]),
     "an experiment": ({"*": None, "backbone_config.json": "{}"}, ["is an experiment of ours", "stage 7"]),
     "nothing": ({"*": None}, ["is empty"]),
+    "half a generation config": (
+        {"generation_config.json": '{"is_multilingual": fal'}, ["generation_config.json is not", "English-only"]),
+    "a generation config of no language": (
+        {"generation_config.json": '{"is_multilingual": "no"}'}, ["'is_multilingual' is 'no', expected bool"]),
+    "suppressed tokens by name": (
+        {"generation_config.json": '{"suppress_tokens": ["a"]}'}, ["item 1 of 'suppress_tokens' is 'a'"]),
     "another model": ({"config.json": '{"model_type": "bert"}'}, ["is a bert model; give a Whisper model"]),
 }  # fmt: skip
 

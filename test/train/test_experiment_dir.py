@@ -6,12 +6,14 @@ import shutil
 import pytest
 import yaml
 from tiny_experiment import call, change, token_list_arguments, train_arguments, write_corpus
+from tiny_whisper import write_whisper
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load, to_plain
 from whisper_er.bin import token_list, train
 from whisper_er.config import TrainConfig
-from whisper_er.train.experiment import check_same
+from whisper_er.data import kaldi
+from whisper_er.train.experiment import check_same, protocol, trained_languages
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,26 @@ def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
     assert "\n" not in str(caught.value)
     state.unlink()
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+
+
+def test_the_languages_of_the_prefixes_are_recorded_where_utt2lang_chose_them(root, tmp_path):
+    write_whisper(tmp_path / "whisper")
+    train_set = kaldi.read_table(root / "train/utt2spk")
+    kaldi.write_table(root / "train/utt2lang", {utt_id: "de" if index < 4 else "" for index, utt_id in
+                                               enumerate(train_set)})  # fmt: skip
+    call(token_list, *token_list_arguments(root, "--token_type", "whisper", "--whisper_model", tmp_path / "whisper"))
+    exp_dir = tmp_path / "exp"
+    model = json.dumps({"whisper_model": str(tmp_path / "whisper")})
+    (root / "train.yaml").write_text(f"{{model: {model}, max_steps: 1, valid_interval: 1, n_best: 1, num_workers: 0}}")
+    call(train, *train_arguments(root, exp_dir))
+    assert trained_languages(exp_dir) == {"de": 4, "en": 7}
+    said = "trained on 11 utterances of 1 speakers, language prefixes: de 4, en 7 (utt2lang); model selected by"
+    assert protocol(exp_dir, root / "test").startswith(said)
+    call(train, *train_arguments(root, exp_dir))  # is the same training still
+
+    assert trained_languages(root / "exp") == {} and "language" not in protocol(root / "exp", root / "test")
+    data = yaml.safe_load((exp_dir / "data.yaml").read_text())
+    data["train_set"]["languages"] = ["de"]
+    (exp_dir / "data.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError, match="data.yaml: not the sets of a training .'languages' is"):
+        protocol(exp_dir, root / "test")

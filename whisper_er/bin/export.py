@@ -37,6 +37,7 @@ def export(args: argparse.Namespace) -> None:
 
     from whisper_er.export.model_card import model_card, read_results
     from whisper_er.recognize.pretrained import EXPORTED, open_model
+    from whisper_er.train.experiment import trained_languages
 
     logging.disable_progress_bar()
     if (args.exp_dir / EXPORTED).is_file():
@@ -51,6 +52,7 @@ def export(args: argparse.Namespace) -> None:
         read_data_card(args.data_card),
         results,
         start_of(opened.config.model.whisper_model),
+        trained_languages(args.exp_dir),
     )
     with replace_dir(args.out_dir, holding(EXPORTED)) as directory:
         write_model(directory, opened)

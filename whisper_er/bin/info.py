@@ -11,6 +11,7 @@ from whisper_er.bin import make_parser, run
 from whisper_er.config import TrainConfig
 from whisper_er.report.rows import columns_of
 from whisper_er.score.results import RESULT, read_result
+from whisper_er.train.experiment import trained_languages
 
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer
@@ -53,6 +54,9 @@ def of_training(directory: Path, config: TrainConfig) -> Iterator[tuple[str, str
 
     if (directory / "config.yaml").is_file():
         yield "weights", history(config, config.model.whisper_model or config.model.encoder_model)
+    if languages := trained_languages(directory):
+        counts = ", ".join(f"{language} {count}" for language, count in languages.items())
+        yield "", f"trained with prefixes in several languages: {counts} utterances"
 
 
 def of_scores(directory: Path) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,7 @@ def train_model(args: argparse.Namespace) -> None:
     import torch
 
     from whisper_er.data.dataset import count_labels, read_utterances
+    from whisper_er.data.labels import count_languages
     from whisper_er.data.sampling import read_sampling
     from whisper_er.models.build import build_model
     from whisper_er.process import distributed
@@ -76,6 +77,8 @@ def train_model(args: argparse.Namespace) -> None:
     train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)
+    if train.languages and config.max_steps and config.model.kind == "seq2seq":  # the other kind reads no prefix
+        description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
     model = build_model(config, tokenizer, label_counts).to(device)

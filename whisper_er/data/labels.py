@@ -73,12 +73,17 @@ def check_languages(path: Path, languages: PackedStrings, tokenizer: "Tokenizer"
     vocabulary whose prefix names no language. UserError for a language that Whisper lacks."""
     if not tokenizer.text.multilingual or any(task.table == LANGUAGE for task in tokenizer.tasks):
         return False
-    counts = Counter(language or tokenizer.language for language in languages)
+    counts = count_languages(languages, tokenizer)
     for language in counts:
         try:
             tokenizer.prefix_in(language)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-    said = ", ".join(f"{language} {count}" for language, count in sorted(counts.items()))
+    said = ", ".join(f"{language} {count}" for language, count in counts.items())
     print(f"{path}: languages of the prefixes: {said}", flush=True)
     return True
+
+
+def count_languages(languages: PackedStrings, tokenizer: "Tokenizer") -> dict[str, int]:
+    """Language, in alphabetical order -> utterances whose prefix names it."""
+    return dict(sorted(Counter(language or tokenizer.language for language in languages).items()))

@@ -12,6 +12,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, WhisperTokenizer
 
+from whisper_er.base.errors import UserError
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import END, START, SentencePieceTokens
 from whisper_er.text.whisper_vocabulary import WhisperTokens
@@ -21,9 +22,14 @@ UNKNOWN_SURFACE = " ⁇ "  # what SentencePiece decodes an unknown piece to
 
 
 def to_hf_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
-    """The base vocabulary and the tasks' tokens, which are special: skip_special_tokens leaves the text alone."""
+    """The base vocabulary and the tasks' tokens, which are special: skip_special_tokens leaves the text alone.
+    UserError for a vocabulary without text."""
     text = tokenizer.text
-    assert isinstance(text, WhisperTokens | SentencePieceTokens)
+    if not isinstance(text, WhisperTokens | SentencePieceTokens):
+        raise UserError(
+            f"token_type={tokenizer.token_type}: transformers has no tokenizer for labels alone; leave stage 7 out, or "
+            "train with token_type whisper or bpe"
+        )
     hf = whisper_copy(text) if isinstance(text, WhisperTokens) else from_sentencepiece(text)
     hf.add_tokens([special(token) for task in tokenizer.tasks for token in task.tokens], special_tokens=True)
     for task, ids in zip(tokenizer.tasks, tokenizer.task_ids):

@@ -5,7 +5,7 @@ exported directory, it prints the transcript, where there is one, and the tokens
 takes 30 s and nothing else: what it takes for 30 s is cut to the frames of the pad rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -13,6 +13,7 @@ import yaml
 from whisper_er.base.templates import render
 from whisper_er.config import MAX_SAMPLES, TrainConfig
 from whisper_er.export.data_card import DataCard
+from whisper_er.export.to_transformers import forced_ids
 from whisper_er.models.features import HOP, MAX_FRAMES, PadRule
 from whisper_er.recognize.pretrained import Pretrained
 from whisper_er.report.markdown import bullets, interval_table, summary_table, table
@@ -43,8 +44,17 @@ def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
     return results
 
 
-def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[SetResult], base: str) -> str:
-    """name: of the model; base: the model that training started from, "" for none."""
+def model_card(
+    name: str,
+    opened: Pretrained,
+    card: DataCard,
+    results: Sequence[SetResult],
+    base: str,
+    languages: Mapping[str, int] | None = None,
+) -> str:
+    """name: of the model; base: the model that training started from, "" for none; languages: where utt2lang chose the
+    prefixes, each with its number of training utterances."""
+    languages = languages or {}
     tokenizer, pad = opened.tokenizer, opened.config.model.pad
     tasks = tokenizer.tasks
     return render(
@@ -59,7 +69,7 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
         summary_table,
         table,
         unscaled,
-        header=yaml.safe_dump(metadata(name, tokenizer, card, results), sort_keys=False, allow_unicode=True),
+        header=yaml.safe_dump(metadata(name, tokenizer, card, results, languages), sort_keys=False, allow_unicode=True),
         name=name,
         history=history(opened.config, base),
         tasks=[["task", "kind", "says"], *([task.name, task.kind, labels_of(task)] for task in tasks)],
@@ -67,6 +77,13 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
         kinds={task.kind for task in tasks},
         tokens=" ".join(f"`{token}`" for task in tasks for token in task.tokens),
         prefix=tokenizer.prefix,
+        language=tokenizer.language,
+        languages=languages,
+        other_language=next((one for one in languages if one != tokenizer.language), tokenizer.language),
+        prefixes=[
+            ["language", "training utterances", "forced_decoder_ids"],
+            *([one, str(count), f"`{forced_ids(tokenizer.prefix_in(one))}`"] for one, count in languages.items()),
+        ],
         text_size=tokenizer.text.size,
         pad=pad,
         silence=silence(pad),
@@ -78,22 +95,25 @@ def model_card(name: str, opened: Pretrained, card: DataCard, results: Sequence[
     )
 
 
-def metadata(name: str, tokenizer: Tokenizer, card: DataCard, results: Sequence[SetResult]) -> dict:
+def metadata(
+    name: str, tokenizer: Tokenizer, card: DataCard, results: Sequence[SetResult], languages: Iterable[str]
+) -> dict:
     """What the hub reads."""
-    values = hub_header(tokenizer, "transformers")
+    values = hub_header(tokenizer, "transformers", languages)
     measured = [index for result in results for index in model_index(result, card)]
     return values | ({"model-index": [{"name": name, "results": measured}]} if measured else {})
 
 
-def hub_header(tokenizer: Tokenizer, library: str) -> dict:
-    """library: what opens the model. The pipeline_tag is what transformers can do with it, and absent where it cannot
-    open it: under audio-classification, it would open a classifier with random weights."""
+def hub_header(tokenizer: Tokenizer, library: str, languages: Iterable[str] = ()) -> dict:
+    """library: what opens the model; languages: without any, that of the token list. The pipeline_tag is what
+    transformers can do with it, and absent where it cannot open it: under audio-classification, it would open a
+    classifier with random weights."""
     is_asr = library == "transformers" and has_pipeline(tokenizer)
     return {
         "library_name": library,
         "license": "other",
         **({"pipeline_tag": "automatic-speech-recognition"} if is_asr else {}),
-        "language": [tokenizer.language],
+        "language": list(languages) or [tokenizer.language],
         "tags": ["whisper", "speech-emotion-recognition", "whisper_er", *(task.name for task in tokenizer.tasks)],
     }
 

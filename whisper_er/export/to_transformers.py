@@ -25,7 +25,7 @@ def generation_config(tokenizer: Tokenizer, max_length: int, num_beams: int) -> 
     the tasks' tokens: without that entry it knows no timestamps. Without lang_to_id, language and task it takes the
     prefix from forced_decoder_ids. Nothing is suppressed.
     """
-    forced = [[position, index] for position, index in enumerate(tokenizer.prefix[1:], start=1)]
+    forced = forced_ids(tokenizer.prefix)
     special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.end)
     return GenerationConfig(
         decoder_start_token_id=tokenizer.prefix[0],
@@ -35,3 +35,8 @@ def generation_config(tokenizer: Tokenizer, max_length: int, num_beams: int) -> 
         max_length=max_length,
         num_beams=num_beams,
     )
+
+
+def forced_ids(prefix: list[int]) -> list[list[int]]:
+    """The prefix after its first token, as forced_decoder_ids has it: [position, id] of each."""
+    return [[position, index] for position, index in enumerate(prefix[1:], start=1)]

@@ -56,6 +56,10 @@ class Predictor(Protocol):
         """Names and parameters, from which they are counted."""
         ...
 
+    def check(self, config: DecodeConfig) -> None:
+        """UserError for settings that the model does not support, as `predict` raises it."""
+        ...
+
     def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
         """Predictions in batch order; UserError for settings that the model does not support."""
         ...
@@ -90,6 +94,9 @@ class Model(torch.nn.Module):
 
     def pack(self) -> None:
         pack_linears(self)
+
+    def check(self, config: DecodeConfig) -> None:
+        self.tokenizer.check_language(config.lang)
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> Any:
         """Tensors from which `read` makes predictions, still on the device; each model chooses their form."""

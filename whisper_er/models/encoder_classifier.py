@@ -53,12 +53,15 @@ class EncoderClassifier(Model):
         loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.tokenizer.tasks, self.category_loss)
         return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
-    def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
-        """The posterior (B, C) of each task."""
+    def check(self, config: DecodeConfig) -> None:
         if config.lang:
             raise UserError(f"lang={config.lang}: the conventional method has no decoder prefix; leave lang empty")
         if config.teacher_forced:
             raise UserError("teacher_forced: encoder_classifier answers each task alone; leave teacher_forced at false")
+
+    def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
+        """The posterior (B, C) of each task."""
+        self.check(config)
         return [logits_BC.softmax(-1) for logits_BC in self.logits(batch, encoded)]
 
     def read(self, utt_ids: list[str], answers: list[torch.Tensor], config: DecodeConfig) -> list[Prediction]:

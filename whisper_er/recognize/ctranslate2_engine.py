@@ -96,8 +96,7 @@ class CTranslate2Whisper:
         """None: CTranslate2 keeps them."""
         return iter(())
 
-    @torch.no_grad()
-    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+    def check(self, config: DecodeConfig) -> None:
         if config.search != "beam":
             raise UserError(
                 f"search={config.search}: a CTranslate2 model has a beam search of its own; set search=beam"
@@ -115,6 +114,11 @@ class CTranslate2Whisper:
                 f"dtype={config.dtype}: a CTranslate2 model computes in what it was converted to; leave "
                 "dtype at float32"
             )
+        self.tokenizer.check_language(config.lang)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
+        self.check(config)
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - self.prompt_length
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)

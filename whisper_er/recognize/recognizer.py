@@ -69,7 +69,7 @@ class Recognizer:
         decoding = settings.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
-        recognizer.tokenizer.check_language(language)
+        recognizer.model.check(decoding)
         return recognizer
 
     @staticmethod

@@ -9,7 +9,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import load_pretrained
-from whisper_er.base.plain_files import parse_json, read_plain
+from whisper_er.base.plain_files import misfit, parse_json, read_plain
 from whisper_er.text.token_list import TokenList
 from whisper_er.text.vocabulary import END, NOTHING_SUPPRESSED, START, Suppressed
 
@@ -105,12 +105,30 @@ def from_whisper(whisper_model: str, language: str) -> WhisperTokens:
     """Whisper's tokenizer from a directory or the hub; its size is the larger of tokenizer and embedding."""
     config = whisper_config(whisper_model)
     tokenizer = load_pretrained(WhisperTokenizer, whisper_model, needs=TOKENIZER_FILES)
-    try:
-        generation = load_pretrained(GenerationConfig, whisper_model)
-    except UserError:  # a directory may lack this file; the multilingual models are the rule
-        generation = config
+    generation = read_generation(whisper_model) or config
     multilingual = getattr(generation, "is_multilingual", True)
     lists = (getattr(generation, f"{kind}suppress_tokens", None) or () for kind in ("", "begin_"))
     size = max(len(tokenizer), config.vocab_size)
     suppressed = Suppressed(*(tuple(index for index in ids if 0 <= index < size) for ids in lists))
     return WhisperTokens(tokenizer, size, language, multilingual, suppressed)
+
+
+def read_generation(whisper_model: str) -> GenerationConfig | None:
+    """generation_config.json, which says whether a model is multilingual; None where there is none: the multilingual
+    models are the rule. UserError for a file that is broken: an English-only model must not count as multilingual."""
+    try:
+        generation = load_pretrained(GenerationConfig, whisper_model)
+    except UserError:
+        if not (Path(whisper_model) / "generation_config.json").exists():
+            return None
+        problem = "it cannot be read"
+    else:
+        lists = {key: getattr(generation, key, None) or [] for key in ("suppress_tokens", "begin_suppress_tokens")}
+        values = {"is_multilingual": getattr(generation, "is_multilingual", True), **lists}
+        problem = misfit(values, {"is_multilingual": bool} | dict.fromkeys(lists, [int]))
+    if problem:
+        raise UserError(
+            f"whisper_model '{whisper_model}': its generation_config.json is not one of Whisper's ({problem}); it says "
+            "whether the model is English-only: copy it again from where the model is from"
+        )
+    return generation

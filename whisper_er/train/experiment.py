@@ -24,9 +24,11 @@ from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.score.results import RESULT
 
-# Keys that may differ: the model does not depend on them.
+# Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
-            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path")  # fmt: skip
+            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
+            "train_set.languages")  # fmt: skip
+DATA = "data.yaml"  # digests, sizes and speakers of the sets
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
 AVERAGE = "ave.safetensors"  # a link to the mean of the best checkpoints
@@ -152,8 +154,11 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
     best = read_best(exp_dir)
     selected = "not trained, nothing selected"
     if best["metric"] != UNTRAINED:
+        languages = data["train_set"].get("languages", {})
+        spoken = ", ".join(f"{language} {count}" for language, count in languages.items())
+        prefixes = f", language prefixes: {spoken} (utt2lang)" if spoken else ""
         selected = (
-            f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers; model "
+            f"trained on {data['train_set']['num_utterances']} utterances of {len(train)} speakers{prefixes}; model "
             f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
             f"speakers, {len(valid & train)} of them in training"
         )
@@ -161,6 +166,11 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
         f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them "
         f"in training, {len(test & valid)} in validation"
     )
+
+
+def trained_languages(exp_dir: Path) -> dict[str, int]:
+    """Language -> training utterances whose prefix named it; none unless utt2lang chose the prefixes."""
+    return read_data(exp_dir)["train_set"].get("languages", {}) if (exp_dir / DATA).is_file() else {}
 
 
 def text_protocol(exp_dir: Path, test_dir: Path) -> str:
@@ -191,11 +201,12 @@ def written_by(sources: dict[str, int], total: int) -> str:
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:
-    path, remedy, what = exp_dir / "data.yaml", NEW_TAG, "the sets of a training"
-    dataset = {"num_utterances": int, "speakers": [str]}
+    path, dataset = exp_dir / DATA, {"num_utterances": int, "speakers": [str]}
+    what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
-    if problem := misfit(data["train_set"].get("text_sources", {}), {str: int}, "'text_sources'"):
-        raise UserError(f"{path}: not {what} ({problem}); {remedy}")
+    for key in ("languages", "text_sources"):
+        if problem := misfit(data["train_set"].get(key, {}), {str: int}, f"'{key}'"):
+            raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return data
 
 

@@ -15,14 +15,14 @@ transcripts=""         # path to read: table `key words...` for the task asr; Em
 transcripts_by=""      # who wrote them, if no human did, such as whisper-base_zero-shot; results name it
 transcribe=false       # instead: --whisper_model writes the transcripts (local/transcribe.sh), in stage 1
 allow_missing=false    # leave out utterances whose audio is missing
-mixed_lang=en          # language token of a corpus with several languages (asvpesd, esd)
+mixed_lang=en          # language token of a corpus with several languages (asvpesd; esd's are known by speaker)
 ## end of options
 
 export paths_from=${PWD}
 called_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 passes_to=./ser.sh
-. ./utils/parse_options.sh
+. ../../TEMPLATE/ser1/utils/parse_options.sh  # not by the link utils: it says so where a clone has no links
 parse_options "$@"
 for name in emobox downloads corpus; do
     [ -n "${!name}" ] || usage_error "--${name} is missing"

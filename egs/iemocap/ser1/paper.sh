@@ -32,7 +32,7 @@ wer_protocols=false    # instead: Whisper before fine-tuning by every convention
 
 export paths_from=${PWD}  # also of run_opts
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. ./utils/parse_options.sh
+. ../../TEMPLATE/ser1/utils/parse_options.sh  # not by the link utils: it says so where a clone has no links
 . ./paper/preset.sh
 parse_options "$@"
 called=$(printf ' %q' ./paper.sh "${parsed[@]}")

@@ -58,6 +58,11 @@ def language_of(corpus: str) -> str:
     return about_all().get(corpus, {}).get("language", "")
 
 
+def languages_of(corpus: str) -> dict[str, str]:
+    """Language -> the speakers who speak it, `first-last`, of a mixed corpus whose speakers tell."""
+    return about_all().get(corpus, {}).get("languages", {})
+
+
 def published_layout(corpus: str) -> dict[str, str]:
     """Start of a path in the lists -> what stands there in the corpus as its authors publish it."""
     return about_all().get(corpus, {}).get("published", {})

@@ -14,7 +14,16 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from emobox import Corpus, Utterance, find_corpus, lists_digest, published_layout, read_corpus
+from emobox import (
+    Corpus,
+    Utterance,
+    find_corpus,
+    languages_of,
+    lists_digest,
+    published_layout,
+    read_corpus,
+)
+from track2 import match, read_track2
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
@@ -49,12 +58,19 @@ def prepare(args: argparse.Namespace) -> None:
     if args.formatted:
         data.pop("segments", None)
         data["wav.scp"] = read_table(args.formatted / "wav.scp")
+    if by_speaker := languages_of(corpus.name):
+        data["utt2lang"] = {utt_id: language(speaker, by_speaker) for utt_id, speaker in data["utt2spk"].items()}
     if args.transcripts:
         data["text"] = transcripts(args.transcripts, corpus, found)
     if args.transcripts_by:
         data["utt2text_source"] = dict.fromkeys(data["utt2spk"], source(args))
     for number, sets in corpus.folds.items():
         data[f"utt2set{number}"] = fold(corpus, number, sets, data)
+    if entries := read_track2(args.emobox, corpus):
+        test = match(corpus, entries)
+        data["utt2track2"] = {utt_id: "test" if utt_id in test else "" for utt_id in found}
+        if lost := len(test - found.keys()):
+            print(f"{corpus.name} track2: {lost} of them have no audio")
     write_dir(args.out_dir, data)
     speakers = len(set(data["utt2spk"].values()))
     labels = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
@@ -120,6 +136,18 @@ def entry(path: Path) -> str:
             f"beside it as .wav (16 kHz, mono), such as {path.with_suffix('.wav').name}"
         )
     return f"ffmpeg -nostdin -loglevel error -i {shlex.quote(str(path))} -vn -ac 1 -ar 16000 -f wav - |"
+
+
+def language(speaker: str, by_speaker: dict[str, str]) -> str:
+    """by_speaker: language -> `first-last`, names of speakers of one length, which are compared as text."""
+    for code, speakers in by_speaker.items():
+        first, _, last = speakers.partition("-")
+        if len(first) == len(speaker) and first <= speaker <= last:
+            return code
+    raise UserError(
+        f"local/corpora.yaml: languages: the speaker '{speaker}' has none; it has "
+        f"{', '.join(f'{code} {speakers}' for code, speakers in by_speaker.items())}: add the speaker"
+    )
 
 
 def transcripts(path: Path, corpus: Corpus, found: dict[str, Path]) -> Table:
