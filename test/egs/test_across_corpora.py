@@ -10,9 +10,9 @@ import soundfile
 from recipe_copy import copy_recipes, run_script
 from repository import EGS
 
+from whisper_er.corpora.pooled_corpora import read_corpora
 from whisper_er.data.format_audio import format_data
 from whisper_er.data.kaldi import read_dir, read_table, write_dir, write_table
-from whisper_er.data.pooled_corpora import read_corpora
 from whisper_er.text.token_list import read_token_list
 
 RECIPE = EGS / "across_corpora/ser1"

@@ -17,7 +17,7 @@ from recipe_copy import copy_recipes, run_script
 from repository import EGS, TEMPLATE
 
 from whisper_er.base.errors import UserError
-from whisper_er.data.folds import make_folds
+from whisper_er.corpora.folds import make_folds
 from whisper_er.data.format_audio import format_data
 from whisper_er.data.kaldi import read_dir, read_table, validate
 

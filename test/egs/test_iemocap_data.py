@@ -15,7 +15,7 @@ import yaml
 from repository import EGS
 
 from whisper_er.base.errors import UserError
-from whisper_er.data.folds import make_folds
+from whisper_er.corpora.folds import make_folds
 from whisper_er.data.kaldi import read_dir, validate
 
 LOCAL = EGS / "iemocap/ser1/local"

@@ -11,7 +11,7 @@ import pytest
 from repository import EGS, ROOT, TEMPLATE
 from stub_recipe import FOLDS, Recipe, option
 
-from whisper_er.data.published_corpus import user_path
+from whisper_er.corpora.published_corpus import user_path
 
 OUTPUTS = ("--datadir", "d", "--dumpdir", "d e", "--expdir=x/y")
 

@@ -6,7 +6,7 @@ whisper-er check_speakers --train_set dump/train --valid_set dump/valid --test_s
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.folds import check_speakers
+from whisper_er.corpora.folds import check_speakers
 
 
 def main() -> None:

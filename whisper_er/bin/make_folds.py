@@ -8,7 +8,7 @@ whisper-er make_folds --data_dir dump/all --out_dir dump --folds "1 2 3 4 5"
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.folds import make_folds
+from whisper_er.corpora.folds import make_folds
 
 
 def main() -> None:

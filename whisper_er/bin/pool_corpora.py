@@ -6,7 +6,7 @@ whisper-er pool_corpora --corpora conf/corpora.yaml --sets "emodb:fold1/train ra
 from pathlib import Path
 
 from whisper_er.bin import make_parser, run
-from whisper_er.data.pooled_corpora import pool_sets
+from whisper_er.corpora.pooled_corpora import pool_sets
 
 
 def main() -> None:

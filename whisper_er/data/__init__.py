@@ -1,1 +1,1 @@
-"""Data directories, corpora, folds, and the batches that are made of them."""
+"""Data directories, and the batches that are made of them."""

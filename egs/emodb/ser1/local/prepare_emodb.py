@@ -13,8 +13,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
+from whisper_er.corpora.published_corpus import check_published, find_audio, user_path
 from whisper_er.data.kaldi import DataDir, write_dir
-from whisper_er.data.published_corpus import check_published, find_audio, user_path
 
 SOURCE = "http://emodb.bilderbar.info/download/download.zip"
 EMOTIONS = {

@@ -18,8 +18,8 @@ from release import FOUR, Rated, Release, read_release
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
+from whisper_er.corpora.published_corpus import user_path
 from whisper_er.data.kaldi import DataDir, write_dir
-from whisper_er.data.published_corpus import user_path
 
 LABEL_SETS = {  # raw code -> label
     "four": FOUR,  # 5531 utterances, the paper's

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import csv_to_data
-from whisper_er.data.csv_corpus import read_rows
-from whisper_er.data.folds import assign_folds, make_folds
+from whisper_er.corpora.csv_corpus import read_rows
+from whisper_er.corpora.folds import assign_folds, make_folds
 from whisper_er.data.kaldi import ID, make_id, read_dir, validate
 
 HEADER = "file,speaker,emotion,valence,transcript\n"

@@ -6,8 +6,8 @@ import pytest
 from entry_point import error_of, run_entry_point
 
 from whisper_er.base.errors import UserError
+from whisper_er.corpora.folds import assign_folds, check_speakers, make_folds
 from whisper_er.data import kaldi
-from whisper_er.data.folds import assign_folds, check_speakers, make_folds
 
 
 def write_all(path: Path, num_folds: int = 4) -> kaldi.DataDir:

@@ -6,8 +6,8 @@ import pytest
 from entry_point import error_of
 
 from whisper_er.base.errors import UserError
+from whisper_er.corpora.pooled_corpora import pool_sets, read_corpora
 from whisper_er.data.kaldi import read_dir, read_table, validate, write_dir
-from whisper_er.data.pooled_corpora import pool_sets, read_corpora
 
 CORPORA = """
 one:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.spelling import check_spelling
+from whisper_er.corpora.published_corpus import AUDIO_SUFFIXES
 from whisper_er.data.kaldi import DataDir, make_id
-from whisper_er.data.published_corpus import AUDIO_SUFFIXES
 from whisper_er.task import MISSING, check_label, check_present
 
 DELIMITERS = ",;\t"

@@ -1,0 +1,1 @@
+"""How a corpus becomes data directories: published, of a CSV, pooled from several; its folds."""
