@@ -32,7 +32,8 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class PartSize:
-    """Parameters of one part of a model; frozen ones are Whisper's encoder positions and the SSL convolutions."""
+    """Parameters of one part of a model; frozen ones are Whisper's encoder positions, the SSL convolutions, and what
+    the configuration freezes."""
 
     trained: int
     frozen: int
