@@ -25,8 +25,8 @@ from whisper_er.text.tokenizer import Tokenizer
 class WeightedLayers(torch.nn.Module):
     """The sum of the encoder's states, weighted by the softmax of learned scores that start equal (SUPERB).
 
-    The states are transformers' hidden_states: the input of the first layer, then the output of every layer; that of
-    the last after the final layer norm where one follows it (Whisper, and the large SSL models), the others before it.
+    The states are the input of the first layer and the output of every layer, as they are; that of the last is taken
+    after the final layer norm where one follows it (Whisper, and the large SSL models).
     """
 
     def __init__(self, num_layers: int) -> None:
