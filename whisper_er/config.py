@@ -43,12 +43,19 @@ class ModelConfig:
     pad: str = "none"  # encoder input per utterance: none | +<seconds> | to <seconds> | 30s
     train_pad: dict[str, float] = field(default_factory=dict)  # pad -> share of the training batches; empty: all by pad
     pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
+    # of encoder_classifier, what is pooled: the last layer | a sum of all layers and of the first one's input, by
+    # learned weights, which training logs when it ends; SSL encoders then leave out no layers (layerdrop)
+    layers: Literal["last", "weighted"] = "last"
+    head_width: int = 0  # of encoder_classifier: of a linear layer with ReLU on every frame before the pooling; 0: none
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:
         pools = self.kind == "encoder_classifier"
         allow(pools or self.pool == "real", "pool", self.pool, "real with model.kind=seq2seq, which pools nothing")
+        allow(pools or self.layers == "last", "layers", self.layers, "last with model.kind=seq2seq")
+        allow(pools or self.head_width == 0, "head_width", self.head_width, "0 with model.kind=seq2seq")
+        between(0, 100_000, self, "head_width")
         for pad, share in self.train_pad.items():
             allow(share > 0, f"train_pad.{pad}", share, "shares above 0")
         total = sum(self.train_pad.values())
@@ -85,7 +92,8 @@ class OptimConfig:
     """AdamW and a schedule of the learning rate. The defaults are the paper's; what it leaves open, torch's."""
 
     lr: float = 1e-5
-    lr_factors: dict[str, float] = field(default_factory=dict)  # part of a parameter's name -> factor on lr
+    # part of a parameter's name -> factor on lr; 0 keeps weights as they are, but saves nothing: see freeze
+    lr_factors: dict[str, float] = field(default_factory=dict)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     weight_decay: float = 0.01
     first_moment: Literal["float32", "bfloat16"] = "float32"  # bfloat16: 2 bytes a parameter less
@@ -137,6 +145,12 @@ class TrainConfig:
     """All that a training depends on besides its data and token list."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    # Parts that keep their pretrained weights: encoder | decoder | encoder.layers.0-3 | decoder.layers.5 ... Layer 0
+    # takes along what makes its input: the encoder's convolutions, the decoder's positions. The token table is always
+    # trained, as it has the rows of the added tokens; so are heads and layer weights. A frozen part has no dropout, no
+    # gradient, no moments; where all before it is frozen too, no activations are kept. It is not computed again by
+    # activation_checkpointing. SSL encoders of which anything is frozen leave out no layers (layerdrop).
+    freeze: list[str] = field(default_factory=list)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)

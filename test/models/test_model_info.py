@@ -65,7 +65,10 @@ def test_an_experiment_has_the_parameters_that_its_model_has(info, scored):
     assert row_of_all(info("--exp_dir", scored / "exp"))[1] == f"{trained:,}"
 
 
-@pytest.mark.parametrize("number, text", [(999_499_999, "999M"), (999_500_000, "1.00B"), (19_824_644, "20M")])
+@pytest.mark.parametrize("number, text", [
+    (133_127, "133K"), (999_499, "999K"), (999_500, "1M"), (19_824_644, "20M"), (999_499_999, "999M"),
+    (999_500_000, "1.00B"),
+])  # fmt: skip
 def test_numbers_are_rounded_as_in_papers(number, text):
     assert rounded(number) == text
 

@@ -1,5 +1,7 @@
 """wav2vec 2.0, HuBERT and WavLM so small that a test takes milliseconds; random weights."""
 
+from collections.abc import Sequence
+
 import torch
 from tiny_whisper import EMOTION
 from transformers import (
@@ -42,7 +44,8 @@ def write_model(directory, family: str, variant: str, do_normalize: bool = True)
     return model
 
 
-def classifier(directory, seed: int = 0, **options):
+def classifier(directory, seed: int = 0, freeze: Sequence[str] = (), **options):
     torch.manual_seed(seed)
-    config = TrainConfig(model=ModelConfig(kind="encoder_classifier", encoder_model=str(directory), **options))
+    model = ModelConfig(kind="encoder_classifier", encoder_model=str(directory), **options)
+    config = TrainConfig(model=model, freeze=[*freeze])
     return build_model(config, Tokenizer(NoText(), [EMOTION], "none", "en")).eval(), config

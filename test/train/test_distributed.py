@@ -97,7 +97,9 @@ CASES = {
     "fsdp": (2, ["parallel=fsdp", RARELY], []),
     "fsdp, layers computed again": (2, ["parallel=fsdp", "activation_checkpointing=true"], []),
     "ddp, the conventional method": (2, [], ["model.kind=encoder_classifier"]),
-}
+    "fsdp, a frozen encoder": (2, ["parallel=fsdp"], ["model.kind=encoder_classifier", "freeze=[encoder]",
+                                                      "model.layers=weighted", "model.head_width=5"]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -55,6 +55,11 @@ def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options):
             reads()  # what would have stopped the step
 
 
+def test_a_step_of_a_frozen_encoder_under_weighted_layers_waits_for_nothing(tmp_path):
+    options = ["freeze=[encoder]", "model.layers=weighted", "model.head_width=5"]
+    test_a_step_waits_for_nothing(tmp_path, "encoder_classifier", "label_list", options)
+
+
 @systems
 @pytest.mark.parametrize(
     "options", [{"beam_size": 1, "no_repeat_ngram_size": 2}, {"suppress": "whisper"}, {"grammar": "free"}]

@@ -65,6 +65,7 @@ def train_model(args: argparse.Namespace) -> None:
     from whisper_er.data.labels import count_languages
     from whisper_er.data.sampling import read_sampling
     from whisper_er.models.build import build_model
+    from whisper_er.models.size import rounded, trained_parameters
     from whisper_er.process import distributed
     from whisper_er.process.device import choose_device
     from whisper_er.text.tokenizer import load_tokenizer
@@ -82,16 +83,15 @@ def train_model(args: argparse.Namespace) -> None:
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
     model = build_model(config, tokenizer, label_counts).to(device)
-    size = run_size(model, config)
+    size, trained = run_size(model, config), trained_parameters(model)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:
         check_known(args.valid_set, valid, next(one for one in tokenizer.tasks if one.name == trainer.valid_task))
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for task in tokenizer.tasks:
         if unlabelled := train.values[task.name].num_empty():
             print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
     print(
-        f"{len(train)} training and {len(valid)} validation utterances, {trained / 1e6:.1f}M parameters, "
+        f"{len(train)} training and {len(valid)} validation utterances, {rounded(trained)} trained parameters, "
         f"{distributed.world_size()} x {device.type}"
     )
     if sampling:

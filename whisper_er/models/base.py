@@ -1,11 +1,13 @@
 """The interfaces of a model: what the trainer uses (Model), and what the recognizer uses (Predictor)."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers import PreTrainedConfig
 
+from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.packed_linear import pack_linears
@@ -65,14 +67,24 @@ class Predictor(Protocol):
         ...
 
 
+class Stack(NamedTuple):
+    """Layers that `freeze` may name. before: what makes the input of the first; after: what follows the last."""
+
+    before: Sequence[torch.nn.Module]
+    layers: Sequence[torch.nn.Module]
+    after: Sequence[torch.nn.Module]
+
+
 class Model(torch.nn.Module):
     """A Predictor that can be trained: batch in; loss or predictions out. For both, encode once and pass `encoded`.
 
     audio_encoder: waveforms and lengths -> Encoded.
     backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
+    frozen: modules that keep their weights, and stay in eval mode: no dropout.
     """
 
     audio_encoder: torch.nn.Module
+    frozen: Sequence[torch.nn.Module] = ()
     backbone_config: PreTrainedConfig
     tokenizer: Tokenizer
     max_target: int
@@ -87,6 +99,42 @@ class Model(torch.nn.Module):
     def units(self) -> Iterator[torch.nn.Module]:
         """Modules that are called in turn, inner ones first: FSDP gathers the weights of one at a time."""
         yield from self.audio_encoder.encoder.layers
+
+    def stacks(self) -> dict[str, Stack]:
+        """What `freeze` may name, and the layers in it."""
+        return {"encoder": self.audio_encoder.stack()}
+
+    def freeze(self, words: Sequence[str]) -> None:
+        """Freeze what the words name, see TrainConfig.freeze. UserError for a word that names nothing here."""
+        self.frozen = [module for word in words for module in self.named(word)]
+        for module in self.frozen:
+            module.requires_grad_(False).eval()
+
+    def named(self, word: str) -> Sequence[torch.nn.Module]:
+        """The modules of `encoder`, `encoder.layers.5` or `encoder.layers.0-3`."""
+        stacks, match = self.stacks(), re.fullmatch(r"(\w+)(?:\.layers\.(\d{1,4})(?:-(\d{1,4}))?)?", word)
+        if match and match[1] in stacks:
+            before, layers, after = stacks[match[1]]
+            if match[2] is None:
+                return [*before, *layers, *after]
+            first, last = int(match[2]), int(match[3] or match[2])
+            if first <= last < len(layers):
+                return [*(before if first == 0 else ()), *layers[first : last + 1]]
+        allowed = " ".join(f"{name} {name}.layers.0-{len(stack.layers) - 1}" for name, stack in stacks.items())
+        raise UserError(
+            f"freeze: this {self.family} model has no '{word[:40]}'; allowed: {allowed}, or fewer layers, such as "
+            "encoder.layers.0-1 or encoder.layers.1"
+        )
+
+    def train(self, mode: bool = True) -> "Model":
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def layer_weights(self) -> torch.Tensor | None:
+        """float32 (L,), what each layer counts, the input of the first included; None where only the last counts."""
+        return None
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         """The loss of a batch on the model's device."""

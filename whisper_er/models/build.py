@@ -22,7 +22,7 @@ from whisper_er.base.plain_files import is_a, parse_json, read_plain
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
-from whisper_er.models.encoder_classifier import EncoderClassifier
+from whisper_er.models.encoder_classifier import EncoderClassifier, WeightedLayers
 from whisper_er.models.losses import CategoryLoss, LabelCounts
 from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
@@ -100,17 +100,29 @@ def assemble(
         getattr(backbone, f"{name}_checkpointing_enable")({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
+        if config.freeze or config.model.layers == "weighted":
+            backbone.config.layerdrop = 0.0
     if config.model.kind == "seq2seq":
-        return WhisperER(backbone, tokenizer, config, label_counts)
-    pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
-    category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
-    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer, pooling, category_loss)
+        model = WhisperER(backbone, tokenizer, config, label_counts)
+    else:
+        model = classifier(config, backbone, tokenizer, label_counts)
+    model.freeze(config.freeze)
+    return model
 
 
-def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:
-    if config.encoder_model:
-        return SslEncoder(backbone)
-    return AudioEncoder(backbone.encoder, config)
+def classifier(
+    config: TrainConfig, backbone: PreTrainedModel, tokenizer: Tokenizer, label_counts: LabelCounts | None
+) -> EncoderClassifier:
+    options, width = config.model, backbone.config.hidden_size
+    encoder = SslEncoder(backbone) if options.encoder_model else AudioEncoder(backbone.encoder, options)
+    return EncoderClassifier(
+        encoder,
+        tokenizer,
+        POOLINGS[options.pool](options.head_width or width),
+        CategoryLoss(config.loss, tokenizer.tasks, label_counts),
+        WeightedLayers(len(encoder.encoder.layers)) if options.layers == "weighted" else None,
+        torch.nn.Linear(width, options.head_width) if options.head_width else None,
+    )
 
 
 def check_ssl(config: ModelConfig) -> None:

@@ -61,7 +61,8 @@ def decode(
     past_length = past.layers[0][0].shape[2] if past.layers else 0
     assert not past_length or input_RL.shape[1] == 1
     positions = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]]
-    hidden = F.dropout(decoder.embed_tokens(input_RL) + positions, decoder.dropout, decoder.training)
+    hidden = decoder.embed_tokens(input_RL) + positions
+    hidden = F.dropout(hidden, decoder.dropout, decoder.embed_positions.training)  # not where these are frozen
     caches = []
     for index, layer in enumerate(decoder.layers):
         hidden, cache = layer(hidden, past.layers[index] if past_length else None, cross.layers[index], cross.mask_B11T)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.config import ModelConfig
+from whisper_er.models.base import Stack
 from whisper_er.models.features import HOP, LogMel, PadRule, RandomPad, inside, spec_augment
 
 
@@ -34,6 +35,9 @@ class AudioEncoder(torch.nn.Module):
         """int64 (B,): see the function of this name."""
         return real_frames(samples_B)
 
+    def stack(self) -> Stack:
+        return Stack([self.encoder.conv1, self.encoder.conv2], self.encoder.layers, [self.encoder.layer_norm])
+
 
 def real_frames(samples_B: torch.Tensor) -> torch.Tensor:
     """int64 (B,): encoder frames that hold an utterance's audio, without the silence of the pad rule."""
@@ -52,7 +56,7 @@ def encode(
     hidden_BDN = F.gelu(encoder.conv1(mel_BFN))
     hidden_BTD = F.gelu(encoder.conv2(hidden_BDN)).transpose(1, 2)
     hidden_BTD = hidden_BTD + encoder.embed_positions.weight[: hidden_BTD.shape[1]]
-    hidden_BTD = F.dropout(hidden_BTD, encoder.dropout, encoder.training)
+    hidden_BTD = F.dropout(hidden_BTD, encoder.dropout, encoder.conv2.training)  # not where that is frozen
     # No mask where nothing is padded: attention then takes its fast path.
     padded = bool((frames_B < mel_BFN.shape[2]).any())
     mask_BT = inside(frames_B // 2, hidden_BTD.shape[1], mel_BFN.device) if padded else None

@@ -1,7 +1,11 @@
-"""The conventional method: encoder, pooling over time, one linear layer per task (paper, eq. 1-3).
+"""The conventional method: encoder, pooling over time, one linear layer per task (paper, eq. 1-3); and what probing of
+frozen encoders adds: a weighted sum of the layers, and a hidden layer before the pooling.
 
 Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -18,8 +22,32 @@ from whisper_er.task import Prediction
 from whisper_er.text.tokenizer import Tokenizer
 
 
+class WeightedLayers(torch.nn.Module):
+    """The sum of the encoder's states, weighted by the softmax of learned scores that start equal (SUPERB).
+
+    The states are the input of the first layer and the output of every layer, as they are; that of the last is taken
+    after the final layer norm where one follows it (Whisper, and the large SSL models).
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.scores = torch.nn.Parameter(torch.zeros(num_layers + 1))
+
+    def weights(self) -> torch.Tensor:
+        """float32 (num_layers + 1,)."""
+        return self.scores.softmax(0)
+
+    def forward(self, states: list[torch.Tensor]) -> torch.Tensor:
+        """states_BTD of the input and of every layer -> (B, T, D)."""
+        return sum(weight * states_BTD for weight, states_BTD in zip(self.weights(), states, strict=True))
+
+
 class EncoderClassifier(Model):
-    """A loss per task, summed over tasks; a scale is classified into its bins, by cross-entropy."""
+    """A loss per task, summed over tasks; a scale is classified into its bins, by cross-entropy.
+
+    layer_sum: the sum that is pooled instead of the last layer; hidden: a linear layer that is applied to every frame,
+    with a ReLU, before the pooling.
+    """
 
     def __init__(
         self,
@@ -27,6 +55,8 @@ class EncoderClassifier(Model):
         tokenizer: Tokenizer,
         pooling: Pooling,
         category_loss: CategoryLoss,
+        layer_sum: WeightedLayers | None = None,
+        hidden: torch.nn.Linear | None = None,
     ) -> None:
         super().__init__()
         for task in tokenizer.tasks:
@@ -34,10 +64,21 @@ class EncoderClassifier(Model):
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.category_loss = pooling, category_loss
+        self.layer_sum, self.head_hidden = layer_sum, hidden
         self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
             {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
         )
+
+    def encode(self, batch: Batch) -> Encoded:
+        if self.layer_sum is None:
+            return super().encode(batch)
+        with seen_states(self.audio_encoder.encoder.layers) as states:
+            last_BTD, mask_BT = super().encode(batch)
+        return self.layer_sum([*states[:-1], last_BTD]), mask_BT
+
+    def layer_weights(self) -> torch.Tensor | None:
+        return None if self.layer_sum is None else self.layer_sum.weights()
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """float32 (B, C) of each task."""
@@ -45,6 +86,8 @@ class EncoderClassifier(Model):
         real_BT = inside(self.audio_encoder.real_frames(batch.samples_B), states_BTD.shape[1], states_BTD.device)
         if read_BT is None:
             read_BT = torch.ones_like(real_BT)
+        if self.head_hidden is not None:
+            states_BTD = self.head_hidden(states_BTD).relu()
         pooled_BO = self.pooling(states_BTD, real_BT, read_BT)
         return [head(pooled_BO).float() for head in self.heads.values()]
 
@@ -79,6 +122,22 @@ class EncoderClassifier(Model):
     def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
         """Its answers as they are: no task sees another."""
         return self.predict(batch, DecodeConfig(), encoded)
+
+
+@contextmanager
+def seen_states(layers: torch.nn.ModuleList) -> Iterator[list[torch.Tensor]]:
+    """While it is open, the input of the first layer and the output of each are appended to the list."""
+    states: list[torch.Tensor] = []
+    hooks = [layers[0].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
+    for layer in layers:  # WavLM's give a tuple
+        hooks.append(
+            layer.register_forward_hook(lambda _, __, out: states.append(out if torch.is_tensor(out) else out[0]))
+        )
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def argmax(values: list[float]) -> int:

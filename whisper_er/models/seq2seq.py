@@ -12,7 +12,7 @@ from transformers import WhisperModel
 
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.models.base import Encoded, Model, Output
+from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
@@ -69,6 +69,11 @@ class WhisperER(Model):
             yield layer.encoder_attn.k_proj  # these two are called by cross_attention_inputs, outside of the layer
             yield layer.encoder_attn.v_proj
             yield layer
+
+    def stacks(self) -> dict[str, Stack]:
+        """The token table is in none: the rows of the added tokens are always trained, and it is one tensor."""
+        decoder = self.decoder
+        return super().stacks() | {"decoder": Stack([decoder.embed_positions], decoder.layers, [decoder.layer_norm])}
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         states_BTD, mask_BT = encoded or self.encode(batch)

@@ -32,7 +32,8 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class PartSize:
-    """Parameters of one part of a model; frozen ones are Whisper's encoder positions and the SSL convolutions."""
+    """Parameters of one part of a model; frozen ones are Whisper's encoder positions, the SSL convolutions, and what
+    the configuration freezes."""
 
     trained: int
     frozen: int
@@ -100,5 +101,7 @@ def trained_parameters(model: Predictor) -> int:
 
 
 def rounded(parameters: int) -> str:
-    """As papers write it: 20M, 635M, 1.54B."""
+    """As papers write it: 133K, 20M, 635M, 1.54B."""
+    if parameters < 999.5e3:
+        return f"{parameters / 1e3:.0f}K"
     return f"{parameters / 1e9:.2f}B" if parameters >= 999.5e6 else f"{parameters / 1e6:.0f}M"

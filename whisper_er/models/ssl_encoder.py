@@ -6,6 +6,7 @@ Axes: B utterances, S samples, T encoder frames (20 ms), C channels, D width.
 import torch
 from transformers import PreTrainedModel
 
+from whisper_er.models.base import Stack
 from whisper_er.models.features import to_float
 
 SSL_TYPES = ("wav2vec2", "hubert", "wavlm")
@@ -50,6 +51,11 @@ class SslEncoder(torch.nn.Module):
         for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride)):
             frames = (frames - 1) * stride + kernel
         return frames
+
+    def stack(self) -> Stack:
+        norm, norm_is_last = self.encoder.layer_norm, self.config.do_stable_layer_norm
+        before = [self.projection, self.encoder.pos_conv_embed, *([] if norm_is_last else [norm]), self.encoder.dropout]
+        return Stack(before, self.encoder.layers, [norm] if norm_is_last else [])
 
     def convolve(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (B, C, T) and frames_B. The base models normalise each channel over time: padding must not count."""

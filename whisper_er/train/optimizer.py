@@ -45,7 +45,7 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.A
             groups[next((key for key in config.lr_factors if key in name), "")].append(parameter)
     unused = [key for key in config.lr_factors if not groups[key]]
     if unused:
-        raise UserError(f"optim.lr_factors: no parameter's name contains '{unused[0]}'")
+        raise UserError(f"optim.lr_factors: no parameter's name contains '{unused[0]}', frozen ones left out")
     factors = {"": 1.0, **config.lr_factors}
     optimizer = SmallAdamW if config.first_moment == "bfloat16" else torch.optim.AdamW
     return optimizer(

@@ -118,6 +118,9 @@ class Trainer:
                     self.judge.finish()
                     self.stop(signals)
         bar.close()
+        if (weights := self.model.layer_weights()) is not None:
+            shares = " ".join(f"{weight:.3f}" for weight in whole(weights.detach()).tolist())
+            log.say(f"weights of the layers, the input of the first before them: {shares}")
         log.close()
         return self.progress.finished
 
