@@ -186,8 +186,6 @@ def test_the_systems_have_their_configurations():
     assert (RECIPE / "systems.sh").resolve() == LAUNCH.parents[1] / "systems.sh"
     for system in config["systems"].values():
         file = RECIPE / system.get("ser_config", "conf/train_serialmtl.yaml")
-        if file.name == "train_frozen.yaml" and not file.exists():
-            continue
         load(TrainConfig, file, system.get("ser_args", "").split())
 
 

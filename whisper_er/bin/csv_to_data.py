@@ -16,8 +16,8 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import make_parser, run
-from whisper_er.corpora.folds import assign_folds
 from whisper_er.corpora import csv_corpus
+from whisper_er.corpora.folds import assign_folds
 from whisper_er.data.kaldi import TABLE_NAME, write_dir
 from whisper_er.task import NAME
 
