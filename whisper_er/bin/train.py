@@ -72,8 +72,10 @@ def train_model(args: argparse.Namespace) -> None:
     device = choose_device(args.ngpu)
     distributed.start()
     tokenizer = load_tokenizer(args.token_list)
-    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
-    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    train, valid = (
+        read_utterances(directory, tokenizer, config.model.long_audio, soft_labels=config.loss.soft_labels)
+        for directory in (args.train_set, args.valid_set)
+    )
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
     size = run_size(model, config)
