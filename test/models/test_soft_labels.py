@@ -82,6 +82,21 @@ def test_the_cross_entropy_of_votes_is_torch_s(smoothing, weights):
     torch.testing.assert_close(loss(0, logits_NC.log_softmax(1), label_N, soft_NC[:, None]), expected)
 
 
+def test_what_is_learned_from_votes_is_their_distribution_and_from_one_label_that_label():
+    votes_NC, label_N = torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([0])
+    learned = {}
+    for names in (["emotion"], []):
+        loss, logits_NC = LabelLoss(LossConfig(soft_labels=names), [EMOTION]), torch.zeros(1, 3, requires_grad=True)
+        for _ in range(300):
+            (grad_NC,) = torch.autograd.grad(
+                loss(0, logits_NC.log_softmax(1), label_N, votes_NC[:, None]).sum(), logits_NC
+            )
+            logits_NC = (logits_NC - grad_NC).detach().requires_grad_()
+        learned[bool(names)] = logits_NC.softmax(1).detach()
+    torch.testing.assert_close(learned[True], votes_NC)
+    assert learned[False][0, 0] > 0.99
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["seq2seq", "encoder_classifier"])
 def test_the_target_is_the_annotators_distribution(bpe_tokens, tmp_path, kind):
