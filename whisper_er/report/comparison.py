@@ -59,9 +59,9 @@ def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
     if mcnemar:
         parts = [paragraph(mcnemar_line(mcnemar, len(comparison.first.utt_ids), names))]
     note = (
-        f"{'In percent; the' if mcnemar else 'The'} difference is {names[1]} minus {names[0]}, its interval and p by a paired bootstrap over utterances and "
-        "over whole speakers. McNemar's test and the bootstrap by utterance take utterances for independent, which "
-        "those of one speaker are not."
+        f"{'In percent; the' if mcnemar else 'The'} difference is {names[1]} minus {names[0]}, its interval and p by a "
+        "paired bootstrap over utterances and over whole speakers. McNemar's test and the bootstrap by utterance take "
+        "utterances for independent, which those of one speaker are not."
     )
     caption = f"Figures of {comparison.task.name} and their difference"
     return join([table(comparison_rows(comparison, names), caption), *parts, paragraph(note, class_="note")])
