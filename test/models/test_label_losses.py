@@ -156,7 +156,7 @@ def test_a_narrow_ordinal_target_is_the_bin_itself():
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["seq2seq", "encoder_classifier"])
-def test_all_is_bit_equal_when_off(bpe_tokens, tmp_path, kind):
+def test_without_the_options_no_batch_and_no_task_is_changed(bpe_tokens, tmp_path, kind):
     model, batch = model_and_batch(bpe_tokens, tmp_path, kind, votes=False)
     assert batch.soft_BKC is None and not model.label_loss.changed
     focal, _ = model_and_batch(bpe_tokens, tmp_path, kind, category="focal")
@@ -202,6 +202,7 @@ def test_a_model_is_trained_and_validated_on_votes(tmp_path):
 
 @pytest.mark.parametrize("votes, message", [
     ("sad", "bad votes at 'sad'"), ("sad:0", "bad votes"), ("sad:1 sad:2", "bad votes at 'sad:2'"), ("sad:x", "bad"),
+    ("sad:" + "9" * 5000, "bad"), (":1", "bad"),
 ])  # fmt: skip
 def test_bad_votes_are_one_line(tmp_path, votes, message):
     root = write_corpus(tmp_path)

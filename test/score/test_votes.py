@@ -12,7 +12,7 @@ from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render
 from whisper_er.score import bootstrap, metrics
 from whisper_er.score.figures import CategoryFigures, ScaleFigures
-from whisper_er.score.pairing import TaskPairs, pair_directories, read_pairs, to_lines
+from whisper_er.score.pairing import TaskPairs, check_answers, pair_directories, read_pairs, to_lines
 from whisper_er.score.results import collect
 from whisper_er.score.soft_labels import brier, jensen_shannon, kullback_leibler
 from whisper_er.task import Task
@@ -61,6 +61,14 @@ def test_the_figures_are_means_over_what_has_votes_with_a_label_or_without(tmp_p
 def results_of(tmp_path, pairs) -> str:
     write_fold(tmp_path, "1", pairs, None, tasks=(EMOTION,))
     return render(tmp_path, ["command"], collect(tmp_path, ["1"], "test", "x"))
+
+
+@pytest.mark.parametrize("forged", [{"sad": 0}, {"sad": -1}, {"other": 1}])
+def test_forged_votes_are_one_line(tmp_path, forged):
+    values = replace(voted().tasks["emotion"], votes=(forged, {}, {}))
+    path = tmp_path / "utterances.jsonl"
+    with pytest.raises(UserError, match="utterances.jsonl: u00 has votes .* run stage 6 again"):
+        check_answers(EMOTION, path, replace(voted(), tasks={"emotion": values}))
 
 
 def test_results_have_them_where_there_are_votes(tmp_path):

@@ -1,5 +1,6 @@
 """The votes of annotators: utt2<task>_votes, `label:count label:count ...` of each utterance, "" where nobody voted."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import Task
 
 Votes = dict[str, int]  # label -> count
+VOTE = re.compile(r"(.+):([1-9][0-9]{0,8})")
 
 
 def votes_table(task: Task) -> str:
@@ -20,16 +22,17 @@ def parse_votes(value: str, where: str = "") -> Votes:
     """UserError for what is not `label:count ...`, which `where` names."""
     votes: Votes = {}
     for word in value.split():
-        label, _, count = word.rpartition(":")
-        if not label or label in votes or not (count.isascii() and count.isdigit() and int(count)):
+        found = VOTE.fullmatch(word)
+        if not found or found[1] in votes:
             raise UserError(
                 f"{where}: '{value}': bad votes at '{word}'; allowed are `label:count`, each label once, counts from 1"
             )
-        votes[label] = int(count)
+        votes[found[1]] = int(found[2])
     return votes
 
 
-def written(votes: Mapping[str, int]) -> str:
+def written(votes: Votes) -> str:
+    """The votes as the table has them."""
     return " ".join(f"{label}:{count}" for label, count in sorted(votes.items()))
 
 

@@ -237,6 +237,9 @@ def check_answers(task: Task, path: Path, pairs: Pairs) -> None:
         check_values(task, path, dict(zip(pairs.utt_ids, column)))
     if task.kind == "text" and not own.reference_normalized:
         raise UserError(f"{path}: {task.name} has no normalised text; run stage 6 again")
+    for utt_id, votes in zip(pairs.utt_ids, own.votes):
+        if any(label not in task.labels or count <= 0 for label, count in votes.items()):
+            raise UserError(f"{path}: {utt_id} has votes {votes} of {task.name}; run stage 6 again")
     for utt_id, hypothesis, posterior in zip(pairs.utt_ids, own.hypothesis, own.posterior):
         if hypothesis and hypothesis not in posterior:
             raise UserError(f"{path}: {utt_id} has no posterior of '{hypothesis}'; run stage 6 again")
