@@ -87,7 +87,7 @@ def test_votes_come_from_the_reference_directory_and_bad_ones_are_one_line(tmp_p
     directories = (tmp_path / "ref", tmp_path / "hyp", [EMOTION], Writing("en", str))
     assert pair_directories(*directories).tasks["emotion"].votes == ({"sad": 2}, {})
     write_table(tmp_path / "ref/utt2emotion_votes", {"a": "sad=2", "b": ""})
-    with pytest.raises(UserError, match="utt2emotion_votes: a: 'sad=2': bad votes"):
+    with pytest.raises(UserError, match="utt2emotion_votes: a: bad votes at 'sad=2'"):
         pair_directories(*directories)
 
 

@@ -25,7 +25,7 @@ def parse_votes(value: str, where: str = "") -> Votes:
         found = VOTE.fullmatch(word)
         if not found or found[1] in votes:
             raise UserError(
-                f"{where}: '{value}': bad votes at '{word}'; allowed are `label:count`, each label once, counts from 1"
+                f"{where}: bad votes at '{word[:50]}'; allowed are `label:count`, each label once, counts from 1"
             )
         votes[found[1]] = int(found[2])
     return votes
