@@ -11,7 +11,8 @@ IGNORE = -100  # a position or a label that is not learned
 
 @dataclass
 class Batch:
-    """Utterances side by side. Axes: B utterances, S samples, L target tokens, K tasks, N learned positions.
+    """Utterances side by side. Axes: B utterances, S samples, L target tokens, K tasks, N learned positions,
+    C labels, of the soft task that has the most.
 
     utt_ids:    B ids.
     wave_BS:    16 kHz mono, zeros after the end: int16 where the audio of all utterances is 16-bit, else float32 in
@@ -22,6 +23,8 @@ class Batch:
     target_BL:  int64, the token to predict next; IGNORE at prefix and padding.
     task_BL:    int64 in [0, K): the task that each target token belongs to; 0 where ignored.
     label_BK:   int64, index into the task's labels; IGNORE for text and where there is no label.
+    soft_BKC:   float32, target probability of each label of the tasks of loss.soft_labels, None without any; zeros for
+                other tasks, behind a task's labels, and where there is no label.
     learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it.
     """
 
@@ -32,6 +35,7 @@ class Batch:
     target_BL: torch.Tensor
     task_BL: torch.Tensor
     label_BK: torch.Tensor
+    soft_BKC: torch.Tensor | None = None
     learned_N: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Of category tasks, in both methods; texts and scales keep the cross-entropy. The defaults are the paper's.
+    """Of categories and scales, in both methods; texts keep the cross-entropy. The defaults are the paper's.
 
     The loss of the validation is this one as well; what is logged per task is the cross-entropy.
     """
@@ -80,11 +80,18 @@ class LossConfig:
         "none", "models.losses.CLASS_WEIGHTS"
     )  # none | inverse | effective, from the labels that an epoch draws
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
+    # categories whose target is the annotators' distribution, from utt2<task>_votes of the training and validation sets
+    soft_labels: list[str] = field(default_factory=list)
+    # of scales: cross_entropy of the bin | ccc: 1 - CCC of the batch, in place of which bin it is | ordinal: the
+    # cross-entropy of a target that near bins share
+    scale: str = named("cross_entropy", "models.losses.SCALE_LOSSES")
+    ordinal_width: float = 1.0  # of ordinal, in bins: where a bin's share has fallen to 1/e of the label's
 
     def __post_init__(self) -> None:
         allow(0 <= self.label_smoothing <= 1, "label_smoothing", self.label_smoothing, "0 to 1")
         allow(0 <= self.focal_gamma <= 100, "focal_gamma", self.focal_gamma, "0 to 100")
         allow(0 <= self.effective_beta < 1, "effective_beta", self.effective_beta, "0 and more, below 1")
+        allow(0.01 <= self.ordinal_width <= 1000, "ordinal_width", self.ordinal_width, "0.01 to 1000 bins")
 
 
 @dataclass

@@ -17,6 +17,7 @@ from repository import EGS
 from whisper_er.base.errors import UserError
 from whisper_er.corpora.folds import make_folds
 from whisper_er.data.kaldi import read_dir, validate
+from whisper_er.data.votes import parse_votes
 
 LOCAL = EGS / "iemocap/ser1/local"
 sys.path.insert(0, str(LOCAL))
@@ -37,12 +38,12 @@ TABLES = {
     "utt2arousal",
     "utt2dominance",
     "utt2emotion",
+    "utt2emotion_votes",
     "utt2fold",
     "utt2gender",
     "utt2spk",
     "utt2style",
     "utt2valence",
-    "utt2votes",
     "wav.scp",
 }
 
@@ -190,6 +191,22 @@ def test_other_label_sets(full, tmp_path, label_set, size, labels):
     assert len(data["utt2spk"]) == size and Counter(data["utt2emotion"].values()) == labels
 
 
+def test_what_has_no_majority_is_kept_with_its_votes_when_asked(full, tmp_path):
+    data = prepared(full, tmp_path / "all", "--keep_no_majority", "true")
+    split = {utt_id for utt_id, label in data["utt2emotion"].items() if not label}
+    assert len(data["utt2spk"]) == 5531 + len(split) and 2000 < len(split) <= 2507
+    for utt_id in split:
+        assert parse_votes(data["utt2emotion_votes"][utt_id]).keys() & {"angry", "happy", "neutral", "sad"}
+
+
+def test_votes_for_excited_are_for_happy_where_the_label_is():
+    votes = Counter({"hap": 1, "exc": 2, "fru": 1})
+    one = reader.Rated("Ses01F_impro01_F000", "exc", "1", "1", "1", votes)
+    assert prepare_iemocap.votes_of(one, prepare_iemocap.LABEL_SETS["four"]) == {"happy": 3, "fru": 1}
+    six = {"happy": 1, "excited": 2, "frustrated": 1}
+    assert prepare_iemocap.votes_of(one, prepare_iemocap.LABEL_SETS["six"]) == six
+
+
 def test_improvised_only(full, tmp_path):
     data = prepared(full, tmp_path / "all", "--style", "improvised")
     assert len(data["utt2spk"]) == 2943 and all("_impro" in utt_id for utt_id in data["utt2spk"])
@@ -220,8 +237,11 @@ def test_ratings_and_votes_are_those_of_the_evaluators(tmp_path):
 
 
 def test_votes_and_ratings_reach_the_tables(four):
-    utt_id = next(iter(four["utt2votes"]))
-    assert re.fullmatch(r"[a-z]{3}=\d( [a-z]{3}=\d)*", four["utt2votes"][utt_id])
+    words = re.compile(r"(angry|happy|neutral|sad|fru):\d")
+    for utt_id, votes in four["utt2emotion_votes"].items():
+        counts = parse_votes(votes)
+        assert all(map(words.fullmatch, votes.split())) and sum(counts.values()) == 3
+        assert max(counts, key=counts.get) == four["utt2emotion"][utt_id]  # 2 of 3 are for the label
     for name in ("utt2valence", "utt2arousal", "utt2dominance"):
         assert all(1 <= float(value) <= 5 for value in four[name].values())
 

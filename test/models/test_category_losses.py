@@ -14,7 +14,7 @@ from whisper_er.base.settings import build
 from whisper_er.batch import IGNORE
 from whisper_er.config import LossConfig, ModelConfig, TrainConfig
 from whisper_er.models.build import build_model
-from whisper_er.models.losses import CATEGORY_LOSSES, CategoryLoss, effective, inverse, serial_mtl_loss
+from whisper_er.models.losses import CATEGORY_LOSSES, LabelLoss, effective, inverse, serial_mtl_loss
 from whisper_er.text.tokenizer import Tokenizer
 
 COUNTS = {"gender": [4, 12], "emotion": [100, 10, 1]}
@@ -41,7 +41,7 @@ def model_and_batch(bpe_tokens, tmp_path, kind: str, **options):
 def test_cross_entropy_smoothed_and_weighted_is_torch_s(smoothing, weights):
     torch.manual_seed(0)
     logits_NC, label_N = torch.randn(20, 3), torch.randint(3, (20,))
-    loss = CategoryLoss(LossConfig(label_smoothing=smoothing, class_weights=weights), [EMOTION], COUNTS)
+    loss = LabelLoss(LossConfig(label_smoothing=smoothing, class_weights=weights), [EMOTION], COUNTS)
     expected = F.cross_entropy(logits_NC, label_N, loss.weight_0, label_smoothing=smoothing, reduction="none")
     torch.testing.assert_close(loss(0, logits_NC.log_softmax(-1), label_N), expected)
     assert (loss.weight_0 == 1).all() == (weights == "none")
@@ -62,7 +62,7 @@ def test_weights_are_those_of_scikit_learn_and_of_the_paper():
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_is_the_cross_entropy_that_counts_little_where_the_model_is_right(gamma):
     logits_NC = torch.tensor([[9.0, 0.0], [0.0, 0.0], [0.0, 90.0]], requires_grad=True)
-    loss_N = CategoryLoss(LossConfig(category="focal", focal_gamma=gamma), [GENDER])(
+    loss_N = LabelLoss(LossConfig(category="focal", focal_gamma=gamma), [GENDER])(
         0, logits_NC.log_softmax(-1), torch.tensor([0, 0, 1])
     )
     p = [1 / (1 + math.exp(-9)), 0.5, 1.0]
@@ -81,7 +81,7 @@ def test_the_paper_s_loss_is_bit_equal_with_everything_off(bpe_tokens, tmp_path)
     task_BLK = F.one_hot(batch.task_BL, 3) * (batch.target_BL != IGNORE)[..., None]
     nll_BK, count_BK = torch.einsum("bl,blk->bk", nll_BL, task_BLK.float()), task_BLK.sum(1)
     assert torch.equal(model(batch).loss, (nll_BK / count_BK.clamp(min=1)).sum(1).sum())
-    assert model.category_loss.plain and not model.category_loss.state_dict()
+    assert not model.label_loss.changed and not model.label_loss.state_dict()
 
 
 @torch.no_grad()
@@ -119,7 +119,7 @@ def test_the_conventional_method_weighs_and_smooths_its_categories(bpe_tokens, t
                                    class_weights="inverse")  # fmt: skip
     expected = 0.0
     for k, (logits_BC, label_B) in enumerate(zip(model.logits(batch), batch.label_BK.T)):
-        weight_C = getattr(model.category_loss, f"weight_{k}")
+        weight_C = getattr(model.label_loss, f"weight_{k}")
         expected += F.cross_entropy(
             logits_BC, label_B, weight_C, ignore_index=IGNORE, reduction="sum", label_smoothing=0.1
         ).item()

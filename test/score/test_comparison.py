@@ -2,7 +2,9 @@
 
 import json
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from entry_point import error_of, run_entry_point
 from scipy.stats import binomtest
@@ -11,6 +13,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from whisper_er.base.errors import UserError
 from whisper_er.report.markdown import changed_table, comparison_table, most_certain
 from whisper_er.score.comparison import compare
+from whisper_er.score.metrics import score_scale
 from whisper_er.score.pairing import Pairs, TaskPairs
 from whisper_er.score.scoring import score_pairs, write_score
 from whisper_er.task import Task
@@ -118,8 +121,60 @@ def test_what_cannot_be_compared_is_named():
     changed = TaskPairs(("sad",) * NUM, other.hypothesis)
     with pytest.raises(UserError, match="other references of emotion: u"):
         compare(EMOTION, first, Pairs(second.utt_ids, second.speakers, {}, {"emotion": changed}))
-    with pytest.raises(UserError, match="valence: a scale is not right or wrong"):
-        compare(Task("valence", "scale", ("1", "2")), first, second)
+
+
+VALENCE = Task("valence", "scale", ("1", "3", "5"))
+
+
+def scale_system(noise: float, seed: int, unanswered: int) -> Pairs:
+    """Answers that are off by so much; one has none."""
+    ref = np.random.default_rng(0).uniform(1, 5, NUM)
+    hyp = [f"{value:.4f}" for value in ref + noise * np.random.default_rng(seed).standard_normal(NUM)]
+    hyp[unanswered] = ""
+    pairs = system(0.5, seed=1)
+    return replace(pairs, tasks={"valence": TaskPairs(tuple(f"{value:.4f}" for value in ref), tuple(hyp))})
+
+
+def test_scales_are_compared_by_ccc_where_both_have_an_answer():
+    first, second = scale_system(2.0, 1, unanswered=3), scale_system(0.5, 2, unanswered=4)
+    comparison = compare(VALENCE, first, second)
+    both = [i for i in range(NUM) if i not in (3, 4)]
+    ref, *hyps = (
+        np.array([float(column[i]) for i in both])
+        for column in (
+            first.tasks["valence"].reference,
+            first.tasks["valence"].hypothesis,
+            second.tasks["valence"].hypothesis,
+        )
+    )
+
+    def ccc(hyp, chosen=slice(None)):
+        return score_scale(ref[chosen], hyp[chosen]).ccc
+
+    compared = comparison.figures["ccc"]
+    assert [compared.first, compared.second] == pytest.approx([ccc(hyp) for hyp in hyps])
+    rng = np.random.default_rng(5)
+    draws = [rng.integers(len(ref), size=len(ref)) for _ in range(2000)]
+    gains = [ccc(hyps[1], draw) - ccc(hyps[0], draw) for draw in draws]
+    interval = compared.second_minus_first["utterance"].interval
+    expected = np.quantile(gains, [0.025, 0.975])
+    assert [interval.low, interval.high] == pytest.approx(expected, abs=0.2 * np.std(gains))
+    assert comparison.mcnemar is None and not comparison.only_first and not comparison.only_second
+
+
+def test_the_command_compares_scales(tmp_path):
+    for name, noise in (("low", 2.0), ("high", 0.5)):
+        pairs = scale_system(noise, 1, unanswered=3)
+        result = {"text_normalizer": {}, **score_pairs([VALENCE], pairs).to_json()}
+        write_score(tmp_path / name / "decode_x/test/score/result.json", result | ABOUT, pairs)
+    systems = ("--first", tmp_path / "low", "--second", tmp_path / "high", "--task", "valence")
+    done = run_entry_point("compare", *systems, "--out_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    comparison = compare(VALENCE, scale_system(2.0, 1, 3), scale_system(0.5, 1, 3))
+    table = comparison_table(comparison, ("low", "high"))
+    assert "| CCC" in table and table in done.stdout and "McNemar" not in done.stdout
+    assert "where high is furthest off" in (tmp_path / "out/comparison.html").read_text()
+    assert not (tmp_path / "out/changed.jsonl").exists()
 
 
 @pytest.fixture

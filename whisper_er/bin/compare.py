@@ -1,4 +1,5 @@
-"""Compare two experiments on one task: exact McNemar test, paired bootstrap, and the answers that changed hands.
+"""Compare two experiments on one task: paired bootstrap and, but for a scale, exact McNemar test and the answers that
+changed hands.
 
     whisper-er compare --first exp/conventional --second exp/a_g_s --folds "1 2 3 4 5" \\
         --out_dir exp/a_g_s/against_conventional
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--first", type=Path, required=True, help="experiment, scored by stage 6")
     parser.add_argument("--second", type=Path, required=True, help="the other one; differences are second minus first")
     parser.add_argument("--folds", default="", help='folds to pool, e.g. "1 2 3"; empty: the experiments have none')
-    parser.add_argument("--task", default="emotion", help="a category task, or the text (%(default)s)")
+    parser.add_argument("--task", default="emotion", help="a category, a scale, or the text (%(default)s)")
     parser.add_argument("--test_set", default="test", help="%(default)s")
     parser.add_argument("--first_tag", default="", help="decode_<tag> of the first; needed where it has several")
     parser.add_argument("--second_tag", default="", help="decode_<tag> of the second")
@@ -51,21 +52,25 @@ def main() -> None:
         names = (str(args.first), str(args.second))
     parts = [f"# {names[1]} against {names[0]}"]
     parts += [f"{name}: {line}" for name, result in zip(names, (first, second)) for line in caveats(result)]
-    parts += [comparison_table(comparison, names), mcnemar_line(comparison, names)]
+    parts.append(comparison_table(comparison, names))
+    if comparison.mcnemar:
+        parts.append(mcnemar_line(comparison.mcnemar, len(comparison.first.utt_ids), names))
     print("\n\n".join(parts[1:]))
-    for name, changed in zip(names, (comparison.only_first, comparison.only_second)):
-        shown = most_certain(comparison, changed)[:SHOWN]
-        parts += [
-            f"## Only {name} is right: {len(changed)}, shown: {len(shown)}",
-            changed_table(comparison, shown, names),
-        ]
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    write_text(args.out_dir / "changed.jsonl", changed_lines(comparison))
+    if comparison.mcnemar:
+        for name, changed in zip(names, (comparison.only_first, comparison.only_second)):
+            shown = most_certain(comparison, changed)[:SHOWN]
+            parts += [
+                f"## Only {name} is right: {len(changed)}, shown: {len(shown)}",
+                changed_table(comparison, shown, names),
+            ]
+        write_text(args.out_dir / "changed.jsonl", changed_lines(comparison))
     write_text(args.out_dir / "COMPARISON.md", "\n\n".join(parts) + "\n")
     command = shlex.join(["python", "-m", "whisper_er.bin.compare", *sys.argv[1:]])
     sounds = write_comparison(args.out_dir, command, comparison, names, (first, second), args.report_audio_mb)
     print("\n".join([f"{args.out_dir / COMPARISON}: {sounds.summary}", *sounds.problems]))
-    print(f"utterances that only one has right: {args.out_dir}/COMPARISON.md, {COMPARISON}, changed.jsonl")
+    if comparison.mcnemar:
+        print(f"utterances that only one has right: {args.out_dir}/COMPARISON.md, {COMPARISON}, changed.jsonl")
 
 
 def only_result(exp_dir: Path, tag: str, args: argparse.Namespace) -> SetResult:

@@ -75,8 +75,10 @@ def train_model(args: argparse.Namespace) -> None:
     device = choose_device(args.ngpu)
     distributed.start()
     tokenizer = load_tokenizer(args.token_list)
-    train = read_utterances(args.train_set, tokenizer, config.model.long_audio)
-    valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
+    train, valid = (
+        read_utterances(directory, tokenizer, config.model.long_audio, soft_labels=config.loss.soft_labels)
+        for directory in (args.train_set, args.valid_set)
+    )
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)
     if train.languages and config.max_steps and config.model.kind == "seq2seq":  # the other kind reads no prefix
         description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)

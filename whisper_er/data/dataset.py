@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from whisper_er.data.augment import Change
 from whisper_er.data.labels import LANGUAGE, check_languages, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
+from whisper_er.data.votes import checked_votes, most_voted, parse_votes, shares, soft_tasks, votes_table
 from whisper_er.process import ahead
 from whisper_er.process.stop import never
 from whisper_er.task import Task
@@ -37,13 +38,14 @@ SPREAD = 0.1
 @dataclass(frozen=True)
 class Utterance:
     """One line of a dump directory. num_samples: at 16 kHz; values: task -> label or text, "" where there is none;
-    language: of the prefix, "" for that of the token list."""
+    language: of the prefix, "" for that of the token list; votes: task of loss.soft_labels -> `label:count ...`."""
 
     utt_id: str
     audio: str
     num_samples: int
     values: dict[str, str]
     language: str = ""
+    votes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Utterances(Sequence[Utterance]):
     """The utterances of a dump directory, sorted by id, as columns that worker processes share.
 
     audio: entries of wav.scp; num_samples_N: int64, at 16 kHz; values: task -> label or text of each, "" where there is
-    none; languages: of the prefixes, None for that of the token list.
+    none; languages: of the prefixes, None for that of the token list; votes: as in Utterance.
     """
 
     utt_ids: PackedStrings
@@ -59,6 +61,7 @@ class Utterances(Sequence[Utterance]):
     num_samples_N: np.ndarray
     values: dict[str, PackedStrings]
     languages: PackedStrings | None = None
+    votes: dict[str, PackedStrings] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -66,18 +69,26 @@ class Utterances(Sequence[Utterance]):
     def __getitem__(self, index: int) -> Utterance:
         values = {task: column[index] for task, column in self.values.items()}
         language = self.languages[index] if self.languages else ""
-        return Utterance(self.utt_ids[index], self.audio[index], int(self.num_samples_N[index]), values, language)
+        votes = {task: column[index] for task, column in self.votes.items()}
+        num_samples = int(self.num_samples_N[index])
+        return Utterance(self.utt_ids[index], self.audio[index], num_samples, values, language, votes)
 
 
-def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True) -> Utterances:
+def read_utterances(
+    directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True, soft_labels: Sequence[str] = ()
+) -> Utterances:
     """All utterances of a dump directory; labels are checked against the token list, those it lacks of an open task are
     left out and counted.
 
     long_audio: "error" or "truncate" for audio over 30 s. labelled=False reads no labels (decoding needs none).
+    soft_labels: tasks whose votes are read as well.
     """
     tasks = tokenizer.tasks if labelled else ()
+    soft = soft_tasks(tasks, soft_labels)
     utt_ids, columns = kaldi.read_columns(
-        directory, ["wav.scp", LENGTHS, LANGUAGE, *(task.table for task in tasks)], [task.name for task in tasks]
+        directory,
+        ["wav.scp", LENGTHS, LANGUAGE, *(task.table for task in tasks), *map(votes_table, soft)],
+        [task.name for task in tasks],
     )
     if LENGTHS not in columns:
         raise UserError(f"{directory / LENGTHS}: no such file; run stage 1, which checks the audio and counts")
@@ -85,11 +96,17 @@ def read_utterances(directory: Path, tokenizer: Tokenizer, long_audio: str, labe
     values = {task.name: columns.get(task.table, blank) for task in tokenizer.tasks}
     for task in tasks:
         values[task.name] = checked_labels(directory, utt_ids, values[task.name], task)
+    votes = {}
+    for task in soft:
+        path = directory / votes_table(task)
+        if path.name not in columns:
+            raise UserError(f"{path}: no such file; loss.soft_labels needs it of the training and validation sets")
+        values[task.name], votes[task.name] = checked_votes(path, utt_ids, columns[path.name], values[task.name], task)
     num_samples_N = parse_lengths(directory / LENGTHS, utt_ids, columns[LENGTHS])
     languages = columns.get(LANGUAGE)
     if languages and not check_languages(directory / LANGUAGE, languages, tokenizer):
         languages = None
-    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages)
+    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages, votes)
     check_length(directory, utterances, long_audio)
     return utterances
 
@@ -181,6 +198,8 @@ def assemble(
     """The batch of utterances and their waves, int16 or float32 (samples,) each."""
     if any(wave.dtype != np.int16 for wave in waves):
         waves = [to_float(wave) for wave in waves]
+    soft_BKC = soft_targets(utterances, tokenizer.tasks)
+    utterances = [with_most_voted(utt, tokenizer.tasks) for utt in utterances]
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
     label_BK = [
         [
@@ -197,7 +216,30 @@ def assemble(
         target_BL=stack([target for _, target, _ in sequences], IGNORE, np.int64),
         task_BL=stack([owner for _, _, owner in sequences], 0, np.int64),
         label_BK=torch.tensor(label_BK),
+        soft_BKC=soft_BKC,
     )
+
+
+def soft_targets(utterances: Sequence[Utterance], tasks: Sequence[Task]) -> torch.Tensor | None:
+    """Batch.soft_BKC."""
+    soft = {k: task for k, task in enumerate(tasks) if task.name in utterances[0].votes}
+    if not soft:
+        return None
+    soft_BKC = torch.zeros(len(utterances), len(tasks), max(len(task.labels) for task in soft.values()))
+    for b, utt in enumerate(utterances):
+        for k, task in soft.items():
+            own = shares(parse_votes(utt.votes[task.name]), utt.values[task.name], task)
+            soft_BKC[b, k, : len(own)] = torch.tensor(own)
+    return soft_BKC
+
+
+def with_most_voted(utt: Utterance, tasks: Sequence[Task]) -> Utterance:
+    """What the decoder reads of a task with votes and without a label: the one with the most votes."""
+    tasks = [task for task in tasks if utt.votes.get(task.name) and not utt.values[task.name]]
+    if not tasks:
+        return utt
+    chosen = {task.name: most_voted(parse_votes(utt.votes[task.name]), task) for task in tasks}
+    return replace(utt, values=utt.values | chosen)
 
 
 def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[list[int], list[int], list[int]]:
@@ -319,7 +361,8 @@ def load(
     # While a batch is used, READ_AHEAD of each worker are read.
     slots, depth, pinned = None, num_workers * READ_AHEAD + 1, device.type == "cuda"
     if num_workers:
-        slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks))
+        num_labels = max((len(task.labels) for task in tokenizer.tasks), default=0)
+        slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks), num_labels)
     if cache:
         cache.start_epoch()
     batches = Batches(utterances, plan, tokenizer, max_target, change, cache, slots)

@@ -1,9 +1,9 @@
 """Data directories in Kaldi's manner: read, write, validate, subset, combine.
 
 A directory holds tables, one `id value...` a line, UTF-8: `wav.scp` (id -> file, `command |` or file.ark:offset),
-`text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2fold`, and `segments` (utterance ->
-recording start end, in seconds) where wav.scp is keyed by recording. Every other table lists every utterance; an id
-alone on its line is an empty transcript or, in `utt2<task>`, an utterance that has no label.
+`text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2<task>_votes` (votes.py), `utt2fold`, and
+`segments` (utterance -> recording start end, in seconds) where wav.scp is keyed by recording. Every other table lists
+every utterance; an id alone on its line is an empty transcript or, in `utt2<task>`, an utterance that has no label.
 """
 
 import re

@@ -34,9 +34,12 @@ class BatchSlots:
     until they are written.
     """
 
-    def __init__(self, slots: int, batch_size: int, max_target: int, num_tasks: int) -> None:
+    def __init__(self, slots: int, batch_size: int, max_target: int, num_tasks: int, num_labels: int = 0) -> None:
+        """num_labels: most of a task that may have soft labels."""
         numbers = 1 + num_tasks + 4 * max_target  # int64: length, labels; input, target, task, learned positions
-        size = batch_size * (4 * MAX_SAMPLES + 8 * numbers) + len(fields(Batch)) * ALIGNMENT
+        size = (
+            batch_size * (4 * MAX_SAMPLES + 8 * numbers + 4 * num_tasks * num_labels) + len(fields(Batch)) * ALIGNMENT
+        )
         self.bytes_NX = torch.from_numpy(
             shared_array(slots * size, "uint8", "lower batch_size, or set num_workers=0")
         ).view(slots, size)

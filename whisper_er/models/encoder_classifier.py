@@ -15,7 +15,7 @@ from whisper_er.config import DecodeConfig
 from whisper_er.models.base import Encoded, Model, Output
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.features import inside
-from whisper_er.models.losses import CategoryLoss, classifier_loss
+from whisper_er.models.losses import LabelLoss, classifier_loss
 from whisper_er.models.pooling import Pooling
 from whisper_er.models.ssl_encoder import SslEncoder
 from whisper_er.task import Prediction
@@ -43,7 +43,7 @@ class WeightedLayers(torch.nn.Module):
 
 
 class EncoderClassifier(Model):
-    """A loss per task, summed over tasks; a scale is classified into its bins, by cross-entropy.
+    """A loss per task, summed over tasks; a scale is classified into its bins.
 
     layer_sum: the sum that is pooled instead of the last layer; hidden: a linear layer that is applied to every frame,
     with a ReLU, before the pooling.
@@ -54,7 +54,7 @@ class EncoderClassifier(Model):
         audio_encoder: AudioEncoder | SslEncoder,
         tokenizer: Tokenizer,
         pooling: Pooling,
-        category_loss: CategoryLoss,
+        label_loss: LabelLoss,
         layer_sum: WeightedLayers | None = None,
         hidden: torch.nn.Linear | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class EncoderClassifier(Model):
             if task.kind == "text":
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
-        self.pooling, self.category_loss = pooling, category_loss
+        self.pooling, self.label_loss = pooling, label_loss
         self.layer_sum, self.head_hidden = layer_sum, hidden
         self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
@@ -93,7 +93,7 @@ class EncoderClassifier(Model):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         logits = self.logits(batch, encoded)
-        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.tokenizer.tasks, self.category_loss)
+        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.label_loss, batch.soft_BKC)
         return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
     def check(self, config: DecodeConfig) -> None:

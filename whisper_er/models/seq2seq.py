@@ -15,7 +15,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
-from whisper_er.models.losses import CategoryLoss, LabelCounts, serial_mtl_loss, with_category_losses
+from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
@@ -48,7 +48,7 @@ class WhisperER(Model):
         self.decoder, self.backbone_config = use_own_layers(whisper.decoder), whisper.config
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
-        self.category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
+        self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = StrictGrammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
@@ -87,17 +87,16 @@ class WhisperER(Model):
             batch.learned_N,
             len(self.tokenizer.tasks),
             self.normalize_loss,
-            None if self.category_loss.plain else partial(self.category_losses, batch),
+            partial(self.label_losses, batch) if self.label_loss.changed else None,
         )
         return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
 
-    def category_losses(
+    def label_losses(
         self, batch: Batch, logits_NV: torch.Tensor, learned_N: torch.Tensor, nll_N: torch.Tensor
     ) -> torch.Tensor:
         target_N, task_N = (tensor.flatten()[learned_N] for tensor in (batch.target_BL, batch.task_BL))
-        pairs = enumerate(zip(self.tokenizer.tasks, self.tokenizer.task_ids))
-        label_ids = {k: ids for k, (task, ids) in pairs if task.kind == "category"}
-        return with_category_losses(logits_NV, target_N, task_N, nll_N, self.category_loss, label_ids)
+        soft_NKC = None if batch.soft_BKC is None else batch.soft_BKC[learned_N // batch.target_BL.shape[1]]
+        return with_label_losses(logits_NV, target_N, task_N, nll_N, self.label_loss, self.tokenizer.task_ids, soft_NKC)
 
     @torch.no_grad()
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:

@@ -55,19 +55,16 @@ def write_comparison(
 
 
 def difference(comparison: Comparison, names: tuple[str, str]) -> Markup:
+    mcnemar, parts = comparison.mcnemar, []
+    if mcnemar:
+        parts = [paragraph(mcnemar_line(mcnemar, len(comparison.first.utt_ids), names))]
     note = (
-        f"In percent; the difference is {names[1]} minus {names[0]}, its interval and p by a paired bootstrap over "
-        "utterances and over whole speakers. McNemar's test and the bootstrap by utterance take utterances for "
-        "independent, which those of one speaker are not."
+        f"{'In percent; the' if mcnemar else 'The'} difference is {names[1]} minus {names[0]}, its interval and p by a "
+        "paired bootstrap over utterances and over whole speakers. McNemar's test and the bootstrap by utterance take "
+        "utterances for independent, which those of one speaker are not."
     )
     caption = f"Figures of {comparison.task.name} and their difference"
-    return join(
-        [
-            table(comparison_rows(comparison, names), caption),
-            paragraph(mcnemar_line(comparison, names)),
-            paragraph(note, class_="note"),
-        ]
-    )
+    return join([table(comparison_rows(comparison, names), caption), *parts, paragraph(note, class_="note")])
 
 
 def all_figures(names: tuple[str, str], results: Two) -> Markup:
@@ -111,8 +108,12 @@ def who_is_right(comparison: Comparison, names: tuple[str, str]) -> list[str]:
 
 
 def changed_first(comparison: Comparison) -> list[int]:
-    """What changed hands first, then what both have wrong; among each the second's most certain answers."""
+    """What changed hands first, then what both have wrong; among each the second's most certain answers. Of a scale,
+    where the second is furthest off."""
     first, second = (pairs.tasks[comparison.task.name] for pairs in (comparison.first, comparison.second))
+    if not comparison.mcnemar:
+        off = [abs(float(ref) - float(hyp)) for ref, hyp in zip(second.reference, second.hypothesis)]
+        return sorted(range(len(off)), key=lambda i: -off[i])
     sure = second.confidence
     rank = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}
     right = list(zip(first.correct, second.correct))
@@ -124,8 +125,10 @@ def utterance_table(
 ) -> tuple[dict, Sounds]:
     """All utterances that were compared; the page opens with those that changed hands."""
     task, first, second = comparison.task, comparison.first, comparison.second
-    right = who_is_right(comparison, names)
-    columns = [Column("right", "right", "plain", right, ("right",), [f"only {name}" for name in names], main=True)]
+    columns, order_name = [], f"where {names[1]} is furthest off"
+    if comparison.mcnemar:
+        right, filters, order_name = who_is_right(comparison, names), ("right",), "what changed hands first"
+        columns.append(Column("right", "right", "plain", right, filters, [f"only {name}" for name in names], main=True))
     for key, name, pairs in zip(("first", "second"), names, (first, second)):
         shown = ("answer", "reference", "hypothesis") if key == "first" else ("answer", "hypothesis")
         columns.append(task_column(task, pairs.tasks[task.name], True, name, key, shown))
@@ -140,7 +143,7 @@ def utterance_table(
     sounds = gather([clip_of[first.utt_ids[i]] for i in order], out_dir, audio_mb)
     changed = {"right": CHANGED} if comparison.only_first or comparison.only_second else {}
     utt_ids = [first.utt_ids[i] for i in order]
-    return table_data(columns, utt_ids, order, sounds.of_clip, "what changed hands first", changed), sounds
+    return table_data(columns, utt_ids, order, sounds.of_clip, order_name, changed), sounds
 
 
 def transcripts(names: tuple[str, str], both: tuple[Pairs, Pairs]) -> list[Column]:

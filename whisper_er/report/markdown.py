@@ -27,7 +27,7 @@ from whisper_er.report.rows import (
     unscaled,
 )
 from whisper_er.score.bootstrap import Interval
-from whisper_er.score.comparison import UNITS, Comparison
+from whisper_er.score.comparison import UNITS, Comparison, McNemar
 from whisper_er.score.figure import Figure
 from whisper_er.score.figures import CategoryFigures
 from whisper_er.score.pairing import Pairs, TaskPairs
@@ -131,7 +131,8 @@ def comparison_table(comparison: Comparison, names: tuple[str, str]) -> str:
 
 
 def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list[str]]:
-    """A heading, and a row per figure, in percent: both systems, the difference, and per unit its interval and p."""
+    """A heading, and a row per figure, a CCC as it is and others in percent: both systems, the difference, and per unit
+    its interval and p."""
     tested = [title for unit in UNITS for title in (f"{level_percent()}, by {unit}", "p")]
     rows = [[comparison.task.name, *names, "difference", *tested]]
     for compared in comparison.figures.values():
@@ -149,11 +150,10 @@ def comparison_rows(comparison: Comparison, names: tuple[str, str]) -> list[list
     return rows
 
 
-def mcnemar_line(comparison: Comparison, names: tuple[str, str]) -> str:
-    mcnemar = comparison.mcnemar
+def mcnemar_line(mcnemar: McNemar, num_utterances: int, names: tuple[str, str]) -> str:
     p = p_value(mcnemar.p_value)
     return (
-        f"Of {len(comparison.first.utt_ids)} utterances only {names[0]} has {mcnemar.only_first} right and only "
+        f"Of {num_utterances} utterances only {names[0]} has {mcnemar.only_first} right and only "
         f"{names[1]} {mcnemar.only_second}: exact McNemar test, p {p if p.startswith('<') else f'= {p}'}."
     )
 

@@ -80,8 +80,10 @@ def columns_of(tasks: Mapping[str, Figures]) -> list[Column]:
 
 
 def unscaled(*kinds: str) -> str:
-    """The figures that no table has in percent, for a sentence. kinds: of tasks, in the order of their figures."""
-    figures = [figure for kind in kinds for figure in FIGURES[kind].catalogue().values() if figure.scale == 1]
+    """The figures that no table has in percent, for a sentence, but for those that a note explains. kinds: of tasks, in
+    the order of their figures."""
+    figures = [figure for kind in kinds for figure in FIGURES[kind].catalogue().values()]
+    figures = [figure for figure in figures if figure.scale == 1 and not figure.noted]
     *titles, last = [f"{figure.title} ({figure.unit})" if figure.unit else figure.title for figure in figures]
     return f"{', '.join(titles)} and {last}"
 
@@ -195,6 +197,11 @@ def notes(result: SetResult) -> list[str]:
                 text_note("WER", normalizer(result), figures.normalized),
                 text_note("WER raw", "text as it is", figures.raw),
             ]
+        if figures.task.kind == "category" and figures.num_voted:
+            lines.append(
+                f"{name}: JSD, KL (votes to posterior), both in nats, and Brier are means over the {figures.num_voted} "
+                "utterances that have votes, with a label or without"
+            )
         unseen = set(figures.unseen)
         if unseen:
             share = f"{len(unseen)} of {result.pooled.num_utterances} utterances"

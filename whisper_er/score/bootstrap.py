@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_RESAMPLES = 1000
+MOST_DRAWS = 2**23  # in memory at a time, 8 bytes each
 LEVEL = 0.95
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # sums of counts (..., X) -> figure (...), NaN where it is undefined
@@ -32,26 +33,30 @@ class PairedBootstrap:
 
 
 def sum_by(units: Sequence[str], counts_NX: np.ndarray) -> np.ndarray:
-    """int64 (U, X): the rows of each unit added, units in sorted order."""
+    """(U, X): the rows of each unit added, units in sorted order."""
     assert len(units) == len(counts_NX)
     names, unit_N = np.unique(np.asarray(units, dtype=str), return_inverse=True)
-    sums_UX = np.zeros((len(names), counts_NX.shape[1]), dtype=np.int64)
+    sums_UX = np.zeros((len(names), counts_NX.shape[1]), dtype=counts_NX.dtype)
     np.add.at(sums_UX, unit_N, counts_NX)
     return sums_UX
 
 
 def resample_sums(counts_UX: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> np.ndarray:
-    """int64 (R, X): per resample the sum of U rows that are drawn with replacement.
+    """(R, X): per resample the sum of U rows that are drawn with replacement.
 
     Only how often a row is drawn matters, and equal rows are alike: U draws fall on the distinct rows by a multinomial
     law, which costs as much as there are distinct rows.
     """
     num_units, num_counts = counts_UX.shape
     if not num_units:
-        return np.zeros((num_resamples, num_counts), dtype=np.int64)
+        return np.zeros((num_resamples, num_counts), dtype=counts_UX.dtype)
     distinct_DX, copies_D = np.unique(counts_UX, axis=0, return_counts=True)
-    draws_RD = np.random.default_rng(seed).multinomial(num_units, copies_D / num_units, size=num_resamples)
-    return draws_RD @ distinct_DX
+    random, sums_RX = np.random.default_rng(seed), []
+    step = max(1, MOST_DRAWS // len(distinct_DX))
+    for start in range(0, num_resamples, step):
+        size = min(step, num_resamples - start)
+        sums_RX.append(random.multinomial(num_units, copies_D / num_units, size=size) @ distinct_DX)
+    return np.concatenate(sums_RX)
 
 
 def percentile_interval(values_R: np.ndarray, level: float = LEVEL) -> Interval:

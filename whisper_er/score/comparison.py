@@ -37,13 +37,14 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One task. first and second: the labelled utterances in one order; a text is right if it has no word error."""
+    """One task. first and second: the labelled utterances in one order; a text is right if it has no word error, and a
+    scale is neither right nor wrong: its mcnemar is None, and no utterance is right for one system only."""
 
     task: Task
     first: Pairs
     second: Pairs
     figures: dict[str, FigureComparison]
-    mcnemar: McNemar
+    mcnemar: McNemar | None
 
     @property
     def only_first(self) -> list[int]:
@@ -55,19 +56,20 @@ class Comparison:
         return self.where(False, True)
 
     def where(self, *correct: bool) -> list[int]:
+        if not self.mcnemar:
+            return []
         both = zip(*(pairs.tasks[self.task.name].correct for pairs in (self.first, self.second)))
         return [i for i, pair in enumerate(both) if pair == correct]
 
 
 def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
-    """Compare two systems on a category or text task.
+    """Compare two systems on a task; on a scale, by the utterances that both have an answer for.
 
-    UserError: other utterances or references in one of them, a task that has no right and wrong.
+    UserError: other utterances or references in one of them.
     """
     kind = FIGURES[task.kind]
-    if not kind.statistics():
-        raise UserError(f"--task {task.name}: a {task.kind} is not right or wrong; compare a category or the text")
     first, second = (kind.scored(task, pairs) for pairs in align(task.name, first, second))
+    first, second = first.among(second.utt_ids), second.among(first.utt_ids)
     first_NX, second_NX = kind.counts(task, first), kind.counts(task, second)
     counts = {
         "utterance": (first_NX, second_NX),
@@ -82,7 +84,9 @@ def compare(task: Task, first: Pairs, second: Pairs) -> Comparison:
         )
         for name, statistic in kind.statistics().items()
     }
-    mcnemar = exact_mcnemar(first.tasks[task.name].correct, second.tasks[task.name].correct)
+    mcnemar = None
+    if task.kind != "scale":
+        mcnemar = exact_mcnemar(first.tasks[task.name].correct, second.tasks[task.name].correct)
     return Comparison(task, first, second, figures, mcnemar)
 
 

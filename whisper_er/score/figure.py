@@ -29,6 +29,7 @@ class Figure:
     always:     whether its column is there where the figure is undefined
     by_speaker: whether the table of speakers has the column
     column:     whether it is a column at all; a word error rate by one convention of several is a row
+    noted:      whether a note of its own says what it is, where it is there
     """
 
     title: str
@@ -40,6 +41,7 @@ class Figure:
     always: bool = True
     by_speaker: bool = False
     column: bool = True
+    noted: bool = False
 
 
 def figure(title: str, **about: Any) -> Any:
@@ -112,7 +114,7 @@ class Figures:
 
 
 class CountedFigures(Figures):
-    """Of a kind whose figures are those of sums. It has `counts(task, scored)`: of each utterance, int64 (N, X)."""
+    """Of a kind whose figures are those of sums. It has `counts(task, scored)`: of each utterance, (N, X)."""
 
     @classmethod
     def of_sums(cls, sums_X: np.ndarray) -> Values:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from whisper_er.score import metrics
+from whisper_er.score import metrics, soft_labels
 from whisper_er.score.bootstrap import Statistic
 from whisper_er.score.calibration import ReliabilityBin, calibrate
-from whisper_er.score.figure import CountedFigures, Figures, Values, figure
+from whisper_er.score.figure import CountedFigures, Values, figure
 from whisper_er.score.figure_parts import BINS, INTERVALS, NAMES, NUMBER, RARE_NAMES, WORDS, Part, defined
 from whisper_er.score.pairing import COUNTED, Pairs, TaskPairs
 from whisper_er.task import Task
@@ -38,7 +38,8 @@ def of_matrix(statistic: Statistic) -> Statistic:
 class CategoryFigures(CountedFigures):
     """recall: of each label; confusion: rows reference, columns hypothesis, both in the order of the labels, and where
     an answer is missing one more column for that; calibration: the bins of ECE, None where decoding left no posterior,
-    as ECE and NLL are; all three leave out the utterances without an answer."""
+    as ECE and NLL are; all three leave out the utterances without an answer. JSD, KL and Brier are of the num_voted
+    utterances that have votes and an answer, with a label or without."""
 
     wa: float | None = figure(
         "WA", statistic=of_matrix(metrics.weighted_accuracy), hub=("accuracy", "WA"), by_speaker=True
@@ -49,6 +50,10 @@ class CategoryFigures(CountedFigures):
     macro_f1: float | None = figure("F1", statistic=of_matrix(metrics.macro_f1), hub=("f1", "macro F1"))
     ece: float | None = figure("ECE", always=False)
     nll: float | None = figure("NLL", scale=1, digits=3, unit="nats", always=False)
+    jsd: float | None = figure("JSD", scale=1, digits=3, unit="nats", always=False, noted=True)
+    kl: float | None = figure("KL", scale=1, digits=3, unit="nats", always=False, noted=True)
+    brier: float | None = figure("Brier", scale=1, digits=3, always=False, noted=True)
+    num_voted: int | None = None
     calibration: tuple[ReliabilityBin, ...] | None = None
     recall: Mapping[str, float | None] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
@@ -56,6 +61,7 @@ class CategoryFigures(CountedFigures):
     PARTS = {
         "calibration": BINS, "intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES, "unseen": RARE_NAMES,
         "no_answer": RARE_NAMES, "recall": Part({str: NUMBER}), "labels": NAMES, "confusion": Part([[int]]),
+        "num_voted": Part(int, rare=True),
     }  # fmt: skip
 
     @classmethod
@@ -87,6 +93,7 @@ class CategoryFigures(CountedFigures):
             cls.bootstrap(scored, counts_NX),
             **cls.of_sums(counts_NX.sum(axis=0)),
             **posterior_figures(scored.tasks[task.name]),
+            **vote_figures(task, pairs.tasks[task.name]),
             recall=dict(zip(task.labels, map(defined, metrics.class_recall(confusion_CA)))),
             confusion=(confusion_CA if no_answer else confusion_CA[:, :-1]).tolist(),
             unseen=tuple(utt_id for utt_id, label in zip(pairs.utt_ids, pairs.tasks[task.name].unseen) if label),
@@ -102,6 +109,21 @@ def posterior_figures(values: TaskPairs) -> dict[str, Any]:
     of_reference = [posterior.get(ref, 0.0) for posterior, ref in zip(values.posterior, values.reference)]
     result = calibrate(values.confidence, values.correct, of_reference)
     return {"ece": defined(result.ece), "nll": defined(result.nll), "calibration": result.bins}
+
+
+def vote_figures(task: Task, values: TaskPairs) -> dict[str, Any]:
+    """Means of the distances from the votes to the posterior."""
+    if not values.posterior or not any(values.votes):
+        return {}
+    values = values.select([i for i in values.answered if values.votes[i]])
+    votes_NC, posterior_NC = (
+        np.array([[float(row.get(label, 0)) for label in task.labels] for row in rows]).reshape(-1, len(task.labels))
+        for rows in (values.votes, values.posterior)
+    )
+    votes_NC /= votes_NC.sum(axis=-1, keepdims=True)
+    measures = {"jsd": soft_labels.jensen_shannon, "kl": soft_labels.kullback_leibler, "brier": soft_labels.brier}
+    means = {name: metrics.mean_defined(measure(votes_NC, posterior_NC)) for name, measure in measures.items()}
+    return {name: defined(float(mean)) for name, mean in means.items()} | {"num_voted": len(votes_NC)}
 
 
 @dataclass(frozen=True)
@@ -163,13 +185,13 @@ def convention_figures(values: TaskPairs) -> Values:
 
 
 @dataclass(frozen=True)
-class ScaleFigures(Figures):
+class ScaleFigures(CountedFigures):
     """Each figure is the field of metrics.ScaleScore of its name, over the utterances that have an answer."""
 
-    ccc: float | None = figure("CCC", scale=1, digits=3, by_speaker=True)
+    ccc: float | None = figure("CCC", scale=1, digits=3, statistic=metrics.concordance, by_speaker=True)
     mae: float | None = figure("MAE", scale=1, digits=2, by_speaker=True)
 
-    PARTS = {"num_scored": Part(int), "unlabelled": NAMES, "no_answer": RARE_NAMES}
+    PARTS = {"intervals": INTERVALS, "num_scored": Part(int), "unlabelled": NAMES, "no_answer": RARE_NAMES}
 
     @classmethod
     def scored(cls, task: Task, pairs: Pairs) -> Pairs:
@@ -177,9 +199,13 @@ class ScaleFigures(Figures):
         return labelled.select(labelled.tasks[task.name].answered)
 
     @classmethod
+    def counts(cls, task: Task, scored: Pairs) -> np.ndarray:
+        """What the CCC is made of."""
+        return metrics.scale_rows(*numbers(scored.tasks[task.name]))
+
+    @classmethod
     def of_values(cls, values: TaskPairs) -> Values:
-        reference, hypothesis = ([float(value) for value in side] for side in (values.reference, values.hypothesis))
-        score = metrics.score_scale(reference, hypothesis)
+        score = metrics.score_scale(*numbers(values))
         return {name: defined(getattr(score, name)) for name in cls.catalogue()}
 
     @classmethod
@@ -190,6 +216,7 @@ class ScaleFigures(Figures):
             len(scored.utt_ids),
             unlabelled(task, pairs),
             unanswered(task, pairs),
+            cls.bootstrap(scored, cls.counts(task, scored)),
             **cls.of_values(scored.tasks[task.name]),
         )
 
@@ -201,6 +228,11 @@ class ScaleFigures(Figures):
             utterances.setdefault(speaker, []).append(i)
         values = scored.tasks[task.name]
         return {speaker: cls.of_values(values.select(positions)) for speaker, positions in utterances.items()}
+
+
+def numbers(values: TaskPairs) -> tuple[list[float], list[float]]:
+    """References and hypotheses of a scale."""
+    return [float(value) for value in values.reference], [float(value) for value in values.hypothesis]
 
 
 FIGURES = {"category": CategoryFigures, "text": TextFigures, "scale": ScaleFigures}  # by the kind of a task

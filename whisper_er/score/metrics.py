@@ -176,6 +176,24 @@ def count_errors(chunk: jiwer.AlignmentChunk) -> int:
     return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
 
 
+def scale_rows(reference: Sequence[float], hypothesis: Sequence[float]) -> np.ndarray:
+    """float (N, 6): per utterance 1, x, y, x * x, y * y, x * y, of which the sums make the CCC. Both are counted from
+    the first reference on, which changes no CCC and keeps the sums small."""
+    ref, hyp = np.asarray(reference, dtype=np.float64), np.asarray(hypothesis, dtype=np.float64)
+    assert ref.shape == hyp.shape
+    if ref.size:
+        ref, hyp = ref - ref[0], hyp - ref[0]
+    return np.stack([np.ones_like(ref), ref, hyp, ref * ref, hyp * hyp, ref * hyp], axis=-1)
+
+
+def concordance(sums_6: np.ndarray) -> np.ndarray:
+    """CCC of sums (..., 6) of `scale_rows`, as in `score_scale`."""
+    num, x, y, xx, yy, xy = np.moveaxis(sums_6, -1, 0)
+    spread = (num * xx - x * x) + (num * yy - y * y) + (x - y) ** 2
+    # what is left of two equal constants is rounding
+    return ratio(2 * (num * xy - x * y), np.where(spread > 1e-12 * num * (xx + yy), spread, 0.0))
+
+
 @dataclass(frozen=True)
 class ScaleScore:
     """ccc: concordance correlation coefficient; mae: mean absolute error in the unit of the scale."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_json_lines, read_plain
 from whisper_er.data.kaldi import Table, label_table, read_table
+from whisper_er.data.votes import Votes, known_votes, votes_table
 from whisper_er.score.hypotheses import check_same_ids, read_posteriors
 from whisper_er.score.metrics import count_distances
 from whisper_er.task import Task, to_number
@@ -20,6 +21,7 @@ COLUMNS = {"reference": str, "hypothesis": str}
 OPTIONAL = {
     "reference_normalized": str, "hypothesis_normalized": str,
     "word_errors": {str: {"errors": float, "words": float}}, "posterior": {str: float}, "unseen": str,
+    "votes": {str: float},
 }  # fmt: skip
 COUNTED = tuple(name for name in CONVENTIONS if name not in ("wer", "wer_raw"))  # those come from the texts themselves
 
@@ -31,7 +33,8 @@ class TaskPairs:
 
     The normalised texts are there for a text task only, as is word_errors: of each convention in COUNTED the errors and
     the words of the reference; posterior, label -> probability, for a category that was decoded with one; unseen, for
-    an open task: the label that training lacks, which is no reference, or "".
+    an open task: the label that training lacks, which is no reference, or ""; votes, label -> count, for a category
+    whose references have a table of them.
     """
 
     reference: tuple[str, ...]
@@ -41,6 +44,7 @@ class TaskPairs:
     word_errors: tuple[dict[str, dict[str, int]], ...] = ()
     posterior: tuple[dict[str, float], ...] = ()
     unseen: tuple[str, ...] = ()
+    votes: tuple[Votes, ...] = ()
 
     def select(self, positions: Sequence[int]) -> "TaskPairs":
         return TaskPairs(
@@ -89,6 +93,11 @@ class Pairs:
         tasks = {name: pairs.select(positions) for name, pairs in self.tasks.items()}
         return Pairs(chosen(self.utt_ids), chosen(self.speakers), groups, tasks)
 
+    def among(self, utt_ids: Sequence[str]) -> "Pairs":
+        """The utterances that have one of these ids."""
+        wanted = set(utt_ids)
+        return self.select([i for i, utt_id in enumerate(self.utt_ids) if utt_id in wanted])
+
     def labelled(self, task: str) -> "Pairs":
         """The utterances that have a label for a category or scale; an empty text is a text."""
         return self.select([i for i, ref in enumerate(self.tasks[task].reference) if ref])
@@ -128,6 +137,12 @@ def pair_directories(
         if task.open:
             unseen = tuple("" if known[utt_id] else ref[utt_id] for utt_id in utt_ids)
             pairs[task.name] = replace(pairs[task.name], unseen=unseen)
+        path = ref_dir / votes_table(task)
+        if task.kind == "category" and path.is_file():
+            table = read_table(path)
+            check_same_ids(ref_path, ref, path, table)
+            votes = known_votes(path, table, task)
+            pairs[task.name] = replace(pairs[task.name], votes=tuple(votes[utt_id] for utt_id in utt_ids))
     return Pairs(tuple(utt_ids), spoken_by, dict(zip(groups, grouped)), pairs)
 
 
@@ -222,6 +237,9 @@ def check_answers(task: Task, path: Path, pairs: Pairs) -> None:
         check_values(task, path, dict(zip(pairs.utt_ids, column)))
     if task.kind == "text" and not own.reference_normalized:
         raise UserError(f"{path}: {task.name} has no normalised text; run stage 6 again")
+    for utt_id, votes in zip(pairs.utt_ids, own.votes):
+        if any(label not in task.labels or count <= 0 for label, count in votes.items()):
+            raise UserError(f"{path}: {utt_id} has votes {votes} of {task.name}; run stage 6 again")
     for utt_id, hypothesis, posterior in zip(pairs.utt_ids, own.hypothesis, own.posterior):
         if hypothesis and hypothesis not in posterior:
             raise UserError(f"{path}: {utt_id} has no posterior of '{hypothesis}'; run stage 6 again")

@@ -14,12 +14,13 @@ from collections import Counter
 from pathlib import Path
 
 from published import differences, disagreements
-from release import FOUR, Rated, Release, read_release
+from release import FOUR, NO_MAJORITY, Rated, Release, read_release
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import run
 from whisper_er.corpora.published_corpus import user_path
 from whisper_er.data.kaldi import DataDir, write_dir
+from whisper_er.data.votes import written
 
 LABEL_SETS = {  # raw code -> label
     "four": FOUR,  # 5531 utterances, the paper's
@@ -49,7 +50,7 @@ def prepare(args: argparse.Namespace) -> None:
     chosen = [
         one
         for one in release.rated.values()
-        if one.label in labels
+        if (one.label in labels or (args.keep_no_majority == "true" and is_split(one, labels)))
         and args.style in ("all", one.style)
         and one.utt_id in release.texts
         and one.utt_id in release.wavs
@@ -58,7 +59,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise UserError(f"{args.corpus_dir}: no utterance of --label_set {args.label_set} --style {args.style} is left")
     data = data_dir(chosen, release, labels, args)
     write_dir(args.out_dir, data)
-    counts = ", ".join(f"{label} {count}" for label, count in sorted(Counter(data["utt2emotion"].values()).items()))
+    counted = Counter(label or "without a majority" for label in data["utt2emotion"].values())
+    counts = ", ".join(f"{label} {count}" for label, count in sorted(counted.items()))
     print(
         f"{args.corpus_dir} -> {args.out_dir}: {len(chosen)} utterances ({counts}), "
         f"{len(set(data['utt2spk'].values()))} speakers; "
@@ -86,14 +88,27 @@ def data_dir(chosen: list[Rated], release: Release, labels: dict[str, str], args
         "text": table(lambda one: clean(release.texts[one.utt_id], args.tags, args.case, args.punctuation)),
         "utt2spk": table(lambda one: one.speaker),
         "utt2gender": table(lambda one: one.gender),
-        "utt2emotion": table(lambda one: labels[one.label]),
+        "utt2emotion": table(lambda one: labels.get(one.label, "")),
+        "utt2emotion_votes": table(lambda one: written(votes_of(one, labels))),
         "utt2valence": table(lambda one: one.valence),
         "utt2arousal": table(lambda one: one.arousal),
         "utt2dominance": table(lambda one: one.dominance),
         "utt2fold": table(lambda one: one.session),
         "utt2style": table(lambda one: one.style),
-        "utt2votes": table(lambda one: " ".join(f"{raw}={count}" for raw, count in sorted(one.votes.items()))),
     }
+
+
+def is_split(one: Rated, labels: dict[str, str]) -> bool:
+    """Whether the evaluators agreed on no emotion, and some of them chose one of these."""
+    return one.label == NO_MAJORITY and any(raw in labels for raw in one.votes)
+
+
+def votes_of(one: Rated, labels: dict[str, str]) -> Counter[str]:
+    """By label; those for another emotion by its raw code, which training leaves out and counts."""
+    votes = Counter[str]()
+    for raw, count in one.votes.items():
+        votes[labels.get(raw, raw)] += count
+    return votes
 
 
 def clean(text: str, tags: str, case: str, punctuation: str) -> str:
@@ -118,6 +133,12 @@ def main() -> None:
         choices=LABEL_SETS,
         default="four",
         help="four: exc is happy; four_no_exc: without exc; five: and fru; six: exc, fru apart",
+    )
+    parser.add_argument(
+        "--keep_no_majority",
+        choices=("true", "false"),
+        default="false",
+        help="utterances on which the evaluators did not agree, for loss.soft_labels: votes and no label (%(default)s)",
     )
     parser.add_argument("--style", choices=("all", "improvised", "scripted"), default="all")
     parser.add_argument("--tags", choices=("drop", "keep"), default="drop", help="[LAUGHTER] and others (%(default)s)")

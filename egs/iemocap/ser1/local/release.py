@@ -13,6 +13,7 @@ from whisper_er.base.errors import UserError
 
 SESSIONS = ("1", "2", "3", "4", "5")
 FOUR = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}  # the paper's classes
+NO_MAJORITY = "xxx"  # the code of an utterance on which the evaluators did not agree
 # The marker that follows Ses0<n> in a dialog's name is the actor with the motion capture, not the speaker. The part
 # after the last underscore is the speaker's; a turn that was not segmented (_MXX0) has no recording.
 UTTERANCE = re.compile(r"Ses0([1-5])[FM]_(impro|script)\w+_([FM])\d{3}")
