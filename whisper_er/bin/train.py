@@ -76,6 +76,10 @@ def train_model(args: argparse.Namespace) -> None:
     valid = read_utterances(args.valid_set, tokenizer, config.model.long_audio)
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizer, count_labels(train, tokenizer.tasks)).to(device)
+    if config.distil.model:
+        from whisper_er.retain.distillation import distil
+
+        distil(model, config, args.exp_dir.name, args.train_set, args.valid_set)
     size = run_size(model, config)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:

@@ -23,7 +23,7 @@ from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier
-from whisper_er.models.losses import CategoryLoss, LabelCounts
+from whisper_er.models.losses import CategoryLoss, LabelCounts, task_weights
 from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
@@ -104,7 +104,8 @@ def assemble(
         return WhisperER(backbone, tokenizer, config, label_counts)
     pooling = POOLINGS[config.model.pool](backbone.config.hidden_size)
     category_loss = CategoryLoss(config.loss, tokenizer.tasks, label_counts)
-    return EncoderClassifier(classifier_encoder(config.model, backbone), tokenizer, pooling, category_loss)
+    encoder, weight_K = classifier_encoder(config.model, backbone), task_weights(config.loss, tokenizer.tasks)
+    return EncoderClassifier(encoder, tokenizer, pooling, category_loss, weight_K)
 
 
 def classifier_encoder(config: ModelConfig, backbone: PreTrainedModel) -> AudioEncoder | SslEncoder:

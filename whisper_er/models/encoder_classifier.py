@@ -27,6 +27,7 @@ class EncoderClassifier(Model):
         tokenizer: Tokenizer,
         pooling: Pooling,
         category_loss: CategoryLoss,
+        weight_K: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         for task in tokenizer.tasks:
@@ -34,6 +35,7 @@ class EncoderClassifier(Model):
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.category_loss = pooling, category_loss
+        self.register_buffer("task_weight_K", weight_K, persistent=False)
         self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
             {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
@@ -50,7 +52,8 @@ class EncoderClassifier(Model):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         logits = self.logits(batch, encoded)
-        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.tokenizer.tasks, self.category_loss)
+        tasks = self.tokenizer.tasks
+        loss_K, nll_K = classifier_loss(logits, batch.label_BK, tasks, self.category_loss, self.task_weight_K)
         return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[torch.Tensor]:
