@@ -25,8 +25,8 @@ from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.experiment import read_data
 
 PRETRAINED = "pretrained"  # in place of a name: the model that the training itself starts from
-# Of a Whisper that was not fine-tuned, which knows nothing but 30 s. KL(30s || pad) a text token, in nats, whisper-base,
-# 16 utterances of EmoDB / RAVDESS: none 0.57 / 0.02, to 10 0.04 / 0.01, at a fifth of the cost of 30s.
+# Of a Whisper that was not fine-tuned, which knows nothing but 30 s. KL(30s || pad) a text token, whisper-base, 16
+# utterances of EmoDB / RAVDESS: none 0.57 / 0.02 nats, to 10 0.04 / 0.01, at a fifth of the cost of 30s.
 PAD = "to 10"
 PROBES = 500  # tokens that are spelt to tell one vocabulary from another
 
@@ -81,7 +81,7 @@ def distil(model: Model, config: TrainConfig, fold: str, train_set: Path, valid_
     if not isinstance(model, WhisperER) or tokenizer.tasks[0].kind != "text":
         tasks = " ".join(task.name for task in tokenizer.tasks)
         raise UserError(
-            "distil.model: the text has to be the first task of a seq2seq, since the teacher knows no labels before it; "
+            "distil.model: the text has to be the first task of a seq2seq, as the teacher knows no labels before it; "
             f"the tasks are '{tasks}', of {config.model.kind}; put asr first, or leave distil.model empty"
         )
     if config.parallel == "fsdp":

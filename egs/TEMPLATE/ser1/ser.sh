@@ -252,6 +252,7 @@ stage_4() {  # averaging
 
 stage_5() {  # decoding
     local part set_name from to work stale=() options="${decode_args[*]+${decode_args[*]}}"
+    [ "${inference_model}" == ave.safetensors ] || options+=" of ${inference_model}"
     for part in "${parts[@]}"; do
         need "${exp}${part}/${inference_model}" 4
         for set_name in "${test_sets[@]}"; do
