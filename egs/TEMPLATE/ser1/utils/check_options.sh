@@ -49,7 +49,7 @@ check_options() {
         [[ ${!name} != -* ]] || usage_error "--${name} is '${!name}'; it would be taken for an option: write ./${!name}"
         [[ ${!name} != *[[:cntrl:]]* ]] || usage_error "--${name} is '${!name}'; it holds a line break or the like"
     done
-    words "${inference_model}" "${set_name}" \
+    [[ ${inference_model} =~ ^${set_name}$ ]] \
         || usage_error "--inference_model is '${inference_model}'; write the name of a file of the experiment"
     # The launcher replaces JOB in every word of a command by the job's number.
     for name in dumpdir datadir expdir train_set valid_set test_sets lang scales ser_config ser_args ser_tag \
