@@ -108,6 +108,8 @@ def test_who_cannot_teach_or_be_taught_is_told_why(bpe_tokens, whisper_directory
     assert "the text has to be the first task" in refused("gender emotion asr", distil=teacher)
     assert "set parallel=ddp" in refused("asr emotion", distil=teacher, parallel="fsdp")
     assert "starts from no pretrained model" in refused("asr emotion", distil=DistilConfig("pretrained"))
+    other = DistilConfig(str(whisper_directory))  # another vocabulary
+    assert refused("asr emotion", distil=other).startswith(f"distil.model={whisper_directory}: the token list extends")
     assert "was trained on 1 speakers" in refused("asr emotion", distil=teacher)
     write_table(tmp_path / "valid/utt2spk", {"u": "b"})
     assert "has no decoder that writes the tokens" in refused("asr emotion", distil=teacher)  # another bpe

@@ -103,13 +103,17 @@ def load_teacher(config: TrainConfig, tokenizer: Tokenizer, fold: str, train_set
         if not name:
             raise UserError("distil.model=pretrained: this training starts from no pretrained model; name a teacher")
         text = Tokenizer(tokenizer.text, tokenizer.tasks[:1], tokenizer.token_type, tokenizer.language)
-        teacher = build_model(TrainConfig(model=ModelConfig(whisper_model=name, pad=pad or PAD)), text)
-    if not isinstance(teacher, WhisperER) or spelling(teacher.tokenizer) != spelling(tokenizer):
+        try:
+            teacher = build_model(TrainConfig(model=ModelConfig(whisper_model=name, pad=pad or PAD)), text)
+        except UserError as error:  # of the options of a model that is trained
+            raise UserError(f"distil.model={config.distil.model}: {error}") from None
+    writes_text_first = isinstance(teacher, WhisperER) and teacher.tokenizer.tasks[0].kind == "text"
+    if not writes_text_first or spelling(teacher.tokenizer) != spelling(tokenizer):
         raise UserError(
-            f"distil.model={config.distil.model}: has no decoder that writes the tokens of this training; give a "
-            "Whisper of the same vocabulary, or an experiment with asr and the same whisper_model or bpe tokens"
+            f"distil.model={config.distil.model}: has no decoder that writes the tokens of this training first; give a "
+            "Whisper of the same vocabulary, or an experiment with asr first and the same lang, whisper_model or bpe"
         )
-    if pad:
+    if pad:  # also of a model of ours
         teacher.audio_encoder.logmel.pad = PadRule.parse(pad, "distil.pad")
     return teacher
 
