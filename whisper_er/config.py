@@ -68,7 +68,8 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Of categories and scales, in both methods; texts keep the cross-entropy. The defaults are the paper's.
+    """In both methods, of categories and scales; task_weights of all tasks. Texts keep the cross-entropy. The defaults
+    are the paper's.
 
     The loss of the validation is this one as well; what is logged per task is the cross-entropy.
     """
@@ -86,12 +87,33 @@ class LossConfig:
     # cross-entropy of a target that near bins share
     scale: str = named("cross_entropy", "models.losses.SCALE_LOSSES")
     ordinal_width: float = 1.0  # of ordinal, in bins: where a bin's share has fallen to 1/e of the label's
+    # task -> factor on its loss, after the division by its length; 1 for the others; 0: written, and not learned
+    task_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         allow(0 <= self.label_smoothing <= 1, "label_smoothing", self.label_smoothing, "0 to 1")
         allow(0 <= self.focal_gamma <= 100, "focal_gamma", self.focal_gamma, "0 to 100")
         allow(0 <= self.effective_beta < 1, "effective_beta", self.effective_beta, "0 and more, below 1")
         allow(0.01 <= self.ordinal_width <= 1000, "ordinal_width", self.ordinal_width, "0.01 to 1000 bins")
+        for task, weight in self.task_weights.items():
+            allow(0 <= weight <= 1000, f"task_weights.{task}", weight, "0 to 1000")
+
+
+@dataclass
+class DistilConfig:
+    """A frozen teacher that holds the text of the first task near its own (retain/distillation.py); in training alone:
+    the loss of the validation is without it."""
+
+    # empty: none | pretrained: what training starts from | hub name or directory of a Whisper | a trained model of
+    # ours, exp/<tag>/fold<k>, or exp/<tag>, of which each fold takes the fold of its own name
+    model: str = ""
+    weight: float = 1.0  # loss = that of the tasks + weight x temperature^2 x KL(teacher || student), nats per token
+    temperature: float = 1.0  # divides the logits of both: above 1 unlikely tokens count more
+    pad: str = ""  # of the teacher's audio, as model.pad; empty: to 10, or what a model of ours was trained with
+
+    def __post_init__(self) -> None:
+        allow(0 < self.weight <= 1000, "weight", self.weight, "above 0, at most 1000")
+        allow(0.01 <= self.temperature <= 100, "temperature", self.temperature, "0.01 to 100")
 
 
 @dataclass
@@ -144,7 +166,14 @@ class SamplingConfig:
         between(1, MOST, self, "temperature")
 
 
-ONLY_TRAINING = ("augment", "loss", "optim", "sampling", "valid")  # sections that a trained model does not need
+ONLY_TRAINING = (
+    "augment",
+    "distil",
+    "loss",
+    "optim",
+    "sampling",
+    "valid",
+)  # sections that a trained model does not need
 
 
 @dataclass
@@ -159,6 +188,7 @@ class TrainConfig:
     # activation_checkpointing. SSL encoders of which anything is frozen leave out no layers (layerdrop).
     freeze: list[str] = field(default_factory=list)
     loss: LossConfig = field(default_factory=LossConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -45,6 +45,7 @@ def names(calls):
         (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
         (["--ser_tag", "../../x"], "--ser_tag is '../../x'; it would lead out of its directory"),
         (["--inference_tag", "a/../b"], "--inference_tag is 'a/../b'; it would lead out of its directory"),
+        (["--inference_model", "checkpoints/a"], "--inference_model is 'checkpoints/a'; write the name of a file"),
         (["--dumpdir", "-rf"], "--dumpdir is '-rf'; it would be taken for an option: write ./-rf"),
         (["--valid_split", "random"], "--valid_split is 'random'; it must be session or random:<share>"),
         (["--open_tasks", "speaker,sex"], "--open_tasks is 'speaker,sex'"),
@@ -248,6 +249,21 @@ def test_again_does_only_what_is_missing_or_out_of_date(recipe):
     (recipe.directory / "dump/fold1/valid").rmdir()
     made = recipe.calls(*FOLDS, "--stop_stage", "1")[2]
     assert (made[0], option(made, "--folds")) == ("make_folds", "1")
+
+
+def test_other_weights_are_decoded_beside_those_of_averaging(recipe):
+    recipe.calls(*FOLDS)
+    name, exp = "ave.towards_pretrained_0.3", recipe.directory / "exp/train_serialmtl_asr_gender_emotion"
+    other = ("--folds", "1", "--stage", "5", "--stop_stage", "6", "--inference_model", f"{name}.safetensors")
+    assert f"fold1/{name}.safetensors is missing" in recipe.run(*other).stderr
+    (exp / f"fold1/{name}.safetensors").touch()
+    _, decoded, *_ = calls = recipe.calls(*other)
+    assert option(decoded, "--model") == f"{name}.safetensors" and "combine_dirs" in names(calls)
+    assert (exp / f"fold1/decode_{name}/test").is_dir() and (exp / "fold1/decode_default/test").is_dir()
+    tagged = (*other, "--inference_tag", "default")  # those of averaging are there under this tag
+    assert "decode" in names(recipe.calls(*tagged)) and "decode" in names(
+        recipe.calls(*other[:6], "--inference_tag", "default")
+    )
 
 
 def test_what_a_stamp_names_has_to_be_there(recipe):

@@ -1,20 +1,31 @@
 """utils/systems_table.py on results that are made up: intervals by group, seeds, collapsed folds, time in a log."""
 
 import argparse
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from launched import LAUNCH
-from small_results import LABELS, pairs_of, write_fold
+from small_results import ASR, EMOTION, GENDER, LABELS, pairs_of, write_fold
 
 from whisper_er.data.kaldi import write_table
 from whisper_er.score.results import collect
 
 sys.path.insert(0, str(LAUNCH.parent))
 from systems import Call, System, states  # noqa: E402
-from systems_table import Scored, against, experiments, read_scored, training_seconds  # noqa: E402
+from systems_table import (  # noqa: E402
+    Scored,
+    against,
+    difference,
+    experiments,
+    read_scored,
+    rows_of,
+    single_task,
+    training_seconds,
+)
 
 EVENTS, SIZE = 12, 5  # an event is understood or not, all of its utterances alike
 WRONG_EVENTS = {"": (2, 5), "1": (2, 5), "2": (0, 1, 5, 7)}  # by seed
@@ -74,6 +85,30 @@ def test_two_systems_are_compared_on_the_same_utterances(tmp_path):
     difference, p = against(first, second, "event")
     assert difference.startswith("-16.7 [") and p == "0.041"  # 5 and 15 utterances that only one has right
     assert against(first, first, "event") == ["–", "–"]
+
+
+def test_a_subtask_is_compared_with_the_system_that_was_trained_for_it_alone(tmp_path):
+    systems = []
+    for name, tasks, heard in (("stl_asr", "asr", "one two"), ("a_g_s", "asr gender emotion", "one three")):
+        pairs = pairs_of([(label, label, 0.9) for label in LABELS * 4], words=("one two", heard))
+        names = tasks.split()
+        pairs = replace(pairs, tasks={task: pairs.tasks[task] for task in names})
+        write_fold(tmp_path / name, "0", pairs, None, [task for task in (ASR, GENDER, EMOTION) if task.name in names])
+        best = tmp_path / name / "fold0/checkpoints/best.json"
+        best.parent.mkdir()
+        best.write_text(json.dumps({"metric": "untrained", "n_best": 1, "finished": "max_steps=0", "best": []}))
+        call = Call(name, System(tasks=tasks), name, System(tasks=tasks), "base")
+        systems.append(Scored(call, collect(tmp_path / name, ["0"], "test", "x")))
+    alone, together = systems
+    assert single_task([together]) == {} and single_task(systems) == {"WER": alone}
+    # every second utterance has one of two words wrong
+    assert difference(alone, together, "WER", "utterance").startswith("+25.0 [+")
+    head, *rows = rows_of(systems, None, "utterance")
+    assert (
+        head[-2:] == ["WER against stl_asr", "minutes"]
+        and "WER against stl_asr" not in rows_of([together], None, "utterance")[0]
+    )
+    assert [row[-2].split()[0] for row in rows] == ["–", "+25.0"]
 
 
 def test_a_fold_with_one_answer_for_everybody_is_told(tmp_path):

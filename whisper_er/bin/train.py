@@ -85,6 +85,10 @@ def train_model(args: argparse.Namespace) -> None:
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
     model = build_model(config, tokenizer, label_counts).to(device)
+    if config.distil.model:
+        from whisper_er.retain.distillation import distil
+
+        distil(model, config, args.exp_dir.name, args.train_set, args.valid_set)
     size, trained = run_size(model, config), trained_parameters(model)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:

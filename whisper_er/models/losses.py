@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
+from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE
 from whisper_er.config import LossConfig
 from whisper_er.task import Task
@@ -125,15 +126,27 @@ class LabelLoss(torch.nn.Module):
         return (1 - smoothing) * target_loss_N + smoothing * loss_NC.mean(1)
 
 
+def task_weights(config: LossConfig, tasks: Sequence[Task]) -> torch.Tensor | None:
+    """float32 (K,), loss.task_weights in the order of the tasks; None where all weigh 1."""
+    names = [task.name for task in tasks]
+    for name in config.task_weights:
+        if name not in names:
+            raise UserError(f"loss.task_weights: '{name}' is not a task; allowed: {' '.join(names)}")
+    weights = [config.task_weights.get(name, 1.0) for name in names]
+    return None if set(weights) == {1.0} else torch.tensor(weights)
+
+
 def classifier_loss(
     logits: Sequence[torch.Tensor],
     label_BK: torch.Tensor,
     label_loss: LabelLoss,
     soft_BKC: torch.Tensor | None = None,
+    weight_K: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and negative log-likelihood of each task (paper, eq. 3), both (K,), nats, summed over labelled utterances.
 
-    logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label; soft_BKC: as in Batch.
+    logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label; soft_BKC: as in Batch; weight_K:
+    factors on the loss.
     """
     nll_K = torch.stack(
         [
@@ -141,14 +154,13 @@ def classifier_loss(
             for logits_BC, label_B in zip(logits, label_BK.T)
         ]
     )
-    if not label_loss.changed:
-        return nll_K, nll_K
-    loss_K = list(nll_K)
+    losses = list(nll_K)
     for k in label_loss.changed:
         label_B = label_BK[:, k]
         loss_B = label_loss(k, logits[k].log_softmax(-1), label_B, soft_BKC)
-        loss_K[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
-    return torch.stack(loss_K), nll_K
+        losses[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
+    loss_K = torch.stack(losses) if label_loss.changed else nll_K
+    return loss_K if weight_K is None else loss_K * weight_K, nll_K
 
 
 def serial_mtl_loss(
@@ -159,13 +171,14 @@ def serial_mtl_loss(
     num_tasks: int,
     normalize: bool = True,
     change: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    weight_K: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy of a target that serialises K tasks (paper, eq. 6; eq. 5 with normalize=False).
 
     Args: logits_NV, of the N positions that are learned: the others need no product with the vocabulary; target_BL
         int64, IGNORE at prefix and padding; task_BL int64 in [0, K); learned_N: where the learned positions are in the
         flattened target (to find them here would make a GPU wait); change(logits_NV, learned_N, nll_N) -> loss_N, what
-        is minimised instead of the nll_N.
+        is minimised instead of the nll_N; weight_K: factors on the losses of the tasks.
     Returns: loss_B (nats, one per utterance: the caller divides by the utterances of the effective batch),
         nll_BK (nats, detached, without `change`), count_BK (tokens). A task without tokens in an utterance adds 0.
     """
@@ -173,7 +186,8 @@ def serial_mtl_loss(
     task_BLK = F.one_hot(task_BL, num_tasks) * (target_BL != IGNORE)[..., None]
     nll_BK, count_BK = sum_by_task(nll_N, task_BLK, learned_N), task_BLK.sum(1)
     loss_BK = nll_BK if change is None else sum_by_task(change(logits_NV, learned_N, nll_N), task_BLK, learned_N)
-    loss_B = (loss_BK / count_BK.clamp(min=1)).sum(1) if normalize else loss_BK.sum(1)
+    loss_BK = loss_BK / count_BK.clamp(min=1) if normalize else loss_BK
+    loss_B = (loss_BK if weight_K is None else loss_BK * weight_K).sum(1)
     return loss_B, nll_BK.detach(), count_BK
 
 

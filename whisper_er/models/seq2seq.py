@@ -3,7 +3,7 @@
 Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -15,7 +15,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
-from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
+from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, task_weights, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
@@ -34,7 +34,11 @@ class WhisperER(Model):
     """Whisper with an extended vocabulary. The output layer is the token embedding, as in Whisper.
 
     It changes the layers of `whisper`: transformers' own forward pass no longer works on it.
+    distillation: (batch, logits_NV of its learned positions) -> a further loss of training, nats, summed over the
+        utterances (retain/distillation.py); None: there is none.
     """
+
+    distillation: Callable[[Batch, torch.Tensor], torch.Tensor] | None = None
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class WhisperER(Model):
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
+        self.register_buffer("task_weight_K", task_weights(config.loss, tokenizer.tasks), persistent=False)
         self.grammar = StrictGrammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
@@ -88,8 +93,12 @@ class WhisperER(Model):
             len(self.tokenizer.tasks),
             self.normalize_loss,
             partial(self.label_losses, batch) if self.label_loss.changed else None,
+            self.task_weight_K,
         )
-        return Output(loss_B.sum(), nll_BK.sum(0), count_BK.sum(0))
+        loss = loss_B.sum()
+        if self.distillation is not None and self.training:
+            loss = loss + self.distillation(batch, logits_NV)
+        return Output(loss, nll_BK.sum(0), count_BK.sum(0))
 
     def label_losses(
         self, batch: Batch, logits_NV: torch.Tensor, learned_N: torch.Tensor, nll_N: torch.Tensor

@@ -58,6 +58,7 @@ seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_
 # Decoding
 inference_config=conf/decode.yaml # path to read: decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
+inference_model=ave.safetensors # weights to decode, a file of the experiment (whisper-er average --towards)
 inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
 
@@ -113,6 +114,7 @@ fi
 if [ -z "${inference_tag}" ]; then
     inference_tag=$(stem "${inference_config}")
     inference_tag=$(sanitise "${inference_tag#decode}${inference_args:+_${inference_args}}")
+    [ "${inference_model}" == ave.safetensors ] || inference_tag+=_$(sanitise "${inference_model%.safetensors}")
     inference_tag=${inference_tag#_}
     inference_tag=${inference_tag:-default}
 fi
@@ -253,13 +255,14 @@ stage_4() {  # averaging
 
 stage_5() {  # decoding
     local part set_name from to work stale=() options="${decode_args[*]+${decode_args[*]}}"
+    [ "${inference_model}" == ave.safetensors ] || options+=" of ${inference_model}"
     for part in "${parts[@]}"; do
-        need "${exp}${part}/ave.safetensors" 4
+        need "${exp}${part}/${inference_model}" 4
         for set_name in "${test_sets[@]}"; do
             from=${dumpdir}${part}/${set_name}
             to=${exp}${part}/decode_${inference_tag}/${set_name}
             need "${from}" 1
-            up_to_date "${to}/.made_with" "${options}" "${inference_config}" "${exp}${part}/ave.safetensors" "${from}" \
+            up_to_date "${to}/.made_with" "${options}" "${inference_config}" "${exp}${part}/${inference_model}" "${from}" \
                 || stale+=("${exp}${part}" "${from}" "${to}")
         done
     done

@@ -49,9 +49,11 @@ check_options() {
         [[ ${!name} != -* ]] || usage_error "--${name} is '${!name}'; it would be taken for an option: write ./${!name}"
         [[ ${!name} != *[[:cntrl:]]* ]] || usage_error "--${name} is '${!name}'; it holds a line break or the like"
     done
+    [[ ${inference_model} =~ ^${set_name}$ ]] \
+        || usage_error "--inference_model is '${inference_model}'; write the name of a file of the experiment"
     # The launcher replaces JOB in every word of a command by the job's number.
     for name in dumpdir datadir expdir train_set valid_set test_sets lang scales ser_config ser_args ser_tag \
-        inference_config inference_args inference_tag data_card whisper_model encoder_model; do
+        inference_config inference_args inference_tag inference_model data_card whisper_model encoder_model; do
         [[ ${!name} != *JOB* ]] || usage_error "--${name} is '${!name}'; JOB in it would be taken for a number"
         [[ ${name} != *dir || -n ${!name} ]] || usage_error "--${name} is empty"
     done

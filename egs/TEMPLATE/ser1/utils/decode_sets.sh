@@ -15,7 +15,7 @@ decode_sets() {
     fi
     rm -rf "${work}/jobs"
     for ((i = 0; i < ${#sets[@]}; i += 3)); do
-        say 5 "decoding: ${sets[i + 1]} + ${sets[i]}/ave.safetensors -> ${sets[i + 2]}" \
+        say 5 "decoding: ${sets[i + 1]} + ${sets[i]}/${inference_model} -> ${sets[i + 2]}" \
             "(log: ${work}/decode.$((n + 1))$([ "${inference_nj}" -eq 1 ] || echo " to $((n + inference_nj))").log)"
         run_python split_dir --data_dir "${sets[i + 1]}" --n "${inference_nj}" --out_dir "${work}/jobs/parts"
         for ((part = 1; part <= inference_nj; part++)); do
@@ -28,6 +28,7 @@ decode_sets() {
     "${cmd[@]}" --name decoding JOB=1:"${n}" "${work}/decode.JOB.log" \
         python -m whisper_er.bin.decode --config "${inference_config}" --exp_dir "${work}/jobs/JOB/exp" \
         --data_dir "${work}/jobs/JOB/data" --out_dir "${work}/jobs/JOB/hyp" --ngpu "${gpus}" \
+        --model "${inference_model}" \
         --allow_shared_speakers "${allow_shared_speakers}" ${decode_args[@]+"${decode_args[@]}"} || failed=yes
     n=0
     for ((i = 0; i < ${#sets[@]}; i += 3)); do

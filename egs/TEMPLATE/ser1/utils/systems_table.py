@@ -37,6 +37,8 @@ standard deviation. Validation: accuracy of the best checkpoint, mean over folds
 it, never by the test. Against {baseline}: the difference in UA by a paired bootstrap of the same units, and the exact
 McNemar test on the answers of the first seed, which takes utterances for independent. Minutes: all trainings, by their
 logs. A dash: not scored, or not a task of the system."""
+ABOUT_ALONE = """\
+Against {singles}, trained for that task alone: what the other tasks cost it, by the same paired bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,32 @@ def against(baseline: Scored, other: Scored, interval_by: str) -> list[str]:
     """The difference in UA with its interval, and McNemar's p; the same utterances."""
     if other is baseline or not baseline.has("UA") or not other.has("UA"):
         return [UNDEFINED, UNDEFINED]
-    task = common_task("emotion", [*baseline.runs, *other.runs])
-    figure, statistic = FIGURES[task.kind].catalogue()["ua"], FIGURES[task.kind].statistics()["ua"]
-    pairs = (one.labelled(task.name) for one in align(task.name, baseline.runs[0].pairs, other.runs[0].pairs))
-    first, second = (one.tasks[task.name].correct for one in pairs)
+    pairs = (one.labelled("emotion") for one in align("emotion", baseline.runs[0].pairs, other.runs[0].pairs))
+    first, second = (one.tasks["emotion"].correct for one in pairs)
+    return [difference(baseline, other, "UA", interval_by), p_value(exact_mcnemar(first, second).p_value)]
+
+
+def difference(baseline: Scored, other: Scored, title: str, interval_by: str) -> str:
+    """Of the figure of a column, with its interval by a paired bootstrap; the same utterances."""
+    if other is baseline or not baseline.has(title) or not other.has(title):
+        return UNDEFINED
+    name, key = COLUMNS[title]
+    task = common_task(name, [*baseline.runs, *other.runs])
+    figure, statistic = FIGURES[task.kind].catalogue()[key], FIGURES[task.kind].statistics()[key]
     # Of as many seeds on both sides, so that UA, linear in the answers to each class, is the mean of the seeds.
     first_UX, second_UX = (one.counts(task, interval_by) for one in (baseline, other))
-    difference = paired_bootstrap(first_UX, second_UX, statistic)
-    shown = f"{signed(difference.difference, figure, '+')} [{bounds(difference.interval, figure)}]"
-    return [shown, p_value(exact_mcnemar(first, second).p_value)]
+    compared = paired_bootstrap(first_UX, second_UX, statistic)
+    return f"{signed(compared.difference, figure, '+')} [{bounds(compared.interval, figure)}]"
+
+
+def single_task(scored: Sequence[Scored]) -> dict[str, Scored]:
+    """Column of a subtask -> the first system that was trained for it alone, where there is one."""
+    singles = {}
+    for title, (task, _) in COLUMNS.items():
+        alone = [one for one in scored if one.runs and not one.call.system.of and one.call.trained.tasks == task]
+        if alone and task != "emotion":
+            singles[title] = alone[0]
+    return singles
 
 
 def training_seconds(log: Path) -> float | None:
@@ -170,7 +189,9 @@ def rows_of(scored: Sequence[Scored], baseline: Scored | None, interval_by: str)
     for title in COLUMNS:
         head.append(f"{title} [{level_percent()}]" if title in WITH_INTERVAL else title)
         head += [f"{title} over {what}" for what, there in repeated.items() if there and title in WITH_INTERVAL]
-    head += ["validation", *([f"UA against {baseline.call.title}", "McNemar p"] if baseline else []), "minutes"]
+    singles = single_task(scored)
+    head += ["validation", *([f"UA against {baseline.call.title}", "McNemar p"] if baseline else [])]
+    head += [*(f"{title} against {single.call.title}" for title, single in singles.items()), "minutes"]
     rows = [head]
     for one in scored:
         row = [one.call.title]
@@ -179,6 +200,7 @@ def rows_of(scored: Sequence[Scored], baseline: Scored | None, interval_by: str)
             spread = {"folds": one.over_folds(title), "seeds": one.over_seeds(title)}
             row += [spread[what] for what, there in repeated.items() if there and title in WITH_INTERVAL]
         compared = against(baseline, one, interval_by) if baseline else []
+        compared += [difference(single, one, title, interval_by) for title, single in singles.items()]
         rows.append([*row, one.validation(), *compared, one.minutes()])
     return rows
 
@@ -201,6 +223,7 @@ def main() -> None:
     config, calls = read_calls(args)
     scored = [read_scored(call, args) for call in calls]
     baseline = next((one for one in scored if one.call.name == config.baseline and one.runs), None)
+    singles = [one.call.title for one in single_task(scored).values()]
     missing = [one.call.name for one in scored if not one.runs]
     warnings = [line for one in scored for line in one.caveats()]
     about = ABOUT.format(
@@ -213,6 +236,7 @@ def main() -> None:
         f"    {args.command}",
         table(rows_of(scored, baseline, config.interval_by)),
         about,
+        *([ABOUT_ALONE.format(singles=" and ".join(singles))] if singles else []),
         *([f"Not yet scored: {', '.join(missing)}."] if missing else []),
         *([bullets(warnings)] if warnings else []),
         *(["## Experiments", experiments(scored)] if len(missing) < len(scored) else []),
