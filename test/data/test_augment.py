@@ -146,7 +146,7 @@ class Louder(Augmentation):
 
 
 def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, monkeypatch):
-    with pytest.raises(UserError, match="augment: 'louder' is not allowed; allowed: speed noise"):
+    with pytest.raises(UserError, match="augment: 'louder' is not allowed; allowed: speed reverb noise telephone gain"):
         build(TrainConfig, {"augment": {"louder": {}}}, "train.yaml")
     monkeypatch.setitem(AUGMENTATIONS, "louder", Louder)
     (plain, _), (loud, _) = batches(corpus, [], 0), batches(corpus, ["augment.louder.factor=3"], 0)
