@@ -17,9 +17,9 @@ def arguments(corpus, out_dir, *options: str) -> list:
     return ["--data_dir", corpus / "test", "--out_dir", out_dir, *options]
 
 
-def noise(corpus, snr: int) -> list[str]:
-    """Babble of two utterances of the training set."""
-    return [f"noise.files={corpus}/train/wav.scp", f"noise.snr=[{snr},{snr}]", "noise.talkers=2"]
+def babble(corpus, snr: int) -> list[str]:
+    """Of two utterances of the training set."""
+    return [f"babble.files={corpus}/train/wav.scp", f"babble.snr=[{snr},{snr}]", "babble.talkers=2"]
 
 
 def audio(directory) -> dict[str, np.ndarray]:
@@ -29,7 +29,7 @@ def audio(directory) -> dict[str, np.ndarray]:
 
 def test_copies_have_the_noise_that_was_asked_for_at_the_same_place_and_all_tables(corpus, tmp_path, capsys):
     for snr in (20, 5):
-        call(augment_dir, *arguments(corpus, tmp_path / f"{snr}dB", *noise(corpus, snr)))
+        call(augment_dir, *arguments(corpus, tmp_path / f"{snr}dB", *babble(corpus, snr)))
     source, clean = kaldi.read_dir(corpus / "test"), audio(corpus / "test")
     little, much = audio(tmp_path / "20dB"), audio(tmp_path / "5dB")
     assert "turned down" not in capsys.readouterr().out
@@ -41,11 +41,11 @@ def test_copies_have_the_noise_that_was_asked_for_at_the_same_place_and_all_tabl
     copy = kaldi.read_dir(tmp_path / "5dB")
     assert copy | {"wav.scp": ""} == source | {"wav.scp": ""}
     made = yaml.safe_load((tmp_path / "5dB/augment.yaml").read_text())
-    assert made["seed"] == 0 and made["augment"]["noise"]["snr"] == [5, 5] and made["augment"]["noise"]["share"] == 1
+    assert made["seed"] == 0 and made["augment"]["babble"]["snr"] == [5, 5] and made["augment"]["babble"]["share"] == 1
 
 
 def test_a_copy_depends_on_the_seed_alone_and_replaces_itself(corpus, tmp_path):
-    options = [*noise(corpus, 5), "telephone="]
+    options = [*babble(corpus, 5), "telephone="]
     for name, seed in (("1", "1"), ("again", "2"), ("again", "1"), ("2", "2")):
         call(augment_dir, *arguments(corpus, tmp_path / name, *options, "--seed", seed, "--audio_format", "wav.ark"))
     first, again, other = (audio(tmp_path / name) for name in ("1", "again", "2"))

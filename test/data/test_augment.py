@@ -19,6 +19,7 @@ from whisper_er.config import MAX_SAMPLES, TrainConfig
 from whisper_er.data.augment import (
     AUGMENTATIONS,
     Augmentation,
+    Babble,
     Gain,
     Noise,
     Reverb,
@@ -73,9 +74,10 @@ def test_noise_comes_to_its_share_of_the_utterances_and_leaves_silence_alone(noi
 
 def test_babble_is_the_sum_of_talkers_at_the_ratio_that_was_asked_for(noises):
     samples = sound(16000, 1)
-    one, six = (Noise(str(noises), [3.0, 3.0], talkers=talkers)(samples, generator()) - samples for talkers in (1, 6))
+    one, six = (Babble(str(noises), [3.0, 3.0], talkers=talkers)(samples, generator()) - samples for talkers in (1, 6))
     assert level(samples) - level(six) == pytest.approx(3, abs=1e-3)
     assert abs(np.corrcoef(one, six)[0, 1]) < 0.9  # others are among them
+    assert np.array_equal(one, Noise(str(noises), [3.0, 3.0])(samples, generator()) - samples)
 
 
 def test_gain_is_drawn_between_its_bounds_and_ends_where_something_would_clip():
@@ -153,7 +155,8 @@ def test_samples_depend_on_seed_epoch_and_utterance_and_not_on_the_reading_proce
 
 @pytest.mark.usefixtures("no_git")
 def test_an_augmented_run_goes_on_bit_equal_where_it_was_stopped(corpus, noises, tmp_path, monkeypatch):
-    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", "max_steps=6",
+    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", f"augment.reverb.files={noises}",
+               "augment.reverb.share=0.5", "augment.telephone.mu_law=true", "augment.gain.db=[-6,6]", "max_steps=6",
                "keep_checkpoints=true"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
     plain = contents(train_and_average(corpus, tmp_path / "plain", "max_steps=6"))
@@ -197,7 +200,9 @@ class Louder(Augmentation):
 
 
 def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, monkeypatch):
-    with pytest.raises(UserError, match="augment: 'louder' is not allowed; allowed: speed reverb noise telephone gain"):
+    with pytest.raises(
+        UserError, match="augment: 'louder' is not allowed; allowed: speed reverb noise babble telephone gain"
+    ):
         build(TrainConfig, {"augment": {"louder": {}}}, "train.yaml")
     monkeypatch.setitem(AUGMENTATIONS, "louder", Louder)
     (plain, _), (loud, _) = batches(corpus, [], 0), batches(corpus, ["augment.louder.factor=3"], 0)
@@ -213,7 +218,7 @@ def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, m
     ({"noise": {"files": "a", "snr": [20, 5]}}, "augment.noise: snr: [20.0, 5.0] is not allowed"),
     ({"noise": {"files": "a", "snr": "loud"}}, "augment.noise: snr: expected"),
     ({"noise": {"files": "a", "share": 2}}, "augment.noise: share: 2.0 is not allowed; allowed: 0 to 1"),
-    ({"noise": {"files": "a", "talkers": 0}}, "augment.noise: talkers: 0 is not allowed; allowed: 1 to 100"),
+    ({"babble": {"files": "a", "talkers": 0}}, "augment.babble: talkers: 0 is not allowed; allowed: 1 to 100"),
     ({"reverb": {}}, "augment.reverb: files is missing: give a table of recordings, such as dump/rirs/wav.scp"),
     ({"gain": {"db": [3, -3]}}, "augment.gain: db: [3.0, -3.0] is not allowed"),
     ({"telephone": {"share": -1}}, "augment.telephone: share: -1.0 is not allowed; allowed: 0 to 1"),

@@ -94,14 +94,12 @@ class Noise(Augmentation):
     files: str = ""  # a table as wav.scp, `id file` a line, of 16 kHz mono (format_data makes it)
     snr: list[float] = field(default_factory=lambda: [5.0, 20.0])  # dB, lowest and highest
     share: float = 1.0  # of the utterances
-    talkers: int = 1  # recordings that are added up; 6 or so of speech are babble
 
     def __post_init__(self) -> None:
         check_given(self.files, "dump/noise/wav.scp")
         fine = len(self.snr) == 2 and -100 <= self.snr[0] <= self.snr[1] <= 100
         allow(fine, "snr", self.snr, "two numbers of dB, the lower one first")
         check_share(self.share)
-        allow(1 <= self.talkers <= 100, "talkers", self.talkers, "1 to 100")
 
     def tables(self) -> dict[str, Path]:
         for name, entry in read_recordings(self.files).items():
@@ -112,12 +110,30 @@ class Noise(Augmentation):
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.share:
             return samples
-        noise = sum(read_stretch(*draw(self.files, random), len(samples), random) for _ in range(self.talkers))
-        snr = random.uniform(*self.snr)
+        noise, snr = self.interference(len(samples), random), random.uniform(*self.snr)
         power, noise_power = np.mean(samples.astype(np.float64) ** 2), np.mean(noise.astype(np.float64) ** 2)
         if not power or not noise_power:
             return samples
         return (samples + noise * np.sqrt(power / noise_power / 10 ** (snr / 10))).astype(np.float32)
+
+    def interference(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        """float32 (num_samples,)."""
+        return read_stretch(*draw(self.files, random), num_samples, random)
+
+
+@dataclass
+class Babble(Noise):
+    """Add several recordings of speech at once, such as utterances of the training set, as Noise adds one."""
+
+    talkers: int = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allow(1 <= self.talkers <= 100, "talkers", self.talkers, "1 to 100")
+
+    def interference(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        voices = [read_stretch(*draw(self.files, random), num_samples, random) for _ in range(self.talkers)]
+        return np.sum(voices, axis=0)
 
 
 @dataclass
@@ -200,6 +216,7 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "speed": Speed,
     "reverb": Reverb,
     "noise": Noise,
+    "babble": Babble,
     "telephone": Telephone,
     "gain": Gain,
 }
