@@ -1,4 +1,4 @@
-"""Augmentation of waveforms, in training only.
+"""Augmentation of waveforms: in training, and of copies of a test set (bin/augment_dir.py).
 
 An augmentation is a dataclass whose fields are its options, as they stand under `augment` in the configuration:
 
