@@ -192,7 +192,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    # Waveforms in training: speed | noise, with their options; data/augment.py has them
+    # Waveforms in training: speed | reverb | noise | babble | telephone | gain, with their options in data/augment.py
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
     max_steps: int = 24000  # a step is one optimizer update; 0: the pretrained model as it is

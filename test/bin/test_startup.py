@@ -63,6 +63,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
         ("check_speakers", *(word for name, path in sets.items() for word in (f"--{name}_set", path))),
         ("token_list", "--train_set", sets["train"], "--tasks", "asr emotion", "--token_type", "bpe", "--bpe_size", 16,
          "--out_dir", root / "tokens"),
+        ("augment_dir", "--data_dir", sets["test"], "--out_dir", root / "telephone", "telephone="),
         ("check_config", "--kind", "train", "--config", root / "train.yaml"),
         ("split_dir", "--data_dir", sets["test"], "--n", 2, "--out_dir", root / "parts"),
         ("combine_dirs", "--out_dir", root / "joined", root / "parts/1", root / "parts/2"),

@@ -10,14 +10,27 @@ from stopped_runs import StopAt, Stopped, contents
 from tiny_experiment import call, train_and_average, train_arguments
 from tiny_whisper import sound
 
+from whisper_er.audio import effects
 from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build, load
 from whisper_er.bin import train
 from whisper_er.config import MAX_SAMPLES, TrainConfig
-from whisper_er.data.augment import AUGMENTATIONS, Augmentation, Noise, Speed, augmentation, tables_of
+from whisper_er.data.augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    Babble,
+    Gain,
+    Noise,
+    Reverb,
+    Speed,
+    Telephone,
+    augmentation,
+    tables_of,
+)
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.data.dataset import read_utterances
+from whisper_er.data.kaldi import read_table
 from whisper_er.models.features import to_float
 from whisper_er.process import device
 from whisper_er.text.tokenizer import load_tokenizer
@@ -57,6 +70,46 @@ def test_noise_comes_to_its_share_of_the_utterances_and_leaves_silence_alone(noi
     assert 0.2 < np.mean(changed) < 0.4
     silence = np.zeros(2000, np.float32)
     assert Noise(str(noises))(silence, generator()) is silence
+
+
+def test_babble_is_the_sum_of_talkers_at_the_ratio_that_was_asked_for(noises):
+    samples = sound(16000, 1)
+    one, six = (Babble(str(noises), [3.0, 3.0], talkers=talkers)(samples, generator()) - samples for talkers in (1, 6))
+    assert level(samples) - level(six) == pytest.approx(3, abs=1e-3)
+    assert abs(np.corrcoef(one, six)[0, 1]) < 0.9  # others are among them
+    assert np.array_equal(one, Noise(str(noises), [3.0, 3.0])(samples, generator()) - samples)
+
+
+def test_gain_is_drawn_between_its_bounds_and_ends_where_something_would_clip():
+    samples = np.float32(0.1) * np.sin(np.arange(1000, dtype=np.float32))
+    changes = [level(Gain([-12.0, 6.0])(samples, generator(seed))) - level(samples) for seed in range(200)]
+    assert min(changes) == pytest.approx(-12, abs=0.5) and max(changes) == pytest.approx(6, abs=0.5)
+    loud = Gain([60.0, 60.0])(samples, generator())
+    assert np.abs(loud).max() == pytest.approx(1, abs=1e-6) and loud.dtype == np.float32
+    assert np.corrcoef(loud, samples)[0, 1] == pytest.approx(1, abs=1e-6)
+    silence = np.zeros(9, np.float32)
+    assert np.array_equal(Gain()(silence, generator()), silence)
+
+
+def test_each_comes_to_its_share_and_leaves_the_others_as_they_are(noises):
+    samples = sound(500, 1)
+    for change in (Reverb(str(noises), share=0.3), Telephone(share=0.3), Gain(share=0.3)):
+        assert 0.2 < np.mean([change(samples, generator(seed)) is not samples for seed in range(200)]) < 0.4
+
+
+def test_a_room_is_one_of_the_table(noises):
+    samples = sound(900, 1)
+    rooms = {Reverb(str(noises))(samples, generator(seed)).tobytes() for seed in range(20)}
+    expected = [effects.reverberate(samples, load_audio(entry, name)) for name, entry in read_table(noises).items()]
+    assert rooms == {wet.tobytes() for wet in expected}
+
+
+def test_a_repeat_in_the_epoch_is_drawn_anew_and_the_same_again(noises):
+    change = augmentation({"reverb": {"files": str(noises)}, "gain": {}, "telephone": {"share": 0.5}}, seed=1)
+    samples = sound(2000, 1)
+    first, again, repeat, later = (change(epoch)("a", samples, repeat) for epoch, repeat in ((0, 0), (0, 0), (0, 1),
+                                                                                             (1, 0)))  # fmt: skip
+    assert np.array_equal(first, again) and not np.array_equal(first, repeat) and not np.array_equal(first, later)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 2.0])
@@ -102,7 +155,8 @@ def test_samples_depend_on_seed_epoch_and_utterance_and_not_on_the_reading_proce
 
 @pytest.mark.usefixtures("no_git")
 def test_an_augmented_run_goes_on_bit_equal_where_it_was_stopped(corpus, noises, tmp_path, monkeypatch):
-    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", "max_steps=6",
+    options = ["augment.speed.factors=[0.8,1.25]", f"augment.noise.files={noises}", f"augment.reverb.files={noises}",
+               "augment.reverb.share=0.5", "augment.telephone.mu_law=true", "augment.gain.db=[-6,6]", "max_steps=6",
                "keep_checkpoints=true"]  # fmt: skip
     whole = contents(train_and_average(corpus, tmp_path / "whole", *options))
     plain = contents(train_and_average(corpus, tmp_path / "plain", "max_steps=6"))
@@ -146,7 +200,9 @@ class Louder(Augmentation):
 
 
 def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, monkeypatch):
-    with pytest.raises(UserError, match="augment: 'louder' is not allowed; allowed: speed noise"):
+    with pytest.raises(
+        UserError, match="augment: 'louder' is not allowed; allowed: speed reverb noise babble telephone gain"
+    ):
         build(TrainConfig, {"augment": {"louder": {}}}, "train.yaml")
     monkeypatch.setitem(AUGMENTATIONS, "louder", Louder)
     (plain, _), (loud, _) = batches(corpus, [], 0), batches(corpus, ["augment.louder.factor=3"], 0)
@@ -162,6 +218,10 @@ def test_one_that_is_registered_is_chosen_by_its_name_with_its_options(corpus, m
     ({"noise": {"files": "a", "snr": [20, 5]}}, "augment.noise: snr: [20.0, 5.0] is not allowed"),
     ({"noise": {"files": "a", "snr": "loud"}}, "augment.noise: snr: expected"),
     ({"noise": {"files": "a", "share": 2}}, "augment.noise: share: 2.0 is not allowed; allowed: 0 to 1"),
+    ({"babble": {"files": "a", "talkers": 0}}, "augment.babble: talkers: 0 is not allowed; allowed: 1 to 100"),
+    ({"reverb": {}}, "augment.reverb: files is missing: give a table of recordings, such as dump/rirs/wav.scp"),
+    ({"gain": {"db": [3, -3]}}, "augment.gain: db: [3.0, -3.0] is not allowed"),
+    ({"telephone": {"share": -1}}, "augment.telephone: share: -1.0 is not allowed; allowed: 0 to 1"),
     (["speed"], "train.yaml: augment: expected"),
 ])  # fmt: skip
 def test_wrong_options_are_one_line(augment, message):
@@ -182,3 +242,15 @@ def test_recordings_that_cannot_be_used_as_noise_are_named(tmp_path):
     empty.touch()
     with pytest.raises(UserError, match="empty.scp: lists no recording"):
         Noise(str(empty))(sound(100, 0), generator())
+
+
+def test_impulse_responses_that_cannot_be_used_are_named_before_training(tmp_path):
+    table = tmp_path / "wav.scp"
+    for samples, rate, message in (([0.0], 16000, "a: .*an impulse response of zeros alone"), ([1.0], 8000, "8000 Hz"),
+                                   ([], 16000, "zero length")):  # fmt: skip
+        soundfile.write(tmp_path / "a.wav", np.array(samples), rate)
+        table.write_text(f"a {tmp_path / 'a.wav'}\n")
+        with pytest.raises(UserError, match=message):
+            tables_of({"reverb": {"files": str(table)}})
+    with pytest.raises(UserError, match="none.scp: no such file"):
+        tables_of({"reverb": {"files": str(tmp_path / "none.scp")}})

@@ -40,6 +40,7 @@ def names(calls):
         (["--skip_stages", "2,3"], "--skip_stages is '2,3'"),
         (["--folds", "1,2"], "--folds is '1,2'"),
         (["--folds", "1", "--train_set", "mine"], "with --folds the sets are called"),
+        (["--folds", "1", "--test_sets", "test dev"], "with --folds the sets are called"),
         (["--tasks", "asr; rm"], "--tasks is 'asr; rm'"),
         (["--test_sets", ""], "--test_sets is ''"),
         (["--expdir", "/JOBS/exp"], "--expdir is '/JOBS/exp'"),
@@ -174,6 +175,16 @@ def test_the_table_keeps_the_folds_of_earlier_calls(recipe):
     recipe.calls("--folds", "3", "--token_type", "bpe")
     calls = recipe.calls("--folds", "1", "--token_type", "bpe")
     assert option(calls[-1], "--folds") == "1 3"
+
+
+def test_with_folds_copies_of_the_test_set_are_decoded_and_scored_beside_it(recipe):
+    recipe.calls(*FOLDS)
+    only = ("--stage", "5", "--stop_stage", "6", "--test_sets", "test test_10dB")
+    done = recipe.run(*FOLDS, *only)
+    assert done.stderr == "error: dump/fold1/test_10dB is missing: whisper-er augment_dir writes it\n"
+    for fold in (1, 3):
+        (recipe.directory / f"dump/fold{fold}/test_10dB").mkdir()
+    assert names(recipe.calls(*FOLDS, *only)) == [*DECODE_TWO, "score", "results"]
 
 
 def test_configurations_are_read_before_the_first_stage_and_only_where_they_are_needed(recipe):

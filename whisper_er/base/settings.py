@@ -63,12 +63,17 @@ def load(cls: type[C], path: Path, overrides: list[str] = (), leave_out: Sequenc
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     check_mapping(values, str(path))
     values = getattr(cls, "updated", dict)({key: value for key, value in values.items() if key not in leave_out})
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise UserError(f"'{override}': expected key=value, for example optim.lr=1e-4")
-        set_nested(values, key.split("."), parse_value(value, override))
+    override(values, overrides)
     return build(cls, values, f"{path} with {' '.join(overrides)}" if overrides else str(path))
+
+
+def override(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put words `key=value`, nested keys with dots, into plain values."""
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"'{word}': expected key=value, for example optim.lr=1e-4")
+        set_nested(values, key.split("."), parse_value(value, word))
 
 
 def parse_value(value: str, override: str) -> Any:

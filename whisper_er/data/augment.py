@@ -1,9 +1,10 @@
-"""Augmentation of waveforms, in training only.
+"""Augmentation of waveforms: in training, and of copies of a test set (bin/augment_dir.py).
 
 An augmentation is a dataclass whose fields are its options, as they stand under `augment` in the configuration:
 
     augment:
       speed: {factors: [0.9, 1.0, 1.1]}
+      reverb: {files: dump/rirs/wav.scp, share: 0.5}
       noise: {files: dump/noise/wav.scp, snr: [5, 20]}
 
 It is called with float32 samples (S,) at 16 kHz and a random generator, and returns the changed ones. To add one: the
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 import soxr
 
-from whisper_er.audio.reading import check_ready, open_audio, read_samples
+from whisper_er.audio import effects
+from whisper_er.audio.reading import check_ready, load_audio, open_audio, read_samples
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import allow, build
 from whisper_er.config import MAX_SAMPLES, SAMPLE_RATE
@@ -64,6 +66,28 @@ class Speed(Augmentation):
 
 
 @dataclass
+class Reverb(Augmentation):
+    """Put some utterances into a room, by an impulse response that is drawn (audio/effects.py: in time, same level)."""
+
+    files: str = ""  # a table as wav.scp, of impulse responses, 16 kHz mono
+    share: float = 1.0  # of the utterances
+
+    def __post_init__(self) -> None:
+        check_given(self.files, "dump/rirs/wav.scp")
+        check_share(self.share)
+
+    def tables(self) -> dict[str, Path]:
+        for name, entry in read_recordings(self.files).items():
+            read_response(entry, name)
+        return {"files": Path(self.files)}
+
+    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if random.random() >= self.share:
+            return samples
+        return effects.reverberate(samples, read_response(*draw(self.files, random)))
+
+
+@dataclass
 class Noise(Augmentation):
     """Add a stretch of a recording of noise, at a signal-to-noise ratio that is drawn, to some utterances."""
 
@@ -72,14 +96,13 @@ class Noise(Augmentation):
     share: float = 1.0  # of the utterances
 
     def __post_init__(self) -> None:
-        if not self.files:
-            raise UserError("files is missing: give a table of recordings, such as dump/noise/wav.scp")
+        check_given(self.files, "dump/noise/wav.scp")
         fine = len(self.snr) == 2 and -100 <= self.snr[0] <= self.snr[1] <= 100
         allow(fine, "snr", self.snr, "two numbers of dB, the lower one first")
-        allow(0 <= self.share <= 1, "share", self.share, "0 to 1")
+        check_share(self.share)
 
     def tables(self) -> dict[str, Path]:
-        for name, entry in read_noises(self.files).items():
+        for name, entry in read_recordings(self.files).items():
             with open_audio(entry, name) as sound:
                 check_ready(sound, entry, name)
         return {"files": Path(self.files)}
@@ -87,22 +110,96 @@ class Noise(Augmentation):
     def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.share:
             return samples
-        recordings = read_noises(self.files)
-        name = list(recordings)[random.integers(len(recordings))]
-        noise, snr = read_stretch(recordings[name], name, len(samples), random), random.uniform(*self.snr)
+        noise, snr = self.interference(len(samples), random), random.uniform(*self.snr)
         power, noise_power = np.mean(samples.astype(np.float64) ** 2), np.mean(noise.astype(np.float64) ** 2)
         if not power or not noise_power:
             return samples
         return (samples + noise * np.sqrt(power / noise_power / 10 ** (snr / 10))).astype(np.float32)
 
+    def interference(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        """float32 (num_samples,)."""
+        return read_stretch(*draw(self.files, random), num_samples, random)
+
+
+@dataclass
+class Babble(Noise):
+    """Add several recordings of speech at once, such as utterances of the training set, as Noise adds one."""
+
+    talkers: int = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allow(1 <= self.talkers <= 100, "talkers", self.talkers, "1 to 100")
+
+    def interference(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        voices = [read_stretch(*draw(self.files, random), num_samples, random) for _ in range(self.talkers)]
+        return np.sum(voices, axis=0)
+
+
+@dataclass
+class Telephone(Augmentation):
+    """Let some utterances through a telephone: 300 to 3400 Hz."""
+
+    mu_law: bool = False  # in 8 bits as well
+    share: float = 1.0  # of the utterances
+
+    def __post_init__(self) -> None:
+        check_share(self.share)
+
+    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return samples if random.random() >= self.share else effects.telephone(samples, self.mu_law)
+
+
+@dataclass
+class Gain(Augmentation):
+    """Turn some utterances up or down as a whole; up to where their peak is at full scale, so that nothing clips."""
+
+    db: list[float] = field(default_factory=lambda: [-12.0, 6.0])  # dB, lowest and highest
+    share: float = 1.0  # of the utterances
+
+    def __post_init__(self) -> None:
+        fine = len(self.db) == 2 and -100 <= self.db[0] <= self.db[1] <= 100
+        allow(fine, "db", self.db, "two numbers of dB, the lower one first")
+        check_share(self.share)
+
+    def __call__(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if random.random() >= self.share:
+            return samples
+        factor, peak = 10 ** (random.uniform(*self.db) / 20), float(np.abs(samples).max())
+        return samples * np.float32(min(factor, 1 / peak) if peak else factor)
+
+
+def check_given(files: str, example: str) -> None:
+    if not files:
+        raise UserError(f"files is missing: give a table of recordings, such as {example}")
+
+
+def check_share(share: float) -> None:
+    allow(0 <= share <= 1, "share", share, "0 to 1")
+
 
 @cache
-def read_noises(path: str) -> Table:
-    """The table of noise recordings, read once; UserError where it is missing or empty."""
+def read_recordings(path: str) -> Table:
+    """A table of recordings, read once; UserError where it is missing or empty."""
     recordings = read_table(Path(path))
     if not recordings:
-        raise UserError(f"{path}: lists no recording; augment.noise.files needs at least one")
+        raise UserError(f"{path}: lists no recording; at least one is needed")
     return recordings
+
+
+def draw(path: str, random: np.random.Generator) -> tuple[str, str]:
+    """One of the recordings of a table: its entry and its name."""
+    recordings = read_recordings(path)
+    name = list(recordings)[random.integers(len(recordings))]
+    return recordings[name], name
+
+
+def read_response(entry: str, name: str) -> np.ndarray:
+    """float32 (R,): an impulse response; UserError for a silent one."""
+    response = load_audio(entry, name)
+    if not response.any():
+        raise UserError(f"{name}: {entry}: an impulse response of zeros alone would leave no sound; leave it out")
+    return response
 
 
 def read_stretch(entry: str, name: str, num_samples: int, random: np.random.Generator) -> np.ndarray:
@@ -115,7 +212,14 @@ def read_stretch(entry: str, name: str, num_samples: int, random: np.random.Gene
         )
 
 
-AUGMENTATIONS: dict[str, type[Augmentation]] = {"speed": Speed, "noise": Noise}
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "speed": Speed,
+    "reverb": Reverb,
+    "noise": Noise,
+    "babble": Babble,
+    "telephone": Telephone,
+    "gain": Gain,
+}
 
 
 def make_augmentations(chosen: dict[str, dict[str, Any]]) -> dict[str, Augmentation]:

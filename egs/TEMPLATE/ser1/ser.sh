@@ -32,7 +32,7 @@ local_data_opts=""     # more options of local/data.sh, such as "--name 'two wor
 folds=""               # folds to run, such as "1 2 3 4 5" (data/all/utt2fold); empty: the ready sets named below
 train_set=train        # set to train on
 valid_set=valid        # set that chooses the model
-test_sets="test"       # sets to decode and score
+test_sets="test"       # sets to decode and score; with folds also copies of the test set, such as "test test_10dB"
 valid_split=session    # with folds, what validates: session (the fold after the test fold) or random:<share>
 audio_format=wav       # how stage 1 writes audio: wav, flac, or everything into arks, wav.ark or flac.ark
 silent_audio=error     # utterances without any sound: error, or keep, which names and keeps them
@@ -261,6 +261,8 @@ stage_5() {  # decoding
         for set_name in "${test_sets[@]}"; do
             from=${dumpdir}${part}/${set_name}
             to=${exp}${part}/decode_${inference_tag}/${set_name}
+            [[ -z ${each} || ${set_name} == test ]] || have "${from}" \
+                || die "${from} is missing: whisper-er augment_dir writes it"
             need "${from}" 1
             up_to_date "${to}/.made_with" "${options}" "${inference_config}" "${exp}${part}/${inference_model}" "${from}" \
                 || stale+=("${exp}${part}" "${from}" "${to}")

@@ -37,8 +37,10 @@ check_options() {
     for name in train_set valid_set test_sets; do
         words "${!name}" "${set_name}" || usage_error "--${name} is '${!name}'; write names of sets, such as train"
     done
-    [ -z "${folds}" ] || [ "${train_set} ${valid_set} ${test_sets}" == "train valid test" ] \
-        || usage_error "with --folds the sets are called train, valid and test; --folds \"\" uses ready sets"
+    [ -z "${folds}" ] \
+        || { [ "${train_set} ${valid_set}" == "train valid" ] && words "${test_sets}" 'test(_[A-Za-z0-9_.-]+)?'; } \
+        || usage_error "with --folds the sets are called train, valid and test, and copies of the test set" \
+            "test_<name> (whisper-er augment_dir writes them); --folds \"\" uses ready sets"
     [[ " ${train_set} ${test_sets} " != *" ${valid_set} "* && " ${test_sets} " != *" ${train_set} "* ]] \
         || usage_error "one set serves twice in --train_set, --valid_set and --test_sets: a test set selects nothing"
     # What they name lies in expdir and datadir.
