@@ -1,0 +1,65 @@
+"""Fit a temperature per category on the validation set, so that posteriors mean what they say.
+
+    ./run.sh ... --stage 5 --stop_stage 5 --test_sets valid
+    whisper-er calibrate --exp_dir exp/ser/foldJOB --folds "1 2"
+    ./run.sh ... --stage 5 --stop_stage 6 --inference_args "calibrate=true"
+
+Reads what the first line decoded, and the references of the validation set; fits on no other set. Writes
+calibration.json into the experiment, which decoding uses where calibrate=true asks for it.
+"""
+
+import argparse
+from pathlib import Path
+
+from whisper_er.base.errors import UserError
+from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
+from whisper_er.score import temperature
+from whisper_er.score.hypotheses import POSTERIORS, PROTOCOL, read_protocol
+from whisper_er.score.pairing import pair_directories
+from whisper_er.text.conventions import Writing
+from whisper_er.text.token_list import read_token_list
+from whisper_er.train.experiment import validation_set
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment; calibration.json is written here")
+    parser.add_argument("--hyp_dir", type=Path, help="what it says of the validation set (decode_default/valid of it)")
+    parser.add_argument("--ref_dir", type=Path, help="the validation set (default: where training read it)")
+    add_folds_argument(parser)
+    for args in of_each_fold(parser.parse_args()):
+        calibrate(args)
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    ref_dir = validation_set(args.exp_dir, args.ref_dir)
+    hyp_dir = args.hyp_dir or args.exp_dir / "decode_default" / "valid"
+    if not hyp_dir.is_dir():
+        raise UserError(
+            f"{hyp_dir}: no such directory; decode the validation set first: stage 5 with --test_sets valid"
+        )
+    protocol = read_protocol(hyp_dir)
+    for key in ("calibrate", "teacher_forced"):
+        if protocol.get(key):
+            raise UserError(f"{hyp_dir / PROTOCOL}: decoded with {key}=true; decode it again without")
+    tasks = [task for task in read_token_list(args.exp_dir / "token_list").tasks if task.kind == "category"]
+    if not tasks:
+        raise UserError(f"{args.exp_dir}: has no category, and nothing else is calibrated")
+    pairs = pair_directories(ref_dir, hyp_dir, tasks, Writing("", str))
+    fits = {}
+    for task in tasks:
+        values = pairs.labelled(task.name).tasks[task.name]
+        if not values.posterior or not values.answered:
+            raise UserError(f"{hyp_dir / POSTERIORS}: no posterior of a labelled utterance of {task.name} to fit on")
+        fits[task.name] = fit = temperature.fit(task, values.select(values.answered))
+        print(
+            f"{args.exp_dir}: {task.name}: temperature {fit.temperature:.3f} by {fit.num_utterances} utterances of "
+            f"{ref_dir}; ECE {100 * fit.ece[0]:.1f} -> {100 * fit.ece[1]:.1f} %, NLL {fit.nll[0]:.3f} -> "
+            f"{fit.nll[1]:.3f} nats{' (warning: no minimum between the limits)' if fit.at_limit else ''}"
+        )
+    about = {"hyp_dir": str(hyp_dir), "ref_dir": str(ref_dir), "decoding": protocol}
+    temperature.write_fits(args.exp_dir, fits, str(protocol.get("model")), about)
+
+
+if __name__ == "__main__":
+    run(main)
