@@ -1,0 +1,51 @@
+"""Temperatures of an experiment: fitted on its validation set alone, used where they are asked for."""
+
+import json
+import shutil
+
+import pytest
+from tiny_experiment import call, decode_arguments
+
+from whisper_er import Recognizer
+from whisper_er.base.errors import UserError
+from whisper_er.bin import calibrate, decode
+from whisper_er.score.temperature import tempered
+
+
+def lines(directory) -> list[dict]:
+    return [json.loads(line) for line in (directory / "posteriors.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_temperatures_of_the_validation_set_change_the_posteriors_of_the_test_set_and_no_answer(trained, tmp_path):
+    exp = shutil.copytree(trained / "exp", tmp_path / "exp", symlinks=True)
+    plain, asked = exp / "decode_default/test", exp / "decode_calibrate/test"
+    with pytest.raises(UserError, match="calibrate: no temperature is fitted for these weights; run whisper-er cal"):
+        call(decode, *decode_arguments(trained, exp, asked, "calibrate=true"))
+    with pytest.raises(UserError, match="decode_default/valid: no such directory; decode the validation set first"):
+        call(calibrate, "--exp_dir", exp)
+    call(decode, *decode_arguments(trained, exp, plain))
+    call(decode, *decode_arguments(trained, exp, exp / "decode_default/valid", "--data_dir", trained / "valid"))
+    with pytest.raises(UserError, match=r"corpus/test: not the validation set of .*never a test set"):
+        call(calibrate, "--exp_dir", exp, "--ref_dir", trained / "test", "--hyp_dir", plain)
+    with pytest.raises(UserError, match="decode_default/test.*missing valid-00"):
+        call(calibrate, "--exp_dir", exp, "--hyp_dir", plain)
+    call(calibrate, "--exp_dir", exp)
+    written = json.loads((exp / "calibration.json").read_text())
+    assert written["ref_dir"] == str(trained / "valid") and written["tasks"]["emotion"]["num_utterances"] == 3
+    temperatures = {task: one["temperature"] for task, one in written["tasks"].items()}
+    assert set(temperatures) == {"gender", "emotion"}
+
+    call(decode, *decode_arguments(trained, exp, asked, "calibrate=true"))
+    for before, after in zip(lines(plain), lines(asked), strict=True):
+        for task, temperature in temperatures.items():
+            assert list(after[task].values()) == pytest.approx(tempered(list(before[task].values()), temperature))
+    for table in ("text", "utt2gender", "utt2emotion"):
+        assert (asked / table).read_bytes() == (plain / table).read_bytes()
+    with pytest.raises(UserError, match="decoded with calibrate=true; decode it again without"):
+        call(calibrate, "--exp_dir", exp, "--hyp_dir", asked)
+    result = Recognizer.from_pretrained(exp, beam_size=2, calibrate=True)(trained / "wav/test-00.wav")
+    assert result.probabilities["emotion"] == pytest.approx(lines(asked)[0]["emotion"], abs=1e-4)
+
+    (exp / "calibration.json").write_text(json.dumps(written | {"weights": "other.safetensors"}))
+    with pytest.raises(UserError, match="no temperature is fitted for these weights"):
+        Recognizer.from_pretrained(exp, calibrate=True)(trained / "wav/test-00.wav")
