@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from tiny_experiment import call, decode_arguments
 
@@ -16,7 +17,19 @@ def lines(directory) -> list[dict]:
     return [json.loads(line) for line in (directory / "posteriors.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_temperatures_of_the_validation_set_change_the_posteriors_of_the_test_set_and_no_answer(trained, tmp_path):
+def say_of_valid(path) -> None:
+    """Let the posteriors be 9 to 1 sure of sad, which two of three are, and of the gender right."""
+    genders = {"valid-00": 0.1, "valid-01": 0.9, "valid-02": 0.5}  # of female; the last has no reference
+    said = [
+        {"utt_id": utt_id, "emotion": {"happy": 0.1, "sad": 0.9}, "gender": {"female": female, "male": 1 - female}}
+        for utt_id, female in genders.items()
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in said))
+
+
+def test_temperatures_of_the_validation_set_change_the_posteriors_of_the_test_set_and_no_answer(
+    trained, tmp_path, capsys
+):
     exp = shutil.copytree(trained / "exp", tmp_path / "exp", symlinks=True)
     plain, asked = exp / "decode_default/test", exp / "decode_calibrate/test"
     with pytest.raises(UserError, match="calibrate: no temperature is fitted for these weights; run whisper-er cal"):
@@ -29,16 +42,20 @@ def test_temperatures_of_the_validation_set_change_the_posteriors_of_the_test_se
         call(calibrate, "--exp_dir", exp, "--ref_dir", trained / "test", "--hyp_dir", plain)
     with pytest.raises(UserError, match="decode_default/test.*missing valid-00"):
         call(calibrate, "--exp_dir", exp, "--hyp_dir", plain)
+    say_of_valid(exp / "decode_default/valid/posteriors.jsonl")
     call(calibrate, "--exp_dir", exp)
+    assert "gender: no temperature, and posteriors stay as they are" in capsys.readouterr().out
     written = json.loads((exp / "calibration.json").read_text())
     assert written["ref_dir"] == str(trained / "valid") and written["tasks"]["emotion"]["num_utterances"] == 3
-    temperatures = {task: one["temperature"] for task, one in written["tasks"].items()}
-    assert set(temperatures) == {"gender", "emotion"}
+    assert written["tasks"].keys() == {"emotion"}
+    temperature = written["tasks"]["emotion"]["temperature"]
+    assert temperature == pytest.approx(np.log(9) / np.log(2))  # 9 ** (1 / temperature) to 1 is two in three
 
     call(decode, *decode_arguments(trained, exp, asked, "calibrate=true"))
     for before, after in zip(lines(plain), lines(asked), strict=True):
-        for task, temperature in temperatures.items():
-            assert list(after[task].values()) == pytest.approx(tempered(list(before[task].values()), temperature))
+        assert before["gender"] == after["gender"]
+        expected = tempered(list(before["emotion"].values()), temperature)
+        assert list(after["emotion"].values()) == pytest.approx(expected)
     for table in ("text", "utt2gender", "utt2emotion"):
         assert (asked / table).read_bytes() == (plain / table).read_bytes()
     with pytest.raises(UserError, match="decoded with calibrate=true; decode it again without"):

@@ -51,12 +51,21 @@ def calibrate(args: argparse.Namespace) -> None:
         values = pairs.labelled(task.name).tasks[task.name]
         if not values.posterior or not values.answered:
             raise UserError(f"{hyp_dir / POSTERIORS}: no posterior of a labelled utterance of {task.name} to fit on")
-        fits[task.name] = fit = temperature.fit(task, values.select(values.answered))
+        fit = temperature.fit(task, values.select(values.answered))
+        if fit is None:
+            print(
+                f"{args.exp_dir}: {task.name}: no temperature, and posteriors stay as they are: in {ref_dir} its "
+                "answers are all right, or no better than chance"
+            )
+            continue
+        fits[task.name] = fit
         print(
             f"{args.exp_dir}: {task.name}: temperature {fit.temperature:.3f} by {fit.num_utterances} utterances of "
             f"{ref_dir}; ECE {100 * fit.ece[0]:.1f} -> {100 * fit.ece[1]:.1f} %, NLL {fit.nll[0]:.3f} -> "
-            f"{fit.nll[1]:.3f} nats{' (warning: no minimum between the limits)' if fit.at_limit else ''}"
+            f"{fit.nll[1]:.3f} nats"
         )
+    if not fits:
+        raise UserError(f"{args.exp_dir}: no temperature for any category; decode without calibrate")
     about = {"hyp_dir": str(hyp_dir), "ref_dir": str(ref_dir), "decoding": protocol}
     temperature.write_fits(args.exp_dir, fits, str(protocol.get("model")), about)
 

@@ -20,7 +20,7 @@ from whisper_er.score.pairing import TaskPairs
 from whisper_er.task import Task
 
 CALIBRATION = "calibration.json"
-LOWEST, HIGHEST = 0.05, 20.0
+LOWEST, HIGHEST = 0.01, 100.0
 HALVINGS = 60  # of the interval, until float64 tells its ends no more apart
 SMALLEST = float(np.finfo(np.float32).tiny)  # what a posterior of float32 rounds to 0
 SHAPE = {"weights": str, "tasks": {str: {"temperature": float}}}
@@ -36,11 +36,6 @@ class Fit:
     ece: tuple[float, float]
     nll: tuple[float, float]
 
-    @property
-    def at_limit(self) -> bool:
-        """Nothing between the limits is best: the labels are all right, or no better than chance."""
-        return self.temperature in (LOWEST, HIGHEST)
-
 
 def tempered(posterior: Sequence[float] | np.ndarray, temperature: float) -> np.ndarray:
     """float64 (..., C): softmax(log posterior / temperature)."""
@@ -49,8 +44,11 @@ def tempered(posterior: Sequence[float] | np.ndarray, temperature: float) -> np.
     return weights / weights.sum(-1, keepdims=True)
 
 
-def fit_temperature(posterior_NC: np.ndarray, reference_N: np.ndarray) -> float:
-    """The temperature, LOWEST to HIGHEST, of the least NLL. reference_N: position of the right label.
+def fit_temperature(posterior_NC: np.ndarray, reference_N: np.ndarray) -> float | None:
+    """The temperature of the least NLL. reference_N: position of the right label.
+
+    None where that does not lie between LOWEST and HIGHEST: where every label is right, NLL asks for certainty without
+    end, which the first error outside of these utterances would belie; by chance alone, for none.
 
     NLL is convex in 1 / temperature. Its slope there, the mean of E[log posterior] - log posterior of the reference,
     rises, and bisection finds where it is 0.
@@ -62,10 +60,8 @@ def fit_temperature(posterior_NC: np.ndarray, reference_N: np.ndarray) -> float:
         expected_N = (tempered(posterior_NC, temperature) * logp_NC).sum(-1)
         return float((expected_N - reference_logp_N).mean())
 
-    if slope(HIGHEST) >= 0:
-        return HIGHEST
-    if slope(LOWEST) <= 0:
-        return LOWEST
+    if not slope(LOWEST) > 0 > slope(HIGHEST):
+        return None
     low, high = LOWEST, HIGHEST
     for _ in range(HALVINGS):
         middle = (low * high) ** 0.5
@@ -77,11 +73,13 @@ def log(posterior: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.asarray(posterior, dtype=np.float64), SMALLEST))
 
 
-def fit(task: Task, values: TaskPairs) -> Fit:
-    """values: of labelled and answered utterances, at least one."""
+def fit(task: Task, values: TaskPairs) -> Fit | None:
+    """values: of labelled and answered utterances, at least one. None where no temperature is best."""
     posterior_NC = np.array([[posterior[label] for label in task.labels] for posterior in values.posterior])
     reference_N = np.array([task.index(label) for label in values.reference])
     temperature = fit_temperature(posterior_NC, reference_N)
+    if temperature is None:
+        return None
     rows = tempered(posterior_NC, temperature).tolist()
     after = replace(values, posterior=tuple(dict(zip(task.labels, row)) for row in rows))
     figures = [posterior_figures(one) for one in (values, after)]
