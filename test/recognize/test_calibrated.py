@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -32,18 +33,21 @@ def test_temperatures_of_the_validation_set_change_the_posteriors_of_the_test_se
 ):
     exp = shutil.copytree(trained / "exp", tmp_path / "exp", symlinks=True)
     plain, asked = exp / "decode_default/test", exp / "decode_calibrate/test"
+    call(decode, *decode_arguments(trained, exp, plain))
+    valid = exp / "calibration"
+    with suppress(UserError):  # its answers may all be right
+        call(calibrate, "--exp_dir", exp, "--config", trained / "decode.yaml", "beam_size=1")
+    assert json.loads((valid / "decode.json").read_text())["beam_size"] == 1
+    assert [line["utt_id"] for line in lines(valid)] == ["valid-00", "valid-01", "valid-02"]
+    (exp / "calibration.json").unlink(missing_ok=True)
     with pytest.raises(UserError, match="calibrate: no temperature is fitted for these weights; run whisper-er cal"):
         call(decode, *decode_arguments(trained, exp, asked, "calibrate=true"))
-    with pytest.raises(UserError, match="decode_default/valid: no such directory; decode the validation set first"):
-        call(calibrate, "--exp_dir", exp)
-    call(decode, *decode_arguments(trained, exp, plain))
-    call(decode, *decode_arguments(trained, exp, exp / "decode_default/valid", "--data_dir", trained / "valid"))
     with pytest.raises(UserError, match=r"corpus/test: not the validation set of .*never a test set"):
         call(calibrate, "--exp_dir", exp, "--ref_dir", trained / "test", "--hyp_dir", plain)
     with pytest.raises(UserError, match="decode_default/test.*missing valid-00"):
         call(calibrate, "--exp_dir", exp, "--hyp_dir", plain)
-    say_of_valid(exp / "decode_default/valid/posteriors.jsonl")
-    call(calibrate, "--exp_dir", exp)
+    say_of_valid(valid / "posteriors.jsonl")
+    call(calibrate, "--exp_dir", exp, "--hyp_dir", valid)
     assert "gender: no temperature, and posteriors stay as they are" in capsys.readouterr().out
     written = json.loads((exp / "calibration.json").read_text())
     assert written["ref_dir"] == str(trained / "valid") and written["tasks"]["emotion"]["num_utterances"] == 3

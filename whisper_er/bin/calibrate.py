@@ -1,10 +1,9 @@
 """Fit a temperature per category on the validation set, so that posteriors mean what they say.
 
-    ./run.sh ... --stage 5 --stop_stage 5 --test_sets valid
     whisper-er calibrate --exp_dir exp/ser/foldJOB --folds "1 2"
     ./run.sh ... --stage 5 --stop_stage 6 --inference_args "calibrate=true"
 
-Reads what the first line decoded, and the references of the validation set; fits on no other set. Writes
+Decodes the validation set of the training into the experiment's calibration/, and fits on no other set. Writes
 calibration.json into the experiment, which decoding uses where calibrate=true asks for it.
 """
 
@@ -13,31 +12,34 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
+from whisper_er.bin.decode import decode_set
+from whisper_er.process.memory import DECODING
 from whisper_er.score import temperature
 from whisper_er.score.hypotheses import POSTERIORS, PROTOCOL, read_protocol
 from whisper_er.score.pairing import pair_directories
 from whisper_er.text.conventions import Writing
 from whisper_er.text.token_list import read_token_list
-from whisper_er.train.experiment import validation_set
+from whisper_er.train.experiment import AVERAGE, validation_set
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment; calibration.json is written here")
-    parser.add_argument("--hyp_dir", type=Path, help="what it says of the validation set (decode_default/valid of it)")
+    parser.add_argument("--config", type=Path, default="conf/decode.yaml", help="how to decode (%(default)s)")
+    parser.add_argument("--ngpu", type=int, choices=[0, 1], default=0)
+    parser.add_argument("--hyp_dir", type=Path, help="the validation set decoded already, instead of decoding it")
     parser.add_argument("--ref_dir", type=Path, help="the validation set (default: where training read it)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     add_folds_argument(parser)
     for args in of_each_fold(parser.parse_args()):
         calibrate(args)
 
 
 def calibrate(args: argparse.Namespace) -> None:
+    if args.hyp_dir and args.overrides:
+        raise UserError(f"{' '.join(args.overrides)}: with --hyp_dir nothing is decoded; leave one of the two out")
     ref_dir = validation_set(args.exp_dir, args.ref_dir)
-    hyp_dir = args.hyp_dir or args.exp_dir / "decode_default" / "valid"
-    if not hyp_dir.is_dir():
-        raise UserError(
-            f"{hyp_dir}: no such directory; decode the validation set first: stage 5 with --test_sets valid"
-        )
+    hyp_dir = args.hyp_dir or decode_validation(args, ref_dir)
     protocol = read_protocol(hyp_dir)
     for key in ("calibrate", "teacher_forced"):
         if protocol.get(key):
@@ -70,5 +72,13 @@ def calibrate(args: argparse.Namespace) -> None:
     temperature.write_fits(args.exp_dir, fits, str(protocol.get("model")), about)
 
 
+def decode_validation(args: argparse.Namespace, ref_dir: Path) -> Path:
+    """Its speakers may be those of training: as in training, it is no test."""
+    out_dir = args.exp_dir / "calibration"
+    about = {"data_dir": ref_dir, "out_dir": out_dir, "model": AVERAGE, "allow_shared_speakers": "true"}
+    decode_set(argparse.Namespace(**vars(args) | about))
+    return out_dir
+
+
 if __name__ == "__main__":
-    run(main)
+    run(main, DECODING)
