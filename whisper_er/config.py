@@ -249,6 +249,10 @@ class DecodeConfig:
     maxlenratio: float = 2.0
     no_repeat_ngram_size: int = 0  # so many text tokens in a row are not written twice in a hypothesis; 0: they may be
     posterior: Literal["marginal", "best"] = "marginal"  # over the beam | given the best hypothesis
+    # the label of a category: that of the best hypothesis | the most probable by the posterior over the beam, where the
+    # best hypothesis has a label. The conventional method always answers the most probable.
+    decide: Literal["best", "marginal"] = "best"
+    calibrate: bool = False  # posteriors of categories by the temperatures of the experiment's calibration.json
     search: str = named("beam", "models.search.SEARCHES")  # beam
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
@@ -265,8 +269,11 @@ class DecodeConfig:
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")
         at_least(0, self, "num_workers")
+        over_beam = self.decide == "best" or self.posterior == "marginal"
+        allow(over_beam, "decide", self.decide, f"best with posterior={self.posterior}, which is not over the beam")
         if self.teacher_forced:
             without = "with teacher_forced, which searches nothing; leave it out"
+            allow(self.decide == "best", "decide", self.decide, f"best {without}")
             allow(self.grammar == "strict", "grammar", self.grammar, f"strict {without}")
             allow(self.suppress == "none", "suppress", self.suppress, f"none {without}")
             allow(not self.no_repeat_ngram_size, "no_repeat_ngram_size", self.no_repeat_ngram_size, f"0 {without}")

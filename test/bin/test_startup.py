@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 from repository import ROOT
+from tiny_experiment import call, decode_arguments
 
 from whisper_er import __main__ as command
+from whisper_er.bin import decode
 from whisper_er.data import kaldi
 
 # Those that work with a model; averaging needs torch alone, for the mean of bfloat16 weights.
@@ -52,6 +54,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
     rows = [f"{utt_id},{speaker},sad" for utt_id, speaker in spoken.items()]
     (root / "all.csv").write_text("\n".join(["file,speaker,emotion", *rows]) + "\n")
     hyp, tasks = exp / "decode_x/test", "gender emotion"
+    call(decode, *decode_arguments(root, exp, exp / "decode_x/valid", "--data_dir", sets["valid"]))
     table = ["wav.scp=file", "utt2spk=speaker", "utt2emotion=emotion"]
     calls = [
         ("csv_to_data", *table, "--csv", root / "all.csv", "--audio_dir", scored / "wav", "--num_folds", 3,
@@ -71,6 +74,8 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
          "--out", hyp / "score/result.json"),
         ("results", "--exp_dir", exp, "--test_sets", "test"),
         ("compare", "--first", exp, "--second", exp, "--out_dir", root / "compared"),
+        ("ensemble", "--exp_dirs", exp, exp, "--inference_tag", "x", "--out_dir", root / "ensemble"),
+        ("calibrate", "--exp_dir", exp, "--ref_dir", sets["valid"], "--hyp_dir", exp / "decode_x/valid"),
         ("average", "--exp_dir", exp),
     ]  # fmt: skip
     assert {name for name, *_ in calls} == {*command.names()} - HEAVY | {"average"}

@@ -270,6 +270,8 @@ def test_a_converted_model_refuses_what_ctranslate2_cannot_do(learned, utterance
         opened.model.predict(batch, DecodeConfig(suppress="whisper"))
     with pytest.raises(UserError, match="grammar=free: a CTranslate2 model gives every label; set grammar=strict"):
         opened.model.predict(batch, DecodeConfig(grammar="free"))
+    with pytest.raises(UserError, match="decide=marginal: a CTranslate2 model has no posterior over its beam"):
+        opened.model.predict(batch, DecodeConfig(decide="marginal"))
     with pytest.raises(UserError, match="lang=auto: a CTranslate2 model does not find out the language; name it"):
         opened.model.predict(batch, DecodeConfig(lang="auto"))
     with pytest.raises(UserError, match="teacher_forced: a CTranslate2 model reads no references"):

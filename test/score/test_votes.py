@@ -11,10 +11,10 @@ from whisper_er.base.errors import UserError
 from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render
 from whisper_er.score import bootstrap, metrics
+from whisper_er.score.calibration import brier, jensen_shannon, kullback_leibler
 from whisper_er.score.figures import CategoryFigures, ScaleFigures
 from whisper_er.score.pairing import TaskPairs, check_answers, pair_directories, read_pairs, to_lines
 from whisper_er.score.results import collect
-from whisper_er.score.soft_labels import brier, jensen_shannon, kullback_leibler
 from whisper_er.task import Task
 from whisper_er.text.conventions import Writing
 

@@ -86,6 +86,13 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--language", default="", help="of the speech, such as de; auto: the likeliest (default: that of the training)"
     )
+    parser.add_argument(
+        "--decide",
+        choices=["best", "marginal"],
+        default=DecodeConfig.decide,
+        help="labels: those of the best hypothesis, or the most probable over the beam (%(default)s)",
+    )
+    parser.add_argument("--calibrate", action="store_true", help="probabilities by the temperatures of calibrate")
 
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
@@ -94,7 +101,8 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
-    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size", "language")
+    names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size", "language", "decide",
+             "calibrate")  # fmt: skip
     return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 

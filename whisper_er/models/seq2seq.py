@@ -172,7 +172,7 @@ class WhisperER(Model):
 
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
         return [
-            to_prediction(self.tokenizer, utt_id, hypothesis, config.posterior)
+            to_prediction(self.tokenizer, utt_id, hypothesis, config.posterior, config.decide)
             for utt_id, hypothesis in zip(utt_ids, answers.read(self.tokenizer.end))
         ]
 
@@ -219,10 +219,13 @@ def longest_targets(grammar: Grammar, samples_B: torch.Tensor, maxlenratio: floa
     return (grammar.shortest + (real_frames(samples_B) * maxlenratio).ceil().long()).clamp(max=positions)
 
 
-def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, posterior: str) -> Prediction:
+def to_prediction(
+    tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, posterior: str, decide: str = "best"
+) -> Prediction:
     """What a hypothesis says of each task: its first label, wherever it stands, "" without one; all text tokens.
 
-    posterior: "marginal" or "best". The warnings are of the text.
+    posterior: "marginal" or "best". decide: "marginal" takes the most probable label of the posterior where the
+    hypothesis has any. The warnings are of the text.
     """
     log_posteriors = hypothesis.marginal if posterior == "marginal" else hypothesis.best
     values, posteriors, warnings = {}, {}, ()
@@ -235,6 +238,10 @@ def to_prediction(tokenizer: Tokenizer, utt_id: str, hypothesis: Hypothesis, pos
             continue
         own_ids, probabilities = tokenizer.task_ids[k], log_posteriors[k].exp().tolist()
         label_ids = [index for index in hypothesis.ids if index in own_ids]
-        values[task.name] = task.value(probabilities, own_ids.index(label_ids[0])) if label_ids else ""
+        values[task.name] = ""
+        if label_ids:
+            likeliest = probabilities.index(max(probabilities))
+            index = likeliest if decide == "marginal" else own_ids.index(label_ids[0])
+            values[task.name] = task.value(probabilities, index)
         posteriors[task.name] = probabilities
     return Prediction(utt_id, values, posteriors, hypothesis.score, warnings)

@@ -107,6 +107,10 @@ class CTranslate2Whisper:
             raise UserError(f"suppress={config.suppress}: a CTranslate2 model suppresses nothing; set suppress=none")
         if config.grammar != "strict":
             raise UserError(f"grammar={config.grammar}: a CTranslate2 model gives every label; set grammar=strict")
+        if config.decide != "best":
+            raise UserError(
+                f"decide={config.decide}: a CTranslate2 model has no posterior over its beam; set decide=best"
+            )
         if config.lang == DETECT:
             raise UserError(f"lang={config.lang}: a CTranslate2 model does not find out the language; name it")
         if config.dtype != "float32":

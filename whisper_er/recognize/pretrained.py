@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
+from whisper_er.score.temperature import read_temperatures
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.checkpoints import no_such_checkpoint
 from whisper_er.train.experiment import AVERAGE, BEST, ended
@@ -33,10 +35,14 @@ TIED = "proj_out.weight"  # the token embedding under another name
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model ready to predict. config: of an exported model, only what concerns its input differs from the default."""
+    """A model ready to predict. config: of an exported model, only what concerns its input differs from the default.
+
+    temperatures: of categories, fitted on the posteriors of these weights; none of an exported model.
+    """
 
     model: Predictor
     config: TrainConfig
+    temperatures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -88,7 +94,7 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")
     if config.model.kind == "seq2seq":
         check_size(exp_dir, model.backbone_config.vocab_size, tokenizer)
-    return Pretrained(model, config)
+    return Pretrained(model, config, read_temperatures(exp_dir, (exp_dir / weights).resolve().name))
 
 
 def open_export(directory: Path) -> Pretrained:

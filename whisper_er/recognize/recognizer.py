@@ -1,6 +1,7 @@
 """The Recognizer: audio in, result out. Decoding, the command line and the demo call it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -19,6 +20,7 @@ from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
+from whisper_er.score.temperature import tempered
 from whisper_er.task import Prediction
 
 Audio = str | Path | np.ndarray
@@ -40,9 +42,10 @@ class Recognizer:
         config: TrainConfig,
         device: torch.device,
         decoding: DecodeConfig | None = None,
+        temperatures: Mapping[str, float] | None = None,
     ) -> None:
         self.model, self.tokenizer, self.config, self.device = model.to(device), model.tokenizer, config, device
-        self.decoding = decoding or DecodeConfig()
+        self.decoding, self.temperatures = decoding or DecodeConfig(), temperatures or {}
 
     @staticmethod
     def from_pretrained(
@@ -54,17 +57,21 @@ class Recognizer:
         maxlenratio: float = DecodeConfig.maxlenratio,
         no_repeat_ngram_size: int = DecodeConfig.no_repeat_ngram_size,
         language: str = "",
+        decide: str = DecodeConfig.decide,
+        calibrate: bool = DecodeConfig.calibrate,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size: as in DecodeConfig;
+        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size, decide, calibrate:
+        as in DecodeConfig;
         language: of the speech, such as "de"; "auto": of each utterance the likeliest; "": that of the training.
         UserError for any of these that cannot be used.
         """
         values = {
             "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
             "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size, "lang": language,
+            "decide": decide, "calibrate": calibrate,
         }  # fmt: skip
         decoding = settings.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
@@ -76,7 +83,7 @@ class Recognizer:
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
         """Read an experiment directory, or a model that stage 7 exported (weights: of an experiment)."""
         opened = open_model(exp_dir, weights)
-        return Recognizer(opened.model, opened.config, torch.device(device))
+        return Recognizer(opened.model, opened.config, torch.device(device), temperatures=opened.temperatures)
 
     @overload
     def __call__(
@@ -167,12 +174,23 @@ class Recognizer:
 
     def predict(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""
+        if config.calibrate and not self.temperatures:
+            raise UserError(
+                "calibrate: no temperature is fitted for these weights; run whisper-er calibrate on the experiment, "
+                "or leave calibrate at false"
+            )
         if config.dtype == "float32":
             self.model.pack()
         for batch in batches:
             with autocast(self.device, config.dtype):
                 predictions = self.model.predict(batch.to(self.device), config)
-            yield predictions
+            yield [self.calibrated(one) for one in predictions] if config.calibrate else predictions
+
+    def calibrated(self, prediction: Prediction) -> Prediction:
+        """The same with the posteriors by the model's temperatures."""
+        own = prediction.posteriors
+        changed = {task: tempered(own[task], temperature).tolist() for task, temperature in self.temperatures.items()}
+        return replace(prediction, posteriors=own | changed)
 
     def segment(self, start: float, end: float, prediction: Prediction) -> Segment:
         """The prediction of an utterance from start to end, in seconds."""

@@ -1,6 +1,7 @@
-"""Whether posteriors mean what they say.
+"""Whether posteriors mean what they say, and how far they are from the votes of annotators.
 
-Axes: N utterances, B bins of confidence. A figure that is not defined (no utterance) is NaN, never 0.
+Axes: N utterances, B bins of confidence, C labels. A figure that is not defined (no utterance) is NaN, never 0.
+votes_NC: shares of the votes; posterior_NC: probabilities; what compares them gives a float (N,).
 """
 
 from collections.abc import Sequence
@@ -64,3 +65,20 @@ def reliability_bins(confidence_N: np.ndarray, correct_N: np.ndarray, num_bins: 
     accuracy_B = ratio(np.bincount(bin_N, correct_N, num_bins), count_B)
     columns = (edges[:-1], edges[1:], count_B, confidence_B, accuracy_B)
     return tuple(ReliabilityBin(*row) for row in zip(*(column.tolist() for column in columns)))
+
+
+def kullback_leibler(votes_NC: np.ndarray, posterior_NC: np.ndarray) -> np.ndarray:
+    """KL(votes || posterior), nats; a posterior is taken as 1e-12 where it is less, so that it stays finite."""
+    surprise_NC = np.log(np.maximum(votes_NC, SMALLEST_PROBABILITY) / np.maximum(posterior_NC, SMALLEST_PROBABILITY))
+    return (votes_NC * surprise_NC).sum(axis=-1)  # a label without votes adds 0
+
+
+def jensen_shannon(votes_NC: np.ndarray, posterior_NC: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence (Lin, 1991), nats: from 0 to log 2."""
+    middle_NC = (votes_NC + posterior_NC) / 2
+    return (kullback_leibler(votes_NC, middle_NC) + kullback_leibler(posterior_NC, middle_NC)) / 2
+
+
+def brier(votes_NC: np.ndarray, posterior_NC: np.ndarray) -> np.ndarray:
+    """Sum over the labels of the squared difference (Brier, 1950): from 0 to 2."""
+    return ((votes_NC - posterior_NC) ** 2).sum(axis=-1)

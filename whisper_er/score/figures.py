@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from whisper_er.score import metrics, soft_labels
+from whisper_er.score import calibration, metrics
 from whisper_er.score.bootstrap import Statistic
 from whisper_er.score.calibration import ReliabilityBin, calibrate
 from whisper_er.score.figure import CountedFigures, Values, figure
@@ -121,7 +121,7 @@ def vote_figures(task: Task, values: TaskPairs) -> dict[str, Any]:
         for rows in (values.votes, values.posterior)
     )
     votes_NC /= votes_NC.sum(axis=-1, keepdims=True)
-    measures = {"jsd": soft_labels.jensen_shannon, "kl": soft_labels.kullback_leibler, "brier": soft_labels.brier}
+    measures = {"jsd": calibration.jensen_shannon, "kl": calibration.kullback_leibler, "brier": calibration.brier}
     means = {name: metrics.mean_defined(measure(votes_NC, posterior_NC)) for name, measure in measures.items()}
     return {name: defined(float(mean)) for name, mean in means.items()} | {"num_voted": len(votes_NC)}
 

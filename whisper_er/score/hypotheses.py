@@ -48,7 +48,7 @@ def read_protocol(hyp_dir: Path) -> Protocol:
 def read_posteriors(
     hyp_dir: Path, wanted_path: Path, wanted: Table, tasks: Sequence[Task]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Utterance -> category task -> label -> probability; empty where decoding left none.
+    """Utterance -> category or scale -> label -> probability; empty where decoding left none.
 
     UserError unless the utterances are those of the table `wanted`, which lies at wanted_path.
     """
@@ -59,9 +59,7 @@ def read_posteriors(
     table = {line["utt_id"]: line for line in lines}
     check_same_ids(wanted_path, wanted, path, table)
     shape = {
-        task.name: dict.fromkeys(task.labels, float)
-        for task in tasks
-        if task.kind == "category" and task.name in lines[0]
+        task.name: dict.fromkeys(task.labels, float) for task in tasks if task.kind != "text" and task.name in lines[0]
     }
     if problem := misfit(lines, [shape]):
         raise UserError(f"{path}: not {what} ({problem}); {REMEDY}")

@@ -145,6 +145,23 @@ def check_unseen(exp_dir: Path, data_dir: Path) -> None:
         )
 
 
+def validation_set(exp_dir: Path, data_dir: Path | None) -> Path:
+    """The directory of the validation set: data_dir, or where training read it. UserError where it holds another set:
+    what is fitted after training sees no test set."""
+    valid = read_data(exp_dir)["valid_set"]
+    if problem := misfit(valid, {"path": str, "sha256": str}, "'valid_set'"):
+        raise UserError(f"{exp_dir / 'data.yaml'}: not the sets of a training ({problem}); {NEW_TAG}")
+    directory = data_dir or Path(valid["path"])
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such directory; give --ref_dir, the validation set of {exp_dir}")
+    if digest(directory) != valid["sha256"]:
+        raise UserError(
+            f"{directory}: not the validation set of {exp_dir}, {valid['path']}, as training read it; only that is "
+            "allowed here, never a test set"
+        )
+    return directory
+
+
 def protocol(exp_dir: Path, test_dir: Path) -> str:
     """One line: the training, validation and test sets, the selecting metric, and the speakers that the sets share."""
     data, spoken_by = read_data(exp_dir), list(kaldi.read_table(test_dir / "utt2spk").values())
