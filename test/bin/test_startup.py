@@ -53,6 +53,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
     spoken = {utt_id: name for name, path in sets.items() for utt_id in kaldi.read_table(path / "utt2spk")}
     rows = [f"{utt_id},{speaker},sad" for utt_id, speaker in spoken.items()]
     (root / "all.csv").write_text("\n".join(["file,speaker,emotion", *rows]) + "\n")
+    (root / "corpora.yaml").write_text(f"one: {{dump: {root / 'dump'}, lang: en}}\n")
     hyp, tasks = exp / "decode_x/test", "gender emotion"
     call(decode, *decode_arguments(root, exp, exp / "decode_x/valid", "--data_dir", sets["valid"]))
     table = ["wav.scp=file", "utt2spk=speaker", "utt2emotion=emotion"]
@@ -63,6 +64,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
         ("format_data", "--data_dir", root / "data", "--out_dir", root / "dump/all"),
         ("check_audio", "--data_dir", root / "data", "--dump_dir", root / "dump/all"),
         ("make_folds", "--data_dir", root / "dump/all", "--out_dir", root / "dump", "--folds", "1 2"),
+        ("pool_corpora", "--corpora", root / "corpora.yaml", "--sets", "one:fold1/train", "--out_dir", root / "pooled"),
         ("check_speakers", *(word for name, path in sets.items() for word in (f"--{name}_set", path))),
         ("token_list", "--train_set", sets["train"], "--tasks", "asr emotion", "--token_type", "bpe", "--bpe_size", 16,
          "--out_dir", root / "tokens"),
