@@ -15,6 +15,7 @@ import soundfile
 from assets import ASSETS
 from recipe_copy import copy_recipes, run_script
 from repository import EGS, TEMPLATE
+from tiny_whisper import teach_to_end
 
 from whisper_er.base.errors import UserError
 from whisper_er.corpora.folds import make_folds
@@ -294,11 +295,15 @@ def test_the_digest_is_of_every_file_that_is_read(emobox, downloads, tmp_path, m
     assert "the lists of odd have changed" in error_of(emobox, downloads, tmp_path / "all", "--lists_digest", "another")
     corpus = emobox / "data/odd"
     digests = {lists_digest(corpus)}
-    for number, path in enumerate([path for path in corpus.rglob("*") if path.is_file()], start=1):
+    write_track2(emobox, [])
+    others = emobox / "data/track2"
+    (others / "other_selected_balenced.jsonl").write_text("of no use here")
+    paths = [path for path in corpus.rglob("*") if path.is_file()] + [others / "ODD_selected_balenced.jsonl"]
+    for number, path in enumerate(paths, start=1):
         path.write_bytes(path.read_bytes() + b" ")
         digests.add(lists_digest(corpus))
         assert len(digests) == number + 1, path
-    assert len(digests) == 9  # six lists, labels and speakers
+    assert len(digests) == 10  # six lists, labels, speakers, track2
     (corpus / "README").write_text("of no use here")
     assert lists_digest(corpus) in digests
 
@@ -471,27 +476,50 @@ def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(
     recipe = copy_recipes(tmp_path / "clone", warm_python) / "emobox/ser1"
     with open(recipe / "local/corpora.yaml", "a") as file:
         file.write("odd: {language: de}\n")
-    given = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--transcribe", "true", "--nj", "1")
-    model, tasks = ("--whisper_model", whisper_directory), ("--tasks", "asr emotion")
+    whisper = shutil.copytree(whisper_directory, tmp_path / "mine/whisper-tiny")
+    teach_to_end(whisper)
+    corpus = ("--emobox", emobox, "--downloads", downloads, "--corpus", "odd", "--nj", "1")
+    given = (*corpus, "--transcribe", "true")
+    model, tasks = ("--whisper_model", whisper), ("--tasks", "asr emotion")
     for options, message in (
         ((*given, *model, *tasks, "--transcripts", "words"), "--transcribe and --transcripts or --transcripts_by"),
         ((*given, *tasks), "--transcribe needs --whisper_model, the Whisper that transcribes"),
-        ((*given, *model), "--transcribe: asr is not among --tasks 'emotion', so no transcript is needed"),
+        ((*corpus, "--transcripts_by", "me"), "--transcripts_by 'me' says who wrote --transcripts, which is missing"),
     ):
         done = subprocess.run([recipe / "run.sh", *options], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
 
-    name = whisper_directory.name
+    name = whisper.name
     first = run_script(recipe / "run.sh", *given, *model, *tasks, "--stop_stage", "2")
-    assert f"transcribing: dump/odd/all + {whisper_directory} -> data/odd/transcripts_{name}/text" in first
+    assert f"transcribing: dump/odd/all + {whisper} -> data/odd/transcripts_{name}/text" in first
     text = read_table(recipe / f"data/odd/transcripts_{name}/text")
     train, valid = (read_dir(recipe / f"dump/odd_{name}/fold1/{set_name}") for set_name in ("train", "valid"))
-    assert len(text) == len(KEYS) and train["text"] == {utt_id: text[utt_id] for utt_id in train["utt2spk"]}
+    assert (
+        len(text) == len(KEYS)
+        and any(text.values())
+        and train["text"] == {utt_id: text[utt_id] for utt_id in train["utt2spk"]}
+    )
     assert set((train | valid)["utt2text_source"].values()) == {f"{name}_zero-shot"}
     assert not (recipe / "dump/odd/all/text").exists() and not list((recipe / f"dump/odd_{name}/all/wav").iterdir())
     lists = list((recipe / f"data/odd_{name}/token_list").glob("*/fold1/token_list.yaml"))
     assert len(lists) == 1 and "language: de" in lists[0].read_text()
 
+    os.utime(recipe / f"data/odd/transcripts_{name}/.made_with", (0, 0))  # the content of the data tells, not its time
     again = run_script(recipe / "run.sh", *given, *model, *tasks, "--stop_stage", "2")
     assert "->" not in again and "transcribing" not in again
     assert "->" not in run_script(recipe / "run.sh", *given, *model, *tasks, "--stage", "2", "--stop_stage", "2")
+
+    other = shutil.copytree(whisper, tmp_path / "openai/whisper-tiny")
+    command = [recipe / "run.sh", *given, "--whisper_model", other, *tasks]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"{name}/text is by {whisper}, of the same name; give one of them" in done.stderr
+
+    words = tmp_path / "words"
+    words.write_text("".join(f"odd-{key.replace(' ', '_')} so it is\n" for key in KEYS))
+    human = ("--transcripts", words, "--stop_stage", "1")
+    run_script(recipe / "run.sh", *corpus, *human, *tasks)
+    assert set(read_table(recipe / "dump/odd_text/fold2/test/text").values()) == {"so it is"}
+    assert not (recipe / "dump/odd_text/all/utt2text_source").exists()
+    said = run_script(recipe / "run.sh", *corpus, *human, "--tasks", "emotion")  # of what the others have prepared
+    assert said == "no asr in --tasks 'emotion': data/odd, the data without text\n"
+    assert "corpus: odd, one of the 32" in (recipe / "data/odd/data_card.yaml").read_text()

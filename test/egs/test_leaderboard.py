@@ -30,11 +30,15 @@ HEADER = "corpus,system,ua,wa,f1,source\n"
 
 @pytest.fixture
 def recipe(tmp_path) -> Path:
-    """Corpora of two folds and of one, and one without audio; of two systems a_system has the results."""
+    """Corpora of two folds and of one, and one without audio; each fold has a list of four to test, even's second of
+    three."""
     recipe = copy_recipes(tmp_path / "a clone") / "emobox/ser1"
     for corpus, folds in (("even", 2), ("odd", 1), ("silent", 1)):
         for fold in range(1, folds + 1):
-            (tmp_path / f"EmoBox/data/{corpus}/fold_{fold}").mkdir(parents=True)
+            path = tmp_path / f"EmoBox/data/{corpus}/fold_{fold}/{corpus}_test_fold_{fold}.jsonl"
+            path.parent.mkdir(parents=True)
+            lines = (f'{{"key": "{n}", "wav": "{n}.wav", "emo": "sad", "length": 1}}\n' for n in range(5 - fold))
+            path.write_text("".join(lines))
         (tmp_path / f"EmoBox/data/{corpus}/label_map.json").write_text("{}")
     for corpus in ("even", "odd"):
         (tmp_path / "audio" / corpus).mkdir(parents=True)
@@ -73,7 +77,7 @@ def test_the_table_has_the_mean_over_folds_beside_published_figures(recipe):
     write_fold(exp / "even/conventional_base", 2, RIGHT, 0.9, shared=2)
     write_fold(exp / "even/stl_ser_base", 2, RIGHT, 0.7)
     write_fold(exp / "odd/conventional_base", 1, HALF, 0.5)
-    write_fold(exp / "odd/stl_ser_base", 1, RIGHT, 0.6)
+    write_fold(exp / "odd/stl_ser_base", 1, [*RIGHT, ("sad", "sad")], 0.6)
     (recipe.parents[3] / "mine.csv").write_text(HEADER + '"even","A, frozen",,71.50,,a paper\nravdess,B,1,2,3,b\n')
     options = ("--systems", "conventional stl_ser", "--report_only", "true", "--published", "mine.csv")
     done = leaderboard(recipe, *options)
@@ -83,11 +87,11 @@ def test_the_table_has_the_mean_over_folds_beside_published_figures(recipe):
     half, right = ["83.3", "75.0", "77.8"], ["100.0", "100.0", "100.0"]
     both = ["91.7 ± 11.8", "87.5 ± 17.7", "88.9 ± 15.7"]  # of two values the deviation is their distance by root 2
     assert board[1:] == [
-        ["even", "conventional", *both, "2 of 2", "7", "2 of 2", "85.0", "here"],
-        ["even", "STL SER", *right, "1 of 2", "3", "0 of 2", "70.0", "here"],
+        ["even", "conventional", *both, "2 of 2", "7 of 7", "2 of 2", "85.0", "here"],
+        ["even", "STL SER", *right, "1 of 2", "3 of 3", "0 of 2", "70.0", "here"],
         ["even", "A, frozen", "–", "71.50", "–", "–", "–", "–", "–", "published: a paper"],
-        ["odd", "conventional", *half, "1 of 1", "4", "0 of 2", "50.0", "here"],
-        ["odd", "STL SER", *right, "1 of 1", "3", "0 of 2", "60.0", "here"],
+        ["odd", "conventional", *half, "1 of 1", "4 of 4", "0 of 2", "50.0", "here"],
+        ["odd", "STL SER", *right, "1 of 1", "4 of 4", "0 of 2", "60.0", "here"],
     ]
     assert average[1:] == [["conventional", *half], ["STL SER", *right]]  # of odd alone: a fold of even is missing
     text = (exp / "leaderboard/LEADERBOARD.md").read_text(encoding="utf-8")
@@ -104,6 +108,30 @@ def test_the_table_has_the_mean_over_folds_beside_published_figures(recipe):
     leaderboard(recipe, *options)
     _, average = tables(exp / "leaderboard/LEADERBOARD.md")
     assert average[1:] == [["conventional", "87.5", "81.2", "83.3"], ["STL SER", "95.8", "93.8", "94.4"]]
+
+
+def test_the_average_names_its_folds_and_leaves_out_what_was_not_tested_whole(recipe):
+    """Fold 1 of even has one utterance fewer than its list, as --allow_missing true leaves it."""
+    write_fold(recipe / "exp/even/stl_ser_base", 1, RIGHT, 0.7)
+    write_fold(recipe / "exp/even/stl_ser_base", 2, RIGHT, 0.7)
+    write_fold(recipe / "exp/odd/stl_ser_base", 1, HALF, 0.6)
+
+    def written(*folds: str) -> tuple[str, list[list[list[str]]], dict[str, str]]:
+        leaderboard(recipe, "--systems", "stl_ser", "--report_only", "true", "--folds", *folds)
+        board = recipe / "exp/leaderboard/LEADERBOARD.md"
+        *_, average = csv.DictReader(board.with_name("leaderboard.csv").open(encoding="utf-8"))
+        return board.read_text(encoding="utf-8"), tables(board), average
+
+    text, (rows, _), average = written("")
+    assert [row[5:7] for row in rows[1:3]] == [["2 of 2", "6 of 7"], ["1 of 1", "4 of 4"]]
+    assert "1 of 2 corpora" in text and "with all folds: odd." in text
+    assert "Not in the average, with fewer utterances tested than listed: even." in text
+    assert (average["corpus"], average["folds"], average["all_folds"]) == ("odd", "1", "1")
+    list_of_fold = recipe.parents[3] / "EmoBox/data/even/fold_1/even_test_fold_1.jsonl"
+    list_of_fold.write_text("".join(list_of_fold.read_text().splitlines(keepends=True)[:3]))
+    text, _, average = written("1")
+    assert "with those of the folds 1 that EmoBox has of it: even, odd." in text and "Not in the average" not in text
+    assert (average["corpus"], average["folds"], average["all_folds"]) == ("even odd", "2", "3")
 
 
 def test_a_corpus_that_fails_is_named_and_does_not_keep_the_others_from_running(recipe):
@@ -131,6 +159,12 @@ def test_a_corpus_that_fails_is_named_and_does_not_keep_the_others_from_running(
 
 def test_a_dry_run_lists_what_there_is_to_do(recipe):
     write_fold(recipe / "exp/even/stl_ser_base", 2, RIGHT, 0.7)
+    words = recipe.parents[3] / "words"
+    words.mkdir()
+    for name in ("even", "evne"):
+        (words / f"{name}.txt").write_text("")
+    said = leaderboard(recipe, "--dry_run", "true", "--transcripts", "words").stdout.splitlines()
+    assert said[6].startswith("| 4") and said[-1] == f"{words}: tables of no corpus of EmoBox: evne"
     lines = leaderboard(recipe, "--dry_run", "true", "--folds", "2 1").stdout.splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert lines[0] == "1 even" and cells[1] == ["job", "system", "fold 1", "fold 2"]
@@ -147,6 +181,8 @@ def test_a_dry_run_lists_what_there_is_to_do(recipe):
 @pytest.mark.parametrize("options, message", [
     (("--corpora", "odd gone"), "--corpus gone: "),
     (("--folds", "2", "--corpora", "odd"), "--folds '2': EmoBox has none of them of odd; it has 1"),
+    (("--transcripts", "audio"), "audio: no table <corpus>.txt of even, odd there; name the directory that has them"),
+    (("--transcripts", "nodir"), "nodir: no table <corpus>.txt of even, odd there"),
     (("--run_opts", "--nj JOB"), "JOB in it would be taken for a number"),
     (("--layout", "flat"), "--layout is 'flat'; allowed: emobox published"),
 ])  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from tiny_experiment import TASKS, call
-from tiny_whisper import write_utterances
+from tiny_whisper import teach_to_end, write_utterances
 from transformers import GenerationConfig, GenerationMixin, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -17,8 +17,11 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import score, transcribe
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
+from whisper_er.models.seq2seq import CUT
 from whisper_er.recognize import transcripts
 from whisper_er.recognize.recognizer import Recognizer
+from whisper_er.task import Prediction
+from whisper_er.text.repetition import REPEATS
 from whisper_er.text.whisper_vocabulary import from_whisper
 from whisper_er.train import experiment
 
@@ -26,18 +29,12 @@ LANGUAGES = ["", "de", "", "de", ""]
 
 
 @pytest.fixture(scope="module")
-@torch.no_grad()
 def whisper(whisper_directory, tmp_path_factory):
     """A tiny Whisper that says letters, not the same at each place, and may end; its generation config suppresses all
     else, and some words in front."""
     directory = shutil.copytree(whisper_directory, tmp_path_factory.mktemp("transcripts") / "whisper-tiny")
-    model, text = WhisperForConditionalGeneration.from_pretrained(directory), from_whisper(str(directory), "en")
-    torch.manual_seed(1)
-    decoder = model.model.decoder
-    torch.nn.init.normal_(decoder.embed_positions.weight, std=2.0)
-    torch.nn.init.normal_(decoder.embed_tokens.weight[text.end], std=0.3)
-    decoder.layer_norm.bias.copy_(1.5 * decoder.embed_tokens.weight[text.end])
-    model.save_pretrained(directory)
+    teach_to_end(directory)
+    text = from_whisper(str(directory), "en")
     letters = {text.find(letter) for letter in "abcdefghijklmnopqrstuvwxyzĠ"}
     others = [index for index in range(text.size) if index not in letters and index != text.end]
     lists = {"suppress_tokens": others, "begin_suppress_tokens": [text.end, text.find("s")], "is_multilingual": True}
@@ -124,12 +121,28 @@ def test_a_transcript_that_repeats_itself_is_written_again_and_named(data, whisp
     said = capsys.readouterr().out
     assert "5 of 5 utterances: the transcript repeated itself, and was written again without that: u0" in said
     assert "the text repeats itself" not in said
-    assert all(found[utt_id] != text for utt_id, text in repeating.items())
+    assert (
+        "5 of 5 utterances: the transcript has no end, or leaves no room for 16 more tokens, and was left empty" in said
+    )
+    assert set(repeating.values()) == set(found.values()) == {""}
 
 
 def test_empty_transcripts_are_named():
     lines = [transcripts.Transcript("a", "", [transcripts.EMPTY]), transcripts.Transcript("b", "so", [])]
     assert list(transcripts.doubts(lines)) == ["warning: 1 of 2 utterances: the transcript is empty: a"]
+
+
+def test_a_transcript_that_training_could_not_take_is_left_empty(whisper):
+    """Of 64 positions, the prefix takes 4, the space in front 1 and each letter 1: 43 letters leave 16, 44 leave 15."""
+    tokenizer = transcripts.open_whisper(str(whisper), "en").tokenizer
+    assert len(tokenizer.prefix) == 4 and len(tokenizer.text.encode("aba")) == 4 and transcripts.ROOM == 16
+
+    def written(text: str, *warnings: str) -> transcripts.Transcript:
+        return transcripts.to_transcript(Prediction("u", {"asr": text}, {}, 0.0, warnings), [], tokenizer, 64)
+
+    assert written("ab" * 21 + "a", REPEATS) == transcripts.Transcript("u", "ab" * 21 + "a", [REPEATS])
+    assert written("ab" * 22) == transcripts.Transcript("u", "", [transcripts.TOO_LONG])
+    assert written("ab", CUT, REPEATS) == transcripts.Transcript("u", "", [REPEATS, transcripts.TOO_LONG])
 
 
 def test_an_english_only_whisper_writes_english_alone(data, whisper, tmp_path):

@@ -2,9 +2,9 @@
 
     whisper-er transcribe --data_dir dump/ravdess/all --whisper_model openai/whisper-base --lang en --out text
 
-Whisper's punctuation and case stay. Started again with the same options, it goes on where it was stopped. A data
-directory that has the table as its text says so in utt2text_source (`utterance whisper-base_zero-shot`), and so does
-every result then.
+Whisper's punctuation and case stay. A transcript without an end, or too long to be trained on with labels, is left
+empty. Started again with the same options, it goes on where it was stopped. A data directory that has the table as its
+text says so in utt2text_source (`utterance whisper-base_zero-shot`), and so does every result then.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def transcribe_set(args: argparse.Namespace) -> None:
     )
     made_with = {
         "whisper_model": args.whisper_model, "lang": args.lang, "beam_size": args.beam_size, "dtype": args.dtype,
-        "no_repeat_ngram_size": again, "data": digest(args.data_dir),
+        "no_repeat_ngram_size": again, "room": transcripts.ROOM, "data": digest(args.data_dir),
     }  # fmt: skip
     start = time.monotonic()
     written = transcripts.write_transcripts(recognizer, utterances, config, again, args.out, made_with)

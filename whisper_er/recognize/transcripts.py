@@ -20,10 +20,11 @@ from whisper_er.data import kaldi
 from whisper_er.data.dataset import Utterances, by_length, load
 from whisper_er.data.labels import LANGUAGE
 from whisper_er.models.build import build_model
+from whisper_er.models.seq2seq import CUT
 from whisper_er.process.device import reading_processes
 from whisper_er.process.progress import progress_bar
 from whisper_er.recognize.recognizer import Recognizer
-from whisper_er.task import TEXT_TASK, Task
+from whisper_er.task import TEXT_TASK, Prediction, Task
 from whisper_er.text.repetition import REPEATS
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import DETECT
@@ -32,6 +33,8 @@ from whisper_er.text.whisper_vocabulary import from_whisper
 MADE_WITH, DONE = "made_with.json", "transcripts.jsonl"  # of <out>.parts
 AGAIN = "the transcript repeated itself, and was written again without that"
 EMPTY = "the transcript is empty"
+ROOM = 16  # tokens of the decoder's positions that a transcript leaves to the labels of a later training
+TOO_LONG = f"the transcript has no end, or leaves no room for {ROOM} more tokens, and was left empty"
 
 
 @dataclass(frozen=True)
@@ -139,14 +142,15 @@ def transcribe(
         if again:
             (found_again,) = recognizer.predict([batch], replace(config, no_repeat_ngram_size=no_repeat_ngram_size))
             found = [new if new.utt_id in again else old for old, new in zip(found, found_again)]
-        yield [
-            Transcript(
-                one.utt_id,
-                one.values[TEXT_TASK],
-                [*one.warnings, *([AGAIN] if one.utt_id in again else []), *([] if one.values[TEXT_TASK] else [EMPTY])],
-            )
-            for one in found
-        ]
+        yield [to_transcript(one, [AGAIN] if one.utt_id in again else [], tokenizer, longest) for one in found]
+
+
+def to_transcript(found: Prediction, warnings: list[str], tokenizer: Tokenizer, longest: int) -> Transcript:
+    """The text, or none, which counts as unlabelled, where training could not take it. longest: decoder positions."""
+    text, warnings = found.values[TEXT_TASK], [one for one in found.warnings if one != CUT] + warnings
+    if CUT in found.warnings or len(tokenizer.prefix) + len(tokenizer.text.encode(text)) + ROOM > longest:
+        return Transcript(found.utt_id, "", [*warnings, TOO_LONG])
+    return Transcript(found.utt_id, text, [*warnings, *([] if text else [EMPTY])])
 
 
 def doubts(transcripts: list[Transcript]) -> Iterator[str]:

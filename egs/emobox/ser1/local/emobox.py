@@ -6,6 +6,7 @@ is said where it is read.
 """
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,15 +116,22 @@ def find_corpus(emobox: Path, name: str) -> Path:
     return known[name]
 
 
+def track2_list(directory: Path) -> Path | None:
+    """<CORPUS>_selected_balenced.jsonl of the corpus with this directory; None where EmoBox has none."""
+    paths = (directory.parent / "track2").glob("*_selected_*.jsonl")
+    return {path.name.partition("_selected_")[0].lower(): path for path in paths}.get(directory.name.lower())
+
+
 def lists_digest(directory: Path) -> str:
-    """Of all that read_corpus reads: the same in every version of EmoBox that says the same of the corpus."""
+    """Of all that is read of a corpus: the same in every version of EmoBox that says the same of it."""
     paths = [directory / name for name in ("label_map.json", "data.seg.wrd.stm")]
+    paths += [path] if (path := track2_list(directory)) else []
     paths += [path for fold_dir in fold_dirs(directory).values() for path in sorted(fold_dir.glob("*.jsonl"))]
     digest = hashlib.sha256()
     for path in paths:
         if path.is_file():
             content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content} {path.relative_to(directory)}\n".encode())
+            digest.update(f"{content} {os.path.relpath(path, directory)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,11 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from emobox import corpora, find_corpus, fold_dirs
+from emobox import corpora, find_corpus, fold_dirs, read_fold
 from failure import OUR_END
 from systems import Call, add_arguments, read_calls, states
 
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import run
 from whisper_er.task import TEXT_TASK
 
@@ -31,6 +31,11 @@ class Entry:
     all_folds: list[str]
     calls: list[Call]
     args: argparse.Namespace
+
+    def listed(self, fold: str) -> int:
+        """Utterances of EmoBox's test list."""
+        directory = fold_dirs(find_corpus(self.args.emobox, self.corpus))[int(fold)]
+        return len(read_fold(directory, self.corpus, int(fold), "test"))
 
     def command(self) -> list[str]:
         """systems.sh on this corpus."""
@@ -64,7 +69,17 @@ def read_entries(args: argparse.Namespace) -> list[Entry]:
             raise UserError(
                 f"--downloads {args.downloads}: no directory of a corpus there; allowed: {' '.join(silent)}"
             )
+    if args.transcripts and not transcribed(args) & set(names):
+        raise UserError(
+            f"--transcripts {args.transcripts}: no table <corpus>.txt of {first_few(names)} there; name the directory "
+            "that has them"
+        )
     return [entry for name in names if (entry := read_entry(name, args)).calls]
+
+
+def transcribed(args: argparse.Namespace) -> set[str]:
+    """Names of the tables of --transcripts, each of which should be that of a corpus."""
+    return {path.stem for path in Path(args.transcripts).glob("*.txt")} if args.transcripts else set()
 
 
 def without_audio(args: argparse.Namespace) -> list[str]:
@@ -133,6 +148,8 @@ def main() -> None:
             print(f"{number} {entry.corpus}", states(entry.calls, entry.args), "", sep="\n")
         if silent := without_audio(args):
             print(f"left out, without a directory in {args.downloads}: {' '.join(silent)}")
+        if others := sorted(transcribed(args) - corpora(args.emobox).keys()):
+            print(f"{args.transcripts}: tables of no corpus of EmoBox: {' '.join(others)}")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ FIGURES = {"ua": "ua", "wa": "wa", "f1": "macro_f1"}  # column -> figure of the 
 TESTED = re.compile(r"; tested on \d+ utterances of (\d+) speakers, (\d+) of them in training")  # of the protocol
 CSV_COLUMNS = (
     "kind", "corpus", "system", "ua", "ua_sd", "wa", "wa_sd", "f1", "f1_sd", "folds", "all_folds", "utterances",
-    "test_speakers", "speakers_in_training", "validation", "source",
+    "all_utterances", "test_speakers", "speakers_in_training", "validation", "source",
 )  # fmt: skip
 ABOUT = """\
 In percent, of the task emotion. UA, WA and F1 (macro): as EmoBox reports them, the mean over the folds of the figure of
-each, ± sample standard deviation; of several seeds first their mean. Folds: scored, of all that EmoBox has. Speakers:
+each, ± sample standard deviation; of several seeds first their mean. Folds: scored, of all that EmoBox has. Utterances:
+tested, of those that EmoBox lists to test these folds; where some are missing, so may some of training. Speakers:
 how many of the test speakers were in training, in the fold with the most; above 0 the figure is no measure of new
 voices. Validation: accuracy of the best checkpoint, mean over folds and seeds; settings may be chosen by it, never by
 the test. A row with a published source was not run here. A dash: not scored, or not published. Intervals, and folds in
@@ -51,6 +52,15 @@ class Scored:
     def missing(self) -> list[str]:
         return [fold for fold in self.entry.args.folds.split() if fold not in self.results]
 
+    @property
+    def tested(self) -> int:
+        return sum(runs[0].score.num_utterances for runs in self.results.values())  # the seeds have the same sets
+
+    @property
+    def listed(self) -> int:
+        """Utterances that EmoBox lists to test the scored folds; more than tested where audio is missing."""
+        return sum(self.entry.listed(fold) for fold in self.results)
+
     def of_folds(self, column: str) -> list[float | None]:
         """A figure, as a share of 1, of each fold; the mean of its seeds."""
         found = (
@@ -65,15 +75,14 @@ class Scored:
         of_folds = {column: self.of_folds(column) for column in FIGURES}
         figures = {column: percent(mean(values)) for column, values in of_folds.items()}
         sd = {f"{column}_sd": percent(deviation(values)) for column, values in of_folds.items()}
-        firsts = [runs[0] for runs in self.results.values()]  # the seeds have the same sets
-        tested = str(sum(one.score.num_utterances for one in firsts)) if firsts else ""
-        matches = [TESTED.search(one.about["protocol"]) for one in firsts]
+        matches = [TESTED.search(runs[0].about["protocol"]) for runs in self.results.values()]
         shared = [(int(match[2]), int(match[1])) for match in matches if match]
         most = max(shared, default=("", ""))
         return figures | sd | {
             "kind": "run", "corpus": self.entry.corpus, "system": self.call.title, "folds": str(len(self.results)),
-            "all_folds": str(len(self.entry.all_folds)), "utterances": tested, "speakers_in_training": str(most[0]),
+            "all_folds": str(len(self.entry.all_folds)), "speakers_in_training": str(most[0]),
             "test_speakers": str(most[1]), "validation": percent(mean(self.validation())),
+            "utterances": str(self.tested or ""), "all_utterances": str(self.listed or ""),
         }  # fmt: skip
 
     def validation(self) -> list[float | None]:
@@ -115,10 +124,10 @@ def published_row(line: Published) -> Row:
 
 
 def averages(scored: Sequence[Scored]) -> tuple[list[str], list[Row]]:
-    """Corpora of which every system has scored every fold asked for, and a row per system: the mean over them."""
+    """Corpora of which every system has scored all folds asked for, whole, and a row per system: the mean over them."""
     by_system: dict[str, dict[str, Scored]] = {}
     for one in scored:
-        if not one.missing and None not in [one.mean(column) for column in FIGURES]:
+        if not one.missing and one.tested >= one.listed and None not in [one.mean(column) for column in FIGURES]:
             by_system.setdefault(one.call.title, {})[one.entry.corpus] = one
     titles = list(dict.fromkeys(one.call.title for one in scored))
     corpora = list(dict.fromkeys(one.entry.corpus for one in scored))
@@ -128,7 +137,11 @@ def averages(scored: Sequence[Scored]) -> tuple[list[str], list[Row]]:
         figures = {
             column: percent(mean([by_system[title][name].mean(column) for name in common])) for column in FIGURES
         }
-        rows.append({"kind": "average", "corpus": " ".join(common), "system": title} | figures)
+        entries = [by_system[title][name].entry for name in common]
+        folds = str(sum(len(entry.args.folds.split()) for entry in entries))
+        all_folds = str(sum(len(entry.all_folds) for entry in entries))
+        row = {"kind": "average", "corpus": " ".join(common), "system": title, "folds": folds, "all_folds": all_folds}
+        rows.append(row | figures)
     return common, rows
 
 
@@ -139,11 +152,13 @@ def markdown_rows(rows: Sequence[Row]) -> list[list[str]]:
         figures = [" ± ".join(filter(None, (row[column], row.get(f"{column}_sd")))) for column in FIGURES]
         of_all = [
             f"{row[part]} of {row[whole]}" if row.get(part) else ""
-            for part, whole in (("folds", "all_folds"), ("speakers_in_training", "test_speakers"))
-        ]
-        utterances, validation = row.get("utterances", ""), row.get("validation", "")
+            for part, whole in (
+                ("folds", "all_folds"), ("utterances", "all_utterances"), ("speakers_in_training", "test_speakers")
+            )
+        ]  # fmt: skip
+        validation = row.get("validation", "")
         source = f"published: {row['source']}" if row["kind"] == "published" else "here"
-        line = [row["corpus"], row["system"], *figures, of_all[0], utterances, of_all[1], validation, source]
+        line = [row["corpus"], row["system"], *figures, *of_all, validation, source]
         cells.append([cell or UNDEFINED for cell in line])
     return cells
 
@@ -156,13 +171,15 @@ def csv_text(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def average_section(common: list[str], rows: list[Row], number_of_corpora: int) -> list[str]:
+def average_section(common: list[str], rows: list[Row], number_of_corpora: int, folds: str) -> list[str]:
+    """folds: those asked for; empty: all."""
+    which_folds = f"those of the folds {folds} that EmoBox has of it" if folds else "all folds"
     if not common:
-        return ["No corpus has been scored by every system of the table with all folds: there is no average yet."]
+        return [f"No corpus has been scored by every system of the table with {which_folds}: there is no average yet."]
     which = f"Mean over {len(common)} of {number_of_corpora} corpora, those that every system of the table has scored "
     head = [["system", "UA", "WA", "F1"]]
     cells = [[row["system"], *(row[column] for column in FIGURES)] for row in rows]
-    return [f"{which}with all folds: {', '.join(common)}. Each corpus counts once.", table(head + cells)]
+    return [f"{which}with {which_folds}: {', '.join(common)}. Each corpus counts once.", table(head + cells)]
 
 
 def main() -> None:
@@ -181,6 +198,7 @@ def main() -> None:
         rows += [published_row(line) for line in published if line.corpus == entry.corpus]
     common, average_rows = averages(scored)
     missing = [f"{one.entry.corpus}, {one.call.title}: fold {' '.join(one.missing)}" for one in scored if one.missing]
+    partial = list(dict.fromkeys(one.entry.corpus for one in scored if one.tested < one.listed))
     out_dir = Path(args.expdir, "leaderboard")
     out_dir.mkdir(parents=True, exist_ok=True)
     parts = [
@@ -190,7 +208,8 @@ def main() -> None:
         table(markdown_rows(rows)),
         ABOUT,
         "## Average over corpora",
-        *average_section(common, average_rows, len(entries)),
+        *average_section(common, average_rows, len(entries), args.folds),
+        *([f"Not in the average, with fewer utterances tested than listed: {', '.join(partial)}."] if partial else []),
         *(["## Not yet scored", bullets(missing)] if missing else []),
         *([f"Left out, without audio: {', '.join(silent)}."] if (silent := without_audio(args)) else []),
     ]

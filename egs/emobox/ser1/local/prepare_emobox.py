@@ -57,7 +57,7 @@ def prepare(args: argparse.Namespace) -> None:
     data = data_dir(corpus, found)
     if args.formatted:
         data.pop("segments", None)
-        data["wav.scp"] = read_table(args.formatted / "wav.scp")
+        data["wav.scp"] = read_table(args.formatted)
     if by_speaker := languages_of(corpus.name):
         data["utt2lang"] = {utt_id: language(speaker, by_speaker) for utt_id, speaker in data["utt2spk"].items()}
     if args.transcripts:
@@ -239,7 +239,7 @@ def main() -> None:
     )
     parser.add_argument("--transcripts", type=Path, help="table `key words...`, the ASR targets")
     parser.add_argument("--transcripts_by", default="", help="<who>_<how> wrote them, if no human did")
-    parser.add_argument("--formatted", type=Path, help="dump directory of the same data, whose audio is taken")
+    parser.add_argument("--formatted", type=Path, help="wav.scp of the same data in dump, whose audio is taken")
     parser.add_argument(
         "--allow_missing", choices=("true", "false"), default="false", help="leave out what has no audio (%(default)s)"
     )

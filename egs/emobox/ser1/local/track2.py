@@ -6,7 +6,7 @@ of the corpora: only file name, speaker and label tell which utterance is meant.
 
 from pathlib import Path, PurePosixPath
 
-from emobox import CLONE, Corpus, find_corpus
+from emobox import CLONE, Corpus, find_corpus, track2_list
 
 from whisper_er.base.errors import first_few
 from whisper_er.base.plain_files import parse_json_lines, read_plain
@@ -15,10 +15,8 @@ Entry = dict[str, str]
 
 
 def read_track2(emobox: Path, corpus: Corpus) -> list[Entry]:
-    """The list of the corpus; none where EmoBox has none for it. Files are named <CORPUS>_selected_balenced.jsonl."""
-    directory = find_corpus(emobox, corpus.name).parent / "track2"
-    names = {path.name.partition("_selected_")[0].lower(): path for path in directory.glob("*_selected_*.jsonl")}
-    if (path := names.get(corpus.name.lower())) is None:
+    """The list of the corpus; none where EmoBox has none for it."""
+    if (path := track2_list(find_corpus(emobox, corpus.name))) is None:
         return []
     shape = [{"wav_filename": str, "label": str, "speaker": str}]
     return read_plain(parse_json_lines, path, shape, "a list of EmoBox's track2", CLONE)
