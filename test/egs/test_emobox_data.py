@@ -494,11 +494,8 @@ def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(
     assert f"transcribing: dump/odd/all + {whisper} -> data/odd/transcripts_{name}/text" in first
     text = read_table(recipe / f"data/odd/transcripts_{name}/text")
     train, valid = (read_dir(recipe / f"dump/odd_{name}/fold1/{set_name}") for set_name in ("train", "valid"))
-    assert (
-        len(text) == len(KEYS)
-        and any(text.values())
-        and train["text"] == {utt_id: text[utt_id] for utt_id in train["utt2spk"]}
-    )
+    assert len(text) == len(KEYS) and any(text.values())
+    assert train["text"] == {utt_id: text[utt_id] for utt_id in train["utt2spk"]}
     assert set((train | valid)["utt2text_source"].values()) == {f"{name}_zero-shot"}
     assert not (recipe / "dump/odd/all/text").exists() and not list((recipe / f"dump/odd_{name}/all/wav").iterdir())
     lists = list((recipe / f"data/odd_{name}/token_list").glob("*/fold1/token_list.yaml"))
@@ -521,5 +518,5 @@ def test_a_whisper_writes_the_transcripts_once_and_the_data_say_so(
     assert set(read_table(recipe / "dump/odd_text/fold2/test/text").values()) == {"so it is"}
     assert not (recipe / "dump/odd_text/all/utt2text_source").exists()
     said = run_script(recipe / "run.sh", *corpus, *human, "--tasks", "emotion")  # of what the others have prepared
-    assert said == "no asr in --tasks 'emotion': data/odd, the data without text\n"
+    assert said.startswith("no asr in --tasks 'emotion': data/odd, the data without text\n") and "->" not in said
     assert "corpus: odd, one of the 32" in (recipe / "data/odd/data_card.yaml").read_text()

@@ -3,6 +3,7 @@
 The initial weights are wide (init_std), so that logits differ by more than rounding and a wrong mask shows.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.task import Task
 from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.text.whisper_vocabulary import from_whisper
 
 ASR = Task("asr", "text")
 GENDER = Task("gender", "category", ("female", "male"))
@@ -77,14 +79,19 @@ def write_whisper(directory: Path) -> None:
 
 @torch.no_grad()
 def teach_to_end(directory: Path) -> None:
-    """Change the weights of write_whisper, which says one byte for ever: it says several, and may end."""
-    model = WhisperForConditionalGeneration.from_pretrained(directory)
-    end, decoder = model.config.eos_token_id, model.model.decoder
+    """Change what write_whisper wrote, which says one byte for ever: it says letters, not the same at each place, and
+    may end; its generation config suppresses all else, and some words in front."""
+    model, text = WhisperForConditionalGeneration.from_pretrained(directory), from_whisper(str(directory), "en")
     torch.manual_seed(1)
+    decoder = model.model.decoder
     torch.nn.init.normal_(decoder.embed_positions.weight, std=2.0)
-    torch.nn.init.normal_(decoder.embed_tokens.weight[end], std=0.3)
-    decoder.layer_norm.bias.copy_(1.5 * decoder.embed_tokens.weight[end])
+    torch.nn.init.normal_(decoder.embed_tokens.weight[text.end], std=0.3)
+    decoder.layer_norm.bias.copy_(1.5 * decoder.embed_tokens.weight[text.end])
     model.save_pretrained(directory)
+    letters = {text.find(letter) for letter in "abcdefghijklmnopqrstuvwxyzĠ"}
+    others = [index for index in range(text.size) if index not in letters and index != text.end]
+    lists = {"suppress_tokens": others, "begin_suppress_tokens": [text.end, text.find("s")], "is_multilingual": True}
+    (directory / "generation_config.json").write_text(json.dumps(lists))
 
 
 def tiny_model(tokenizer: Tokenizer, seed: int = 0, sizes: dict | None = None, **options) -> Model:
