@@ -15,7 +15,7 @@ GROUPS = {
     "Stages of a recipe (run.sh calls them, in this order)": "validate_data_dir check_audio format_data make_folds"
     " check_speakers token_list check_config train average split_dir decode combine_dirs score results export"
     " export_ctranslate2",
-    "Beside them": "csv_to_data pool_corpora transcribe augment_dir calibrate ensemble compare model_info",
+    "Beside them": "csv_to_data pool_corpora transcribe augment_dir calibrate interpolate ensemble compare model_info",
 }
 
 

@@ -1,5 +1,6 @@
 """Every setting, with its default and meaning: of training and of decoding. base/settings.py reads and writes them."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from whisper_er.base.settings import MOST, allow, at_least, between, named
 SAMPLE_RATE = 16000  # Hz, of everything after stage 1
 MAX_SECONDS = 30  # of an utterance: Whisper's encoder has positions for no more
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
+PAD_RULE = re.compile(r"none|30s|(\+|to )(\d+(?:\.\d+)?)")  # seconds, of MAX_SECONDS at most
 
 
 @dataclass
@@ -44,7 +46,7 @@ class ModelConfig:
     train_pad: dict[str, float] = field(default_factory=dict)  # pad -> share of the training batches; empty: all by pad
     pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
     # of encoder_classifier, what is pooled: the last layer | a sum of all layers and of the first one's input, by
-    # learned weights, which training logs when it ends; SSL encoders then leave out no layers (layerdrop)
+    # learned weights, which `whisper-er info` shows; SSL encoders then leave out no layers (layerdrop)
     layers: Literal["last", "weighted"] = "last"
     head_width: int = 0  # of encoder_classifier: of a linear layer with ReLU on every frame before the pooling; 0: none
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
@@ -79,7 +81,7 @@ class LossConfig:
     label_smoothing: float = 0.0  # share of a target that is divided among all labels of the task
     class_weights: str = named(
         "none", "models.losses.CLASS_WEIGHTS"
-    )  # none | inverse | effective, from the labels that an epoch draws
+    )  # none | inverse | effective, from the labels that an epoch draws; with soft_labels as well, not from the votes
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
     # categories whose target is the annotators' distribution, from utt2<task>_votes of the training and validation sets
     soft_labels: list[str] = field(default_factory=list)
@@ -114,6 +116,7 @@ class DistilConfig:
     def __post_init__(self) -> None:
         allow(0 < self.weight <= 1000, "weight", self.weight, "above 0, at most 1000")
         allow(0.01 <= self.temperature <= 100, "temperature", self.temperature, "0.01 to 100")
+        allow(not self.pad or PAD_RULE.fullmatch(self.pad), "pad", self.pad, "none, +<seconds>, to <seconds>, 30s")
 
 
 @dataclass
@@ -158,7 +161,8 @@ class ValidConfig:
 class SamplingConfig:
     """How often an epoch draws an utterance. An epoch has as many draws as the training set has utterances."""
 
-    rule: str = named("natural", "data.sampling.SAMPLINGS")  # each once | every group as often | temperature
+    # every utterance once, without groups | every group as often | temperature
+    rule: str = named("natural", "data.sampling.SAMPLINGS")
     by: str = ""  # the groups: values of the training set's utt2<by>, such as corpus, lang, or emotion for its classes
     temperature: float = 2.0  # of temperature: 1 is natural; the larger, the more balanced
 
@@ -227,6 +231,12 @@ class TrainConfig:
         rule, by = self.sampling.rule, self.sampling.by
         table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
         allow(by or rule == "natural", "sampling.by", "''", table)
+        allow(not by or rule != "natural", "sampling.rule", rule, f"with sampling.by={by} balanced or temperature")
+        fine = self.distil.model or self.distil == DistilConfig()
+        allow(fine, "distil.model", "''", "a teacher, where another key of distil is set")
+        if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
+            allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with distil.model")
+            allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with distil.model")
 
     @staticmethod
     def updated(values: dict[str, Any]) -> dict[str, Any]:

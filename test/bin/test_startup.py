@@ -14,7 +14,7 @@ from whisper_er.data import kaldi
 
 # Those that work with a model; averaging needs torch alone, for the mean of bfloat16 weights.
 HEAVY = {"recognize", "demo", "info", "train", "average", "decode", "export", "export_ctranslate2", "model_info",
-         "transcribe"}  # fmt: skip
+         "transcribe", "interpolate"}  # fmt: skip
 LOAD_ALL = """
 import importlib, json, sys
 for name in sys.argv[1:]:

@@ -35,7 +35,6 @@ def drawn(values: list[str], draw_N: np.ndarray) -> Counter:
 
 def test_draws_as_computed_by_hand():
     corpora = ["a"] * 64 + ["b"] * 32 + ["c"] * 4
-    assert drawn(corpora, sampled(corpora, "natural").epoch(1)) == {"a": 64, "b": 32, "c": 4}
     assert drawn(corpora, sampled(corpora, "balanced").epoch(1)) == {"a": 34, "b": 33, "c": 33}
     # 64, 32 and 4 to the power of 1/2 are 8, 5.657 and 2, in all 15.657: shares of 51.095, 36.130 and 12.774
     assert drawn(corpora, sampled(corpora, "temperature", temperature=2).epoch(1)) == {"a": 51, "b": 36, "c": 13}
@@ -48,7 +47,7 @@ def test_apportionment_is_by_largest_remainder_and_gives_each_at_least_one():
     assert apportion(np.array([1e9, 1.0, 1.0]), 3).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("rule", ["natural", "balanced", "temperature"])
+@pytest.mark.parametrize("rule", ["balanced", "temperature"])
 @pytest.mark.parametrize("seed", range(5))
 def test_an_epoch_of_any_groups_keeps_its_length_and_draws_those_of_a_group_equally_often(rule, seed):
     random = np.random.default_rng(seed)
@@ -66,14 +65,13 @@ def test_an_epoch_of_any_groups_keeps_its_length_and_draws_those_of_a_group_equa
 
 
 @pytest.mark.parametrize("plan", [bucketed, shuffled])
-def test_the_plan_depends_on_the_seed_alone_and_natural_is_that_without_sampling(plan):
+def test_the_plan_depends_on_the_seed_alone_and_a_temperature_of_1_is_no_sampling(plan):
     lengths = np.random.default_rng(1).integers(8_000, 160_000, len(EMOTIONS) * 9)
     values = EMOTIONS * 9
-    epochs = {rule: sampled(values, rule, temperature=1).epoch for rule in ("natural", "temperature", "balanced")}
+    epochs = {rule: sampled(values, rule, temperature=1).epoch for rule in ("temperature", "balanced")}
     for seed in (3, 4):
         before = plan(lengths, 4, seed)
-        assert plan(lengths, 4, seed, epochs["natural"](seed)) == before
-        assert plan(lengths, 4, seed, epochs["temperature"](seed)) == before  # of 1
+        assert plan(lengths, 4, seed, epochs["temperature"](seed)) == before
     balanced = plan(lengths, 4, 3, epochs["balanced"](3))
     assert balanced == plan(lengths, 4, 3, epochs["balanced"](3))
     assert sorted(sum(balanced, [])) == epochs["balanced"](3).tolist() != epochs["balanced"](4).tolist()
@@ -147,6 +145,7 @@ def test_what_a_process_decodes_may_be_read_in_the_next_epoch(tmp_path, monkeypa
     [
         (["rule=balance"], "sampling: rule: 'balance' is not allowed; allowed: natural balanced temperature"),
         (["rule=balanced"], "sampling.by: '' is not allowed; allowed: with sampling.rule=balanced the name of a table"),
+        (["by=corpus"], "sampling.rule: natural is not allowed; allowed: with sampling.by=corpus balanced or"),
         (["by=corpus", "temperature=0.5"], "sampling: temperature: 0.5 is not allowed; allowed: 1 to"),
     ],
 )
@@ -165,8 +164,10 @@ def test_a_table_that_cannot_group_is_named(tmp_path):
             read_sampling(SamplingConfig("balanced", by), train, utt_ids)
         return str(caught.value)
 
-    assert refusal("corpus").startswith(f"{train}/utt2corpus: no such file, and sampling.by=corpus groups")
-    assert refusal("corpus").endswith("take one that is there: emotion gender num_samples spk")
+    (train / "utt2emotion_votes").touch()
+    for by in ("corpus", "num_samples", "emotion_votes"):
+        assert refusal(by).startswith(f"{train}/utt2{by}: no table of groups, and sampling.by={by} groups")
+        assert refusal(by).endswith("take one that is there: emotion gender spk")
     change(train, "utt2emotion", train_00="Sad")
     assert "'Sad' and 'sad' differ in nothing but case" in refusal("emotion")
     (train / "utt2corpus").write_text("".join(f"{utt_id}\n" for utt_id in utt_ids))

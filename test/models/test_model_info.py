@@ -59,6 +59,15 @@ def test_the_count_is_that_of_transformers_model_and_the_new_rows_less_the_posit
     assert [int(number.replace(",", "")) for number in row[1:]] == [whole + 6 * width - positions, positions]
 
 
+def test_weights_of_tasks_that_are_not_counted_change_nothing(info, tmp_path):
+    plain = "model: {whisper_model: openai/whisper-tiny}\n"
+    counts = []
+    for text in (plain, plain + "loss: {task_weights: {asr: 0.5}}\n"):
+        (tmp_path / "train.yaml").write_text(text)
+        counts.append(info("--config", tmp_path / "train.yaml", "--tasks", "emotion=4"))
+    assert counts[0] == counts[1]
+
+
 def test_an_experiment_has_the_parameters_that_its_model_has(info, scored):
     model = Recognizer.open(scored / "exp").model
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -43,9 +43,10 @@ def test_each_task_s_loss_is_multiplied_after_it_is_divided_by_its_length(normal
 def test_the_conventional_method_weighs_its_tasks_as_well():
     logits = [torch.zeros(2, 2), torch.zeros(2, 3)]
     loss_K, nll_K = classifier_loss(
-        logits, torch.tensor([[0, 2], [1, IGNORE]]), LabelLoss(LossConfig(), [GENDER, EMOTION]), None,
-        task_weights(LossConfig(task_weights={"emotion": 3}), [GENDER, EMOTION]),
-    )  # fmt: skip
+        logits,
+        torch.tensor([[0, 2], [1, IGNORE]]),
+        LabelLoss(LossConfig(task_weights={"emotion": 3}), [GENDER, EMOTION]),
+    )
     assert nll_K.tolist() == pytest.approx([2 * LN2, math.log(3)])
     assert loss_K.tolist() == pytest.approx([2 * LN2, 3 * math.log(3)])
 

@@ -13,11 +13,10 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import train
+from whisper_er.bin.info import show
 from whisper_er.config import ModelConfig
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.experiment import STATE
-from whisper_er.train.training_state import read_state
 
 SCORES = torch.tensor([0.5, -1.0, 2.0])  # of the input and both layers
 VALUES = [{"gender": "male", "emotion": "sad"}] * 3
@@ -89,21 +88,21 @@ def test_an_utterance_gets_the_same_answer_alone_and_in_a_batch(tokenizer, tmp_p
 
 
 @pytest.mark.usefixtures("no_git")
-def test_a_frozen_encoder_under_weighted_layers_resumes_bit_for_bit_logs_the_weights_and_is_opened(
-    corpus, tmp_path, capsys
-):
+def test_a_frozen_encoder_under_weighted_layers_resumes_bit_for_bit_and_is_opened_and_shown(corpus, tmp_path, capsys):
     options = ["model.kind=encoder_classifier", "freeze=[encoder]", "model.layers=weighted", "model.head_width=5"]
     more = ["--token_list", corpus / "label_list", *OVERRIDES, *options]
     whole = contents(train_and_average(corpus, tmp_path / "whole", *more))
-    logged = re.search(r"weights of the layers, the input of the first before them: (.*)", capsys.readouterr().out)
     with StopAt(13), pytest.raises(Stopped):  # behind the first validation
         call(train, *train_arguments(corpus, tmp_path / "exp", *more))
     assert contents(train_and_average(corpus, tmp_path / "exp", *more)) == whole
-    scores = read_state(tmp_path / "exp" / STATE).tensor("model.layer_sum.scores")
-    assert [float(share) for share in logged[1].split()] == pytest.approx(scores.softmax(0).tolist(), abs=5e-4)
-    assert scores.unique().numel() == 2
     opened = Recognizer.open(tmp_path / "exp").model
-    assert opened.layer_sum.scores.abs().min() > 0 and opened.head_hidden.out_features == 5
+    assert opened.layer_sum.scores.unique().numel() == 2 and opened.head_hidden.out_features == 5
+    capsys.readouterr()
+    show(str(tmp_path / "exp"))
+    shown = capsys.readouterr().out
+    shares = re.search(r"layers +weights of the first one's input and of each: (.*)", shown)[1].split()
+    assert [float(share) for share in shares] == pytest.approx(opened.layer_sum.weights().tolist(), abs=5e-4)
+    assert "trained from scratch, `encoder` frozen" in shown
 
 
 @pytest.mark.parametrize("options", [{"layers": "weighted"}, {"head_width": 8}])

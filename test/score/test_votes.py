@@ -55,7 +55,8 @@ def test_the_figures_are_means_over_what_has_votes_with_a_label_or_without(tmp_p
     (tmp_path / "utterances.jsonl").write_text(to_lines(pairs))
     assert read_pairs(tmp_path / "utterances.jsonl").tasks["emotion"].votes == VOTES
     plain = CategoryFigures.of(EMOTION, pairs_of(ANSWERS))
-    assert plain.jsd is plain.kl is plain.brier is plain.num_voted is None and "num_voted" not in plain.to_json()
+    assert plain.jsd is plain.kl is plain.brier is plain.num_voted is None
+    assert not {"jsd", "kl", "brier", "num_voted"} & plain.to_json().keys() and "ece" in plain.to_json()
 
 
 def results_of(tmp_path, pairs) -> str:

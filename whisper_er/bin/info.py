@@ -42,6 +42,9 @@ def of_model(recognizer: "Recognizer") -> Iterator[tuple[str, str]]:
     if counts := count_parameters(model):
         parts = ", ".join(f"{part} {size.trained + size.frozen:,}" for part, size in counts.items())
         yield "parameters", f"{trained_parameters(model):,} trainable; {parts}"
+    if layer_sum := getattr(model, "layer_sum", None):
+        shares = " ".join(f"{share:.3f}" for share in layer_sum.weights().tolist())
+        yield "layers", f"weights of the first one's input and of each: {shares}"
     yield "input", f"16 kHz mono, pad {config.pad}"
     yield "language", recognizer.tokenizer.language
     for number, task in enumerate(recognizer.tokenizer.tasks):

@@ -50,7 +50,12 @@ def train_model(args: argparse.Namespace) -> None:
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
-    description = experiment.describe(config, inputs, tables_of(config.augment))
+    tables = tables_of(config.augment)
+    if config.distil.model:
+        from whisper_er.retain.distillation import weights_of
+
+        tables |= weights_of(config.distil.model, args.exp_dir.name)
+    description = experiment.describe(config, inputs, tables)
     experiment.check_same(args.exp_dir, description)
     if experiment.started(args.exp_dir):
         config.keep_checkpoints |= experiment.keeps_checkpoints(args.exp_dir)
@@ -88,7 +93,8 @@ def train_model(args: argparse.Namespace) -> None:
     if config.distil.model:
         from whisper_er.retain.distillation import distil
 
-        distil(model, config, args.exp_dir.name, args.train_set, args.valid_set)
+        if speakers := distil(model, config, args.exp_dir.name, args.train_set, args.valid_set):
+            description["data"]["train_set"]["teacher_speakers"] = speakers
     size, trained = run_size(model, config), trained_parameters(model)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:

@@ -361,7 +361,8 @@ def load(
     # While a batch is used, READ_AHEAD of each worker are read.
     slots, depth, pinned = None, num_workers * READ_AHEAD + 1, device.type == "cuda"
     if num_workers:
-        num_labels = max((len(task.labels) for task in tokenizer.tasks), default=0)
+        voted = utterances[0].votes if plan else {}
+        num_labels = max((len(task.labels) for task in tokenizer.tasks if task.name in voted), default=0)
         slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks), num_labels)
     if cache:
         cache.start_epoch()

@@ -18,13 +18,9 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import SamplingConfig
 from whisper_er.data import kaldi
 from whisper_er.data.labels import check_names
+from whisper_er.task import RESERVED
 
 MOST_NAMED = 50  # groups in a line of the log
-
-
-def natural(count_G: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """As the utterances are: each once."""
-    return count_G
 
 
 def balanced(count_G: np.ndarray, config: SamplingConfig) -> np.ndarray:
@@ -38,8 +34,8 @@ def temperature(count_G: np.ndarray, config: SamplingConfig) -> np.ndarray:
     return count_G ** (1 / config.temperature)
 
 
-SAMPLINGS: dict[str, Callable[[np.ndarray, SamplingConfig], np.ndarray]] = {
-    "natural": natural,
+SAMPLINGS: dict[str, Callable[[np.ndarray, SamplingConfig], np.ndarray] | None] = {
+    "natural": None,  # every utterance once: there are no groups
     "balanced": balanced,
     "temperature": temperature,
 }
@@ -92,18 +88,26 @@ def read_sampling(config: SamplingConfig, directory: Path, utt_ids: Sequence[str
     """The sampling of a training set, whose tables have been checked; None where every utterance is drawn once."""
     if not config.by:
         return None
-    tables = sorted(path.name for path in directory.glob("utt2*") if kaldi.TABLE_NAME.fullmatch(path.name))
+    tables = sorted(path.name for path in directory.glob("utt2*") if can_group(path.name))
     path = directory / kaldi.label_table(directory, f"utt2{config.by}")
     if path.name not in tables:
         raise UserError(
-            f"{path}: no such file, and sampling.by={config.by} groups the training set by it; write it, `utterance "
-            f"value` a line, or take one that is there: {' '.join(name.removeprefix('utt2') for name in tables)}"
+            f"{path}: no table of groups, and sampling.by={config.by} groups the training set by it; write it, "
+            "`utterance value` a line, or take one that is there: "
+            f"{' '.join(name.removeprefix('utt2') for name in tables)}"
         )
     table = kaldi.read_table(path)
     check_names(path, table)
     if not any(table.values()):
         raise UserError(f"{path}: no utterance has a value, and sampling.by={config.by} groups them by it")
     return make_sampling(config, [table[utt_id] for utt_id in utt_ids])
+
+
+def can_group(table: str) -> bool:
+    """Whether the values of a table are groups: lengths, places in the folds and votes are not."""
+    name = table.removeprefix("utt2")
+    is_group = name == "spk" or not (RESERVED.fullmatch(name) or name.endswith("_votes"))
+    return is_group and bool(kaldi.TABLE_NAME.fullmatch(table))
 
 
 def make_sampling(config: SamplingConfig, values: Sequence[str]) -> Sampling:

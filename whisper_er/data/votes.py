@@ -60,7 +60,7 @@ def soft_tasks(tasks: Sequence[Task], names: Iterable[str]) -> list[Task]:
             raise UserError(
                 f"loss.soft_labels: '{name}' is no category among the tasks; allowed: {' '.join(categories) or 'none'}"
             )
-    return [categories[name] for name in names]
+    return [categories[name] for name in dict.fromkeys(names)]
 
 
 def checked_votes(

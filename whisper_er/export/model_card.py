@@ -147,11 +147,12 @@ def history(config: TrainConfig, base: str) -> str:
     """What happened to the weights before they were exported."""
     if config.max_steps == 0:
         return f"as it is in `{base}`, with new tokens and not trained" if base else "not trained"
+    frozen = f", {' '.join(f'`{part}`' for part in config.freeze)} frozen" if config.freeze else ""
     if not base:
-        return "trained from scratch"
+        return f"trained from scratch{frozen}"
     parts = {"layers": "the decoder's layers", "all": "the decoder"}
     redrawn = parts.get(config.model.decoder_init)
-    return f"fine-tuned from `{base}`" + (f", {redrawn} trained from scratch" if redrawn else "")
+    return f"fine-tuned from `{base}`" + (f", {redrawn} trained from scratch" if redrawn else "") + frozen
 
 
 def labels_of(task: Task) -> str:

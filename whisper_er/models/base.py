@@ -19,8 +19,8 @@ class Output(NamedTuple):  # FSDP finds the tensors in a tuple, not in a datacla
     """What a forward pass returns. Axes: K tasks.
 
     loss:     nats, summed over the utterances of the batch; the trainer divides by those of the effective batch.
-    nll_K:    nats per task, summed over tokens, detached.
-    count_K:  tokens per task.
+    nll_K:    nats per task, summed over tokens, detached; in training by a teacher its term of the loss behind them.
+    count_K:  tokens per task; behind them the utterances that the teacher's term is of.
     """
 
     loss: torch.Tensor
@@ -131,10 +131,6 @@ class Model(torch.nn.Module):
         for module in self.frozen:
             module.eval()
         return self
-
-    def layer_weights(self) -> torch.Tensor | None:
-        """float32 (L,), what each layer counts, the input of the first included; None where only the last counts."""
-        return None
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         """The loss of a batch on the model's device."""

@@ -23,7 +23,7 @@ from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier, WeightedLayers
-from whisper_er.models.losses import LabelCounts, LabelLoss, task_weights
+from whisper_er.models.losses import LabelCounts, LabelLoss
 from whisper_er.models.pooling import POOLINGS
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
@@ -120,7 +120,6 @@ def classifier(
         tokenizer,
         POOLINGS[options.pool](options.head_width or width),
         LabelLoss(config.loss, tokenizer.tasks, label_counts),
-        task_weights(config.loss, tokenizer.tasks),
         WeightedLayers(len(encoder.encoder.layers)) if options.layers == "weighted" else None,
         torch.nn.Linear(width, options.head_width) if options.head_width else None,
     )

@@ -55,7 +55,6 @@ class EncoderClassifier(Model):
         tokenizer: Tokenizer,
         pooling: Pooling,
         label_loss: LabelLoss,
-        weight_K: torch.Tensor | None = None,
         layer_sum: WeightedLayers | None = None,
         hidden: torch.nn.Linear | None = None,
     ) -> None:
@@ -66,7 +65,6 @@ class EncoderClassifier(Model):
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.label_loss = pooling, label_loss
         self.layer_sum, self.head_hidden = layer_sum, hidden
-        self.register_buffer("task_weight_K", weight_K, persistent=False)
         self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
             {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
@@ -78,9 +76,6 @@ class EncoderClassifier(Model):
         with seen_states(self.audio_encoder.encoder.layers) as states:
             last_BTD, mask_BT = super().encode(batch)
         return self.layer_sum([*states[:-1], last_BTD]), mask_BT
-
-    def layer_weights(self) -> torch.Tensor | None:
-        return None if self.layer_sum is None else self.layer_sum.weights()
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """float32 (B, C) of each task."""
@@ -95,7 +90,7 @@ class EncoderClassifier(Model):
 
     def forward(self, batch: Batch, encoded: Encoded | None = None) -> Output:
         logits = self.logits(batch, encoded)
-        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.label_loss, batch.soft_BKC, self.task_weight_K)
+        loss_K, nll_K = classifier_loss(logits, batch.label_BK, self.label_loss, batch.soft_BKC)
         return Output(loss_K.sum(), nll_K.detach(), (batch.label_BK != IGNORE).sum(0))
 
     def check(self, config: DecodeConfig) -> None:

@@ -3,7 +3,6 @@
 Axes: B utterances, S samples, N mel frames (10 ms), F mel bins.
 """
 
-import re
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from whisper_er.base.errors import UserError
-from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, SpecAugmentConfig
+from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, PAD_RULE, SAMPLE_RATE, SpecAugmentConfig
 
 N_FFT = 400
 HOP = 160  # samples per mel frame
@@ -35,7 +34,7 @@ class PadRule:
             return PadRule()
         if rule == "30s":
             return PadRule(least=MAX_SAMPLES)
-        match = re.fullmatch(r"(\+|to )(\d+(?:\.\d+)?)", rule)
+        match = PAD_RULE.fullmatch(rule)
         if not match or float(match[2]) > MAX_SECONDS:
             raise UserError(
                 f"{setting}: '{rule}' is not allowed; allowed: none, +<seconds>, to <seconds> (at most 30), 30s"

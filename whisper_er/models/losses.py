@@ -87,6 +87,7 @@ CLASS_WEIGHTS: dict[str, Callable[[torch.Tensor, LossConfig], torch.Tensor]] = {
 class LabelLoss(torch.nn.Module):
     """The configured loss of categories and scales; without label counts every label weighs 1.
 
+    weight_K: factors on the losses of all tasks, loss.task_weights; None where all weigh 1.
     changed: positions of the tasks that it is for: the others, texts among them, have the cross-entropy of one label,
     which both methods compute without this module.
     """
@@ -94,6 +95,7 @@ class LabelLoss(torch.nn.Module):
     def __init__(self, config: LossConfig, tasks: Sequence[Task], label_counts: LabelCounts | None = None) -> None:
         super().__init__()
         self.config, self.tasks, self.changed = config, tuple(tasks), []
+        self.register_buffer("weight_K", task_weights(config, tasks), persistent=False)
         plain = (config.category, config.label_smoothing, config.class_weights) == ("cross_entropy", 0.0, "none")
         for k, task in enumerate(tasks):
             if task.kind == "category":
@@ -141,12 +143,10 @@ def classifier_loss(
     label_BK: torch.Tensor,
     label_loss: LabelLoss,
     soft_BKC: torch.Tensor | None = None,
-    weight_K: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and negative log-likelihood of each task (paper, eq. 3), both (K,), nats, summed over labelled utterances.
 
-    logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label; soft_BKC: as in Batch; weight_K:
-    factors on the loss.
+    logits: (B, C) of each task; label_BK: int64, IGNORE where there is no label; soft_BKC: as in Batch.
     """
     nll_K = torch.stack(
         [
@@ -160,7 +160,7 @@ def classifier_loss(
         loss_B = label_loss(k, logits[k].log_softmax(-1), label_B, soft_BKC)
         losses[k] = torch.where(label_B != IGNORE, loss_B, 0.0).sum()
     loss_K = torch.stack(losses) if label_loss.changed else nll_K
-    return loss_K if weight_K is None else loss_K * weight_K, nll_K
+    return loss_K if label_loss.weight_K is None else loss_K * label_loss.weight_K, nll_K
 
 
 def serial_mtl_loss(

@@ -15,7 +15,7 @@ from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
-from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, task_weights, with_label_losses
+from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
 from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
 from whisper_er.task import Prediction
@@ -53,7 +53,6 @@ class WhisperER(Model):
         self.max_target = whisper.config.max_target_positions
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
-        self.register_buffer("task_weight_K", task_weights(config.loss, tokenizer.tasks), persistent=False)
         self.grammar = StrictGrammar(tokenizer)
         self.packed_output: PackedLinear | None = None
 
@@ -93,12 +92,14 @@ class WhisperER(Model):
             len(self.tokenizer.tasks),
             self.normalize_loss,
             partial(self.label_losses, batch) if self.label_loss.changed else None,
-            self.task_weight_K,
+            self.label_loss.weight_K,
         )
-        loss = loss_B.sum()
+        loss, nll_K, count_K = loss_B.sum(), nll_BK.sum(0), count_BK.sum(0)
         if self.distillation is not None and self.training:
-            loss = loss + self.distillation(batch, logits_NV)
-        return Output(loss, nll_BK.sum(0), count_BK.sum(0))
+            term = self.distillation(batch, logits_NV)
+            loss, nll_K = loss + term, torch.cat([nll_K, term.detach()[None]])
+            count_K = torch.cat([count_K, count_BK.any(1).sum()[None]])
+        return Output(loss, nll_K, count_K)
 
     def label_losses(
         self, batch: Batch, logits_NV: torch.Tensor, learned_N: torch.Tensor, nll_N: torch.Tensor

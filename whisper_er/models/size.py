@@ -1,12 +1,12 @@
 """How many parameters a model has, by part, without its weights (paper, Table 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import AutoConfig, WhisperConfig
 
 from whisper_er.base.hub import load_pretrained
-from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.config import LossConfig, ModelConfig, TrainConfig
 from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import empty_model
 from whisper_er.task import Task
@@ -83,7 +83,7 @@ def sized_model(config: TrainConfig, backbone_config: dict, tasks: list[Task]) -
     vocabulary = Vocabulary(backbone_config.get("vocab_size", 0))
     tokenizer = Tokenizer(vocabulary, tasks, "whisper", "en")
     extended = backbone_config | ({"vocab_size": tokenizer.size} if config.model.kind == "seq2seq" else {})
-    return empty_model(config, extended, tokenizer)
+    return empty_model(replace(config, loss=LossConfig()), extended, tokenizer)  # which may name other tasks
 
 
 def count_parameters(model: Predictor) -> dict[str, PartSize]:

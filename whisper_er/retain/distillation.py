@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DistilConfig, ModelConfig, TrainConfig
-from whisper_er.data import kaldi
-from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.features import PadRule
@@ -22,7 +20,7 @@ from whisper_er.models.losses import sum_by_task
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognize.pretrained import EXPORTED, open_model
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.experiment import read_data
+from whisper_er.train.experiment import AVERAGE, DATA, heard, speakers
 
 PRETRAINED = "pretrained"  # in place of a name: the model that the training itself starts from
 # Of a Whisper that was not fine-tuned, which knows nothing but 30 s. KL(30s || pad) a text token, whisper-base, 16
@@ -70,34 +68,46 @@ class Distillation:
         return self.teacher.logits(hidden_BLD.flatten(0, 1)[batch.learned_N])[:, : self.size]
 
 
-def distil(model: Model, config: TrainConfig, fold: str, train_set: Path, valid_set: Path) -> None:
-    """Give the model the teacher of config.distil, on the model's device.
+def distil(model: WhisperER, config: TrainConfig, fold: str, train_set: Path, valid_set: Path) -> list[str]:
+    """Give the model the teacher of config.distil, on the model's device; returns the speakers of the teacher's
+    training that train_set lacks.
 
-    fold: name of the experiment's directory, and of the one to take where config.distil.model holds several. UserError
-    for a student without a text to distil, a teacher with another vocabulary, or one that was trained on speakers of
-    the validation set.
+    fold: name of the experiment's directory, see `directory_of`. UserError for a student without a text to distil, a
+    teacher with another vocabulary, or one that may know the test speakers.
     """
     tokenizer = model.tokenizer
-    if not isinstance(model, WhisperER) or tokenizer.tasks[0].kind != "text":
+    if tokenizer.tasks[0].kind != "text":
         tasks = " ".join(task.name for task in tokenizer.tasks)
         raise UserError(
-            "distil.model: the text has to be the first task of a seq2seq, as the teacher knows no labels before it; "
-            f"the tasks are '{tasks}', of {config.model.kind}; put asr first, or leave distil.model empty"
+            "distil.model: the text has to be the first task, as the teacher knows no labels before it; the tasks are "
+            f"'{tasks}'; put asr first, or leave distil.model empty"
         )
-    if config.parallel == "fsdp":
-        raise UserError("distil.model: every process holds the whole teacher; set parallel=ddp, or leave it empty")
-    teacher = load_teacher(config, tokenizer, fold, train_set, valid_set)
+    directory = directory_of(config.distil.model, fold)
+    teacher = load_teacher(config, directory, tokenizer)
     teacher.to(next(model.parameters()).device)
     model.distillation = Distillation(teacher, config.distil, config.normalize_loss)
+    if not (directory / DATA).is_file():  # of any other Whisper nobody knows them
+        return []
+    return further_speakers(directory, set(speakers(train_set)), set(speakers(valid_set)))
 
 
-def load_teacher(config: TrainConfig, tokenizer: Tokenizer, fold: str, train_set: Path, valid_set: Path) -> WhisperER:
+def directory_of(name: str, fold: str) -> Path:
+    """Of the teacher distil.model=<name>; of one that holds several, the one of the fold's name."""
+    return Path(name, fold) if Path(name, fold).is_dir() else Path(name)
+
+
+def weights_of(name: str, fold: str) -> dict[str, Path]:
+    """What to compare when training goes on: the teacher's weights, where it is a directory."""
+    for file in (AVERAGE, "model.safetensors"):
+        if (path := directory_of(name, fold) / file).is_file():
+            return {"teacher": path}
+    return {}
+
+
+def load_teacher(config: TrainConfig, directory: Path, tokenizer: Tokenizer) -> WhisperER:
     name, pad = config.distil.model, config.distil.pad
-    directory = Path(name, fold) if (Path(name) / fold).is_dir() else Path(name)
     if any((directory / file).is_file() for file in ("config.yaml", EXPORTED)):
         teacher = open_model(directory).model
-        if (directory / "data.yaml").is_file():
-            check_speakers(directory, train_set, valid_set)
     else:
         name = config.model.whisper_model if name == PRETRAINED else name
         if not name:
@@ -125,11 +135,15 @@ def spelling(tokenizer: Tokenizer) -> list[int | str]:
     return [text.size, text.end, *text.prefix, *(text.decode([index]) for index in ids)]
 
 
-def check_speakers(exp_dir: Path, train_set: Path, valid_set: Path) -> None:
-    """UserError where the teacher knows speakers of the validation set that the student does not train on."""
-    ours, valid = (set(kaldi.read_table(path / "utt2spk").values()) for path in (train_set, valid_set))
-    if known := sorted(set(read_data(exp_dir)["train_set"]["speakers"]) & valid - ours):
+def further_speakers(exp_dir: Path, train: set[str], valid: set[str]) -> list[str]:
+    """Those that the teacher's training had and `train` lacks. UserError where there are any and it also had speakers
+    of these sets: it is then of the same corpus, and may know the test speakers."""
+    known = heard(exp_dir)
+    further = sorted(known - train)
+    if further and known & (train | valid):
         raise UserError(
-            f"distil.model: {exp_dir} was trained on {len(known)} speakers of {valid_set}: {first_few(known)}; give "
-            "the experiment of the same fold, or exp/<tag>, of which each fold takes its own"
+            f"distil.model: {exp_dir} was trained on {len(further)} speakers that this training set lacks, which may "
+            f"be those of the test: {first_few(further)}; give the experiment of the same fold, or exp/<tag>, of which "
+            "each fold takes its own"
         )
+    return further

@@ -11,15 +11,17 @@ from pathlib import Path
 import torch
 
 from whisper_er.base import settings
-from whisper_er.base.errors import UserError
+from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.settings import allow
+from whisper_er.base.weights import open_weights, save_weights
 from whisper_er.config import TrainConfig
 from whisper_er.data.dataset import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.recognize.pretrained import open_model
+from whisper_er.retain.distillation import PRETRAINED
+from whisper_er.train.experiment import DATA, heard
 from whisper_er.train.validation import Validation, validate
 
-PRETRAINED = "pretrained"  # the model that the experiment started from, as its config.yaml says
 SHARED = ("audio_encoder.", "decoder.")  # begin the names of what both models have
 VOCABULARY = "decoder.embed_tokens.weight"  # whose rows behind the base vocabulary are the added tokens'
 
@@ -64,6 +66,8 @@ class Interpolation:
         self.exp_dir, self.towards = exp_dir, towards
         self.model = open_model(exp_dir).model
         self.fine_tuned = self.model.state_dict()
+        if towards != PRETRAINED and (Path(towards) / DATA).is_file():
+            self.check_speakers(Path(towards))
         self.other = self.pretrained() if towards == PRETRAINED else open_model(Path(towards)).model.state_dict()
 
     @property
@@ -71,6 +75,15 @@ class Interpolation:
         """Of the files that come of it; of an experiment exp/<tag>/fold1, <tag>_fold1."""
         words = Path(self.towards).parts[-2:] if self.towards != PRETRAINED else (PRETRAINED,)
         return f"ave.towards_{'_'.join(word.strip('/') for word in words if word.strip('/.'))}"
+
+    def check_speakers(self, other: Path) -> None:
+        """UserError where the other experiment was trained on speakers that this one was not: decoding, which refuses
+        test speakers of the training, would not know of them."""
+        if further := sorted(heard(other) - heard(self.exp_dir)):
+            raise UserError(
+                f"--towards: {other} was trained on {len(further)} speakers that {self.exp_dir} was not: "
+                f"{first_few(further)}; give an experiment of the same training set"
+            )
 
     def pretrained(self) -> dict[str, torch.Tensor]:
         config = settings.load(TrainConfig, self.exp_dir / "config.yaml")
@@ -86,10 +99,21 @@ class Interpolation:
     def at(self, share: float) -> dict[str, torch.Tensor]:
         return interpolate(self.fine_tuned, self.other, share, self.model.tokenizer.text.size)
 
+    def write(self, share: float) -> Path:
+        """The file of the mixed weights. UserError where one of this name went towards another model."""
+        path, source = self.exp_dir / f"{self.name}_{share:g}.safetensors", str(Path(self.towards))
+        if path.is_file() and (before := (open_weights(path).metadata() or {}).get("towards")) != source:
+            raise UserError(f"{path}: goes towards {before}, not {source}; move it away first")
+        save_weights(self.at(share), path, {"towards": source})
+        return path
+
     def curve(self, shares: Sequence[float], valid_set: Path, device: torch.device) -> Iterator[Validation]:
-        """What the model of each share is worth on a validation set, as training measures it."""
+        """What the model of each share is worth on a validation set: accuracies as training measures them, and the loss
+        without the options of `loss`."""
         config = settings.load(TrainConfig, self.exp_dir / "config.yaml")
-        utterances = read_utterances(valid_set, self.model.tokenizer, config.model.long_audio)
+        # where votes say which utterances have a label
+        soft_labels = [name for name in config.loss.soft_labels if (valid_set / f"utt2{name}_votes").is_file()]
+        utterances = read_utterances(valid_set, self.model.tokenizer, config.model.long_audio, soft_labels=soft_labels)
         for share in shares:
             self.model.load_state_dict(self.at(share), assign=True)
             result = validate(self.model.to(device), utterances, self.model.tokenizer, config, device)

@@ -29,7 +29,7 @@ class Figure:
     always:     whether its column is there where the figure is undefined
     by_speaker: whether the table of speakers has the column
     column:     whether it is a column at all; a word error rate by one convention of several is a row
-    noted:      whether a note of its own says what it is, where it is there
+    noted:      whether a note of its own says what it is, where it is there; result.json leaves it out where not
     """
 
     title: str
@@ -98,7 +98,9 @@ class Figures:
         parts = {key: (part, getattr(self, key)) for key, part in self.PARTS.items()}
         parts = {key: (part, value) for key, (part, value) in parts.items() if value or not part.rare}
         written = {key: None if value is None else part.write(value) for key, (part, value) in parts.items()}
-        return {"kind": self.task.kind, **self.values, **written}
+        catalogue = self.catalogue()
+        values = {key: value for key, value in self.values.items() if value is not None or not catalogue[key].noted}
+        return {"kind": self.task.kind, **values, **written}
 
     @classmethod
     def from_json(cls, name: str, content: Mapping) -> "Figures":

@@ -27,7 +27,7 @@ from whisper_er.score.results import RESULT
 # Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
             "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
-            "train_set.languages")  # fmt: skip
+            "train_set.languages", "train_set.teacher_speakers")  # fmt: skip
 DATA = "data.yaml"  # digests, sizes and speakers of the sets
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
@@ -45,7 +45,7 @@ UNTRAINED = "untrained"  # the metric in best.json where max_steps is 0
 def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Path]) -> dict[str, Any]:
     """Description of an experiment: its configuration, and digests of its inputs.
 
-    inputs: train_set, valid_set and token_list, directories; tables: single files, such as the noises'.
+    inputs: train_set, valid_set and token_list, directories; tables: single files, such as a list of noises.
     """
     data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
     for name in ("train_set", "valid_set"):
@@ -54,7 +54,7 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
         if sources := text_sources(inputs[name]):
             data[name]["text_sources"] = sources
     for name, path in tables.items():
-        data[name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        data[name] = {"sha256": file_digest(path)}
     return {"config": settings.to_plain(config), "data": data}
 
 
@@ -137,12 +137,18 @@ def fold_state(exp_dir: Path, hypotheses: Path) -> str:
 
 def check_unseen(exp_dir: Path, data_dir: Path) -> None:
     """UserError if the model was trained on a speaker of this set: a score on it would not be a test."""
-    shared = sorted(set(read_data(exp_dir)["train_set"]["speakers"]) & set(speakers(data_dir)))
+    shared = sorted(heard(exp_dir) & set(speakers(data_dir)))
     if shared:
         raise UserError(
             f"{data_dir}: {exp_dir} was trained on {len(shared)} of its speakers: {first_few(shared)}; decode a set of "
             "other speakers, or give --allow_shared_speakers true"
         )
+
+
+def heard(exp_dir: Path) -> set[str]:
+    """The speakers that an experiment was trained on, and those that its teacher was trained on."""
+    train = read_data(exp_dir)["train_set"]
+    return {*train["speakers"], *train.get("teacher_speakers", ())}
 
 
 def validation_set(exp_dir: Path, data_dir: Path | None) -> Path:
@@ -221,8 +227,8 @@ def read_data(exp_dir: Path) -> dict[str, Any]:
     path, dataset = exp_dir / DATA, {"num_utterances": int, "speakers": [str]}
     what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
-    for key in ("languages", "text_sources"):
-        if problem := misfit(data["train_set"].get(key, {}), {str: int}, f"'{key}'"):
+    for key, shape in {"languages": {str: int}, "text_sources": {str: int}, "teacher_speakers": [str]}.items():
+        if problem := misfit(data["train_set"].get(key, type(shape)()), shape, f"'{key}'"):
             raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return data
 
@@ -269,6 +275,15 @@ def digest(directory: Path) -> str:
     for path in sorted(paths):
         sha256.update(f"{path.relative_to(directory)}\0".encode())
         sha256.update(hashlib.sha256(path.read_bytes()).digest())
+    return sha256.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256, read in pieces: weights are large."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            sha256.update(piece)
     return sha256.hexdigest()
 
 

@@ -88,7 +88,8 @@ class Sums:
         self.numbers = step if self.numbers is None else self.numbers + step
 
     def means(self, names: Sequence[str]) -> dict[str, float]:
-        """loss: nats per utterance; loss_<task>: nats per token of the task. Every process has to call it."""
+        """loss: nats per utterance; loss_<task>: nats per token of the task, loss_distil: per utterance. Every process
+        has to call it. names: of the tasks, and distil where a teacher's term is behind them."""
         utterances, loss, *rest = self.total()
         nll_K, count_K = rest[: len(names)], rest[len(names) :]
         per_task = {f"loss_{name}": nll / max(count, 1) for name, nll, count in zip(names, nll_K, count_K)}

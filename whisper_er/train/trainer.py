@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
 from whisper_er.process.progress import progress_bar
 from whisper_er.process.stop import Stopped, StopSignals, never
-from whisper_er.task import main_task
+from whisper_er.task import Task, main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
@@ -72,6 +72,7 @@ class Trainer:
                 f"batch_size: {config.batch_size} utterances cannot be shared by "
                 f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour"
             )
+        check_scale_loss(config, tokenizer.tasks)
         self.parallel = spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
@@ -118,9 +119,6 @@ class Trainer:
                     self.judge.finish()
                     self.stop(signals)
         bar.close()
-        if (weights := self.model.layer_weights()) is not None:
-            shares = " ".join(f"{weight:.3f}" for weight in whole(weights.detach()).tolist())
-            log.say(f"weights of the layers, the input of the first before them: {shares}")
         log.close()
         return self.progress.finished
 
@@ -215,7 +213,7 @@ class Trainer:
     def report(self, log: TrainLog) -> None:
         """Log the means since the max_steps report, the learning rate, and the speed."""
         sums, step, max_steps = self.sums, self.progress.step, self.config.max_steps
-        values = sums.means(self.task_names)
+        values = sums.means([*self.task_names, *(["distil"] if self.config.distil.model else [])])
         seconds, lr = time.monotonic() - sums.start, self.optimizer.param_groups[0]["lr"]
         seconds_left = (max_steps - step) * seconds / (step - sums.first_step)  # without validations
         text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -311,6 +309,18 @@ class Trainer:
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])
         self.sums = Sums.restored(state.values["sums"], self.device)
+
+
+def check_scale_loss(config: TrainConfig, tasks: Sequence[Task]) -> None:
+    """UserError for a loss of scales that has nothing to learn from."""
+    if config.loss.scale != "cross_entropy" and all(task.kind != "scale" for task in tasks):
+        raise UserError(f"loss.scale={config.loss.scale}: no task is a scale; leave loss.scale at cross_entropy")
+    if config.loss.scale == "ccc" and config.batch_size < 2 * distributed.world_size():
+        raise UserError(
+            f"batch_size: of {config.batch_size} utterances each of {distributed.world_size()} processes sees fewer "
+            "than two at once, which have no CCC to learn from (loss.scale=ccc); raise it, or lower accum_grad in its "
+            "favour"
+        )
 
 
 def timed(items: Iterator[T]) -> Iterator[tuple[T, float]]:

@@ -58,7 +58,7 @@ seeds=""               # seeds to train with, such as "1 2 3", each in exp/<ser_
 # Decoding
 inference_config=conf/decode.yaml # path to read: decoding
 inference_args=""      # changes to inference_config, such as "beam_size=1"
-inference_model=ave.safetensors # weights to decode, a file of the experiment (whisper-er average --towards)
+inference_model=ave.safetensors # weights to decode, a file of the experiment (whisper-er interpolate)
 inference_tag=""       # name of this way of decoding; empty: from inference_config and inference_args
 score_by=""            # score apart by tables utt2<name> as well, such as "style"
 
