@@ -80,9 +80,7 @@ def scored_before(directories: list[Path], args: argparse.Namespace) -> list[str
 def gather(args: argparse.Namespace, exp_dir: Path, commands: list[str]) -> list[SetResult]:
     """Read the folds of one experiment and write its files."""
     results = [
-        result
-        for name in args.test_sets
-        for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)
+        result for name in args.test_sets for result in collect(exp_dir, args.folds.split(), name, args.inference_tag)
     ]
     write_text(exp_dir / "result.json", json_text({result.name: result.to_json() for result in results}))
     for result in results:
