@@ -426,10 +426,14 @@ def test_each_text_is_scored_as_its_language_is_written(tmp_path, whisper_tokens
     (tmp_path / "token_list").mkdir()
     Tokenizer(whisper_tokens, [ASR], "whisper", "en").save(tmp_path / "token_list")
     exp_dir = write_experiment(tmp_path / "exp", tmp_path / "token_list")
+    sets = yaml.safe_load((exp_dir / "data.yaml").read_text())
+    sets["train_set"]["languages"] = {"en": 30}  # utt2lang chose the prefixes
+    (exp_dir / "data.yaml").write_text(yaml.safe_dump(sets))
     where = ["--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--exp_dir", exp_dir]
     call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["text_normalizer"]["language"] == ("en" if lang == "en" else "en zh")
+    assert ("language prefixes of test: en 1, zh 1 (utt2lang)" in result["protocol"]) == (lang == "")
     assert result["tasks"]["asr"]["wer"] == pytest.approx(wer)
 
 

@@ -55,7 +55,7 @@ def score(args: argparse.Namespace) -> None:
     )
     has_text = any(task.kind == "text" for task in token_list.tasks)
     about = [protocol(args.exp_dir, args.ref_dir), text_protocol(args.exp_dir, args.ref_dir) if has_text else ""]
-    if not asked and trained_languages(args.exp_dir):
+    if languages and not asked and trained_languages(args.exp_dir):
         counts = sorted(Counter(languages.values()).items())
         about += [f"language prefixes of test: {', '.join(f'{one} {count}' for one, count in counts)} (utt2lang)"]
     result = {
