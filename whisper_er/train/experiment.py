@@ -199,8 +199,9 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
 
 def has_changed(recorded: dict[str, Any]) -> bool:
     """Whether the directory of a set that data.yaml records is still there and holds something else."""
-    path = Path(recorded.get("path", ""))
-    return "sha256" in recorded and path.is_dir() and digest(path) != recorded["sha256"]
+    path = recorded.get("path", "")
+    is_there = "sha256" in recorded and os.path.isfile(os.path.join(path, "utt2spk"))
+    return is_there and digest(Path(path)) != recorded["sha256"]
 
 
 def about_labels(data_dir: Path) -> str:
@@ -257,9 +258,12 @@ def read_data(exp_dir: Path) -> dict[str, Any]:
     path, dataset = exp_dir / DATA, {"num_utterances": int, "speakers": [str]}
     what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
-    for key in ("languages", "text_sources"):
-        if problem := misfit(data["train_set"].get(key, {}), {str: int}, f"'{key}'"):
-            raise UserError(f"{path}: not {what} ({problem}); {remedy}")
+    shapes = {"languages": {str: int}, "text_sources": {str: int}, "without_text": int, "labels": str, "path": str,
+              "sha256": str}  # fmt: skip
+    for recorded in (data["train_set"], data["valid_set"]):
+        for key in shapes.keys() & recorded.keys():
+            if problem := misfit(recorded[key], shapes[key], f"'{key}'"):
+                raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return data
 
 
