@@ -119,7 +119,7 @@ def category(name: str, values: Iterable[str]) -> Task:
     """A category whose labels are the distinct non-empty values of the training table, sorted."""
     labels = tuple(sorted(set(values) - {""}))
     if not labels:
-        raise UserError(f"utt2{name}: no training utterance has a label for the task '{name}'")
+        raise UserError(f"utt2{name}: no training utterance has a label for the task '{name}'; leave it out of --tasks")
     for label in labels:
         check_label(label, f"utt2{name}")
         check_present(label, f"utt2{name}")

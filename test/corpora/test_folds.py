@@ -215,6 +215,18 @@ def test_a_shared_utterance_is_an_error_even_where_speakers_may_be_shared(tmp_pa
     assert "share 8 utterances" in error_of("check_speakers", *same)
 
 
+def test_audio_that_two_sets_share_under_two_names_is_an_error_even_where_speakers_may_be_shared(tmp_path):
+    _, paths = write_sets(tmp_path)
+    heard = tmp_path / "heard.wav"
+    heard.touch()
+    (tmp_path / "link.wav").symlink_to(heard)
+    change(paths["train"], "wav.scp", s1f_0=str(heard))
+    change(paths["test"], "wav.scp", s4f_1=str(tmp_path / "link.wav"))
+    with pytest.raises(UserError, match=f"share 1 recordings, e.g. {heard}, which are s1f-0 and s4f-1: one corpus"):
+        check_speakers(paths["train"], paths["valid"], [paths["test"]], allow_shared_speakers=True)
+    assert check_speakers(paths["train"], paths["valid"], [paths["valid"]]) is None
+
+
 def test_an_empty_test_set_is_named(tmp_path):
     arguments, paths = write_sets(tmp_path)
     kaldi.write_dir(paths["test"], {name: {} for name in kaldi.read_dir(paths["test"])})

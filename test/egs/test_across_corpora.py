@@ -74,6 +74,8 @@ def test_sets_of_two_corpora_go_through_stages_1_and_2_and_are_made_anew_when_on
     assert set(train["utt2num_samples"].values()) == {"4000"}
     assert "4 kept as they are, 0 written" in (dump / "log/train.log").read_text()
     assert "dropped 1: emotion Angst 1" in (dump / "log/data.log").read_text()
+    said = "dropped emotion Angst 1; Wut -> angry; Trauer -> sad"
+    assert (dump / "train/.about").read_text() == f"one:all[fold=1]: {said}"
     (token_list,) = (recipe / "data" / combination / "token_list").glob("none_*")
     assert {task.name: task.labels for task in read_token_list(token_list).tasks}["emotion"] == ("angry", "sad")
 
@@ -82,6 +84,24 @@ def test_sets_of_two_corpora_go_through_stages_1_and_2_and_are_made_anew_when_on
     write_table(labels, read_table(labels) | {"s1sad": "angry"})
     assert "data prep: local/data.sh" in run_script(recipe / "run.sh", *OPTIONS, "1")
     assert read_table(dump / "train/utt2emotion")["two-s1sad"] == "angry"
+
+    (recipe / "exp" / combination).mkdir(parents=True)
+    other = ("--name", combination, *SETS[:3], "two:all[fold=2]", *OPTIONS[4:], "1")
+    done = subprocess.run([recipe / "run.sh", *other], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "was trained on other sets" in done.stderr and "another --name" in done.stderr
+    more = (*SETS[:5], "two:all[fold!=1] two:all[fold=3]", *OPTIONS[6:], "1", "--allow_shared_speakers", "true")
+    run_script(recipe / "run.sh", *more)
+    assert len(read_table(recipe / "data" / combination / "test_two_all_fold-not-1/utt2spk")) == 4
+
+
+def test_audio_that_two_recipes_have_is_not_in_two_sets(recipe):
+    write_dir(recipe.parents[1] / "three/ser1/dump/all", read_dir(recipe.parents[1] / "two/ser1/dump/all"))
+    (recipe.parents[1] / "three/ser1/wav").symlink_to(recipe.parents[1] / "two/ser1/wav")
+    (recipe / "conf/three.yaml").write_text(CORPORA + CORPORA.splitlines()[2].replace("two", "three") + "\n")
+    sets = ("--train_sets", "two:all[fold=1]", "--valid_sets", "two:all[fold=2]", "--test_on", "three:all[fold=1]")
+    options = (*sets, *OPTIONS[6:], "1", "--corpora", "conf/three.yaml", "--allow_shared_speakers", "true")
+    done = subprocess.run([recipe / "run.sh", *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "share 2 recordings" in done.stderr and "one corpus under two names?" in done.stderr
 
 
 def test_a_label_that_the_file_lacks_stops_stage_1_in_one_line(recipe):
@@ -97,6 +117,9 @@ def test_a_label_that_the_file_lacks_stops_stage_1_in_one_line(recipe):
     (SETS[:4], "--test_on is missing"),
     ((*SETS, "--name", "a/b"), "the combination would be called 'a/b'; give it a --name"),
     ((*SETS[:4], "--test_on", "one:a/b one:a_b"), "two test sets would be called test_one_a_b"),
+    ((*SETS, "--test_sets", "x"), "--test_sets: here it is --test_on"),
+    ((*SETS, "--valid_set=x"), "--valid_set: here it is --valid_sets"),
+    ((*SETS, "--folds", "1 2"), "--folds: here a fold is a part of a set's name"),
     ((*SETS, "--corpus_dir", "x"), "--local_data_opts and --corpus_dir: what local/data.sh needs has options"),
 ])  # fmt: skip
 def test_options_that_do_not_fit_are_one_line(options, message):

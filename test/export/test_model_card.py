@@ -13,9 +13,11 @@ from tiny_whisper import tasks_of
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, export, score
 from whisper_er.config import ModelConfig, TrainConfig
+from whisper_er.data.kaldi import read_table, write_table
 from whisper_er.export.data_card import read_data_card
 from whisper_er.export.model_card import NOT_STATED, history, hub_header
 from whisper_er.text.tokenizer import Tokenizer
+from whisper_er.train.experiment import TEXT_SOURCE
 
 CARD = {"corpus": "Beeps: 2026", "url": "https://example.org", "licence": "CC0; free", "limits": "beeps only"}
 
@@ -66,6 +68,21 @@ def test_the_scores_of_other_weights_are_left_out(root, tmp_path, capsys):
     for directory in ("checkpoint", "older"):
         header, text = card(tmp_path / directory)
         assert "model-index" not in header and "None: it was exported before it was scored." in text
+
+
+def test_a_wer_against_transcripts_of_a_recogniser_is_no_figure_of_the_header(root, tmp_path):
+    exp_dir = shutil.copytree(root / "exp/tag/fold1", tmp_path / "fold1", symlinks=True)
+    utt2spk = read_table(root / "test/utt2spk")
+    test = shutil.copytree(root / "test", tmp_path / "test")
+    write_table(test / TEXT_SOURCE, dict.fromkeys(utt2spk, "whisper-base_zero-shot"))
+    hyp = exp_dir / "decode_default/test"
+    call(score, "--ref_dir", test, "--hyp_dir", hyp, "--tasks", "asr gender emotion", "--exp_dir", exp_dir,
+         "--out", hyp / "score/result.json")  # fmt: skip
+    call(export, "--exp_dir", exp_dir, "--out_dir", tmp_path / "out")
+    header, text = card(tmp_path / "out")
+    entries = header["model-index"][0]["results"]
+    assert [entry["task"]["name"] for entry in entries] == ["gender", "emotion"]
+    assert "not against human transcripts" in text
 
 
 @pytest.mark.parametrize("base, options, said", [

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 import yaml
-from tiny_experiment import TASKS, call
+from tiny_experiment import TASKS, call, change
 from tiny_whisper import teach_to_end, write_utterances
 from transformers import GenerationConfig, GenerationMixin, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
@@ -163,6 +163,12 @@ def test_the_protocol_says_who_wrote_the_transcripts(root):
         return json.loads((hyp / "score/result.json").read_text())["protocol"].partition("transcripts of ")[2]
 
     by = "my_whisper-base_zero-shot"
+    assert protocol({}) == (
+        "training: 9 by humans and 2 without a transcript, of test: 3 by humans and 1 without a transcript"
+    )
+    for name in ("train", "test"):
+        texts = kaldi.read_table(root / name / "text")
+        kaldi.write_table(root / name / "text", {utt_id: text or "so" for utt_id, text in texts.items()})
     assert protocol({}) == ""
     assert protocol({"train": [by] * 11, "test": [by] * 4}) == (
         "training and test: my_whisper-base, zero-shot; the WER is against these, not against human transcripts"
@@ -172,3 +178,5 @@ def test_the_protocol_says_who_wrote_the_transcripts(root):
         "humans; the WER of 1 test utterances is not against human transcripts"
     )
     assert protocol({"test": [""] * 4}) == "training: 3 by my_whisper-base, zero-shot and 8 by humans, of test: humans"
+    change(root / "train", "text", train_00="", train_10="")
+    assert protocol({}).startswith("training: 2 by my_whisper-base, zero-shot and 7 by humans and 2 without a transc")

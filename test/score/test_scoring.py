@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tiny_experiment import call
 
 from whisper_er.base.errors import UserError
+from whisper_er.bin import results as results_bin
 from whisper_er.bin import score
 from whisper_er.data.kaldi import write_table
 from whisper_er.report.markdown import render, summary_table, table
@@ -424,10 +426,14 @@ def test_each_text_is_scored_as_its_language_is_written(tmp_path, whisper_tokens
     (tmp_path / "token_list").mkdir()
     Tokenizer(whisper_tokens, [ASR], "whisper", "en").save(tmp_path / "token_list")
     exp_dir = write_experiment(tmp_path / "exp", tmp_path / "token_list")
+    sets = yaml.safe_load((exp_dir / "data.yaml").read_text())
+    sets["train_set"]["languages"] = {"en": 30}  # utt2lang chose the prefixes
+    (exp_dir / "data.yaml").write_text(yaml.safe_dump(sets))
     where = ["--ref_dir", tmp_path / "ref", "--hyp_dir", tmp_path / "hyp", "--exp_dir", exp_dir]
     call(score, *where, "--tasks", "asr", "--out", tmp_path / "result.json")
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["text_normalizer"]["language"] == ("en" if lang == "en" else "en zh")
+    assert ("language prefixes of test: en 1, zh 1 (utt2lang)" in result["protocol"]) == (lang == "")
     assert result["tasks"]["asr"]["wer"] == pytest.approx(wer)
 
 
@@ -513,6 +519,17 @@ def test_posteriors_of_other_utterances_are_an_error(tmp_path):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(UserError, match="posteriors.jsonl: missing u0"):
         pair(tmp_path, [EMOTION])
+
+
+def test_test_sets_that_were_scored_before_stay_in_the_results_unless_the_weights_are_newer(root):
+    def listed() -> list[str]:
+        call(results_bin, "--exp_dir", root / "exp", "--test_sets", "test", "--report_audio_mb", 0)
+        return list(json.loads((root / "exp/result.json").read_text()))
+
+    earlier = shutil.copytree(root / "exp/decode_x/test", root / "exp/decode_x/earlier")
+    assert listed() == ["decode_x/test", "decode_x/earlier"]
+    os.utime(earlier / "score/result.json", (1, 1))
+    assert listed() == ["decode_x/test"]
 
 
 def test_seeds_are_shown_each_and_as_mean_and_deviation(experiment, tmp_path):

@@ -13,7 +13,7 @@ from whisper_er.base.settings import load, to_plain
 from whisper_er.bin import token_list, train
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.train.experiment import check_same, protocol, trained_languages
+from whisper_er.train.experiment import check_same, describe, protocol, trained_languages
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,25 @@ def test_a_training_state_that_cannot_be_read_is_named_with_the_way_out(root):
     assert "\n" not in str(caught.value)
     state.unlink()
     call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+
+
+def test_the_protocol_says_what_became_of_labels_and_whether_the_data_have_changed_since(root):
+    for name in ("train", "test"):
+        (root / name / ".about").write_text(f"one:{name}: dropped emotion calm 3; fury -> angry")
+    inputs = {name: root / name.removesuffix("_set") for name in ("train_set", "valid_set", "token_list")}
+    (root / "exp/data.yaml").write_text(yaml.safe_dump(describe(TrainConfig(), inputs, {})["data"]))
+    line = protocol(root / "exp", root / "test")
+    assert line.endswith(
+        "0 in validation; labels of training: one:train: dropped emotion calm 3; fury -> angry; "
+        "labels of test: one:test: dropped emotion calm 3; fury -> angry"
+    )
+    change(root / "train", "utt2emotion", train_00="happy")
+    said = "; the training data have changed since: the model has not seen what is there now"
+    assert protocol(root / "exp", root / "test") == line + said
+    change(root / "valid", "utt2emotion", valid_00="happy")
+    assert "; the training and validation data have changed since" in protocol(root / "exp", root / "test")
+    shutil.rmtree(root / "train")
+    assert "; the validation data have changed since" in protocol(root / "exp", root / "test")
 
 
 def test_the_languages_of_the_prefixes_are_recorded_where_utt2lang_chose_them(root, tmp_path):

@@ -5,6 +5,7 @@ whisper-er score --ref_dir dump/fold1/test --hyp_dir exp/ser/fold1/decode_beam4/
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
@@ -16,7 +17,7 @@ from whisper_er.text.conventions import Writing
 from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.vocabulary import DETECT
-from whisper_er.train.experiment import protocol, read_environment, text_protocol
+from whisper_er.train.experiment import protocol, read_environment, text_protocol, text_sources, trained_languages
 
 
 def main() -> None:
@@ -54,12 +55,16 @@ def score(args: argparse.Namespace) -> None:
     )
     has_text = any(task.kind == "text" for task in token_list.tasks)
     about = [protocol(args.exp_dir, args.ref_dir), text_protocol(args.exp_dir, args.ref_dir) if has_text else ""]
+    if languages and not asked and trained_languages(args.exp_dir):
+        counts = sorted(Counter(languages.values()).items())
+        about += [f"language prefixes of test: {', '.join(f'{one} {count}' for one, count in counts)} (utt2lang)"]
     result = {
         "ref_dir": str(args.ref_dir),
         "hyp_dir": str(args.hyp_dir),
         "protocol": "; ".join(filter(None, about)),
         "decoding": decoding,
         "training": read_environment(args.exp_dir),
+        "text_sources": text_sources(args.ref_dir),
         "text_normalizer": {
             "language": " ".join(sorted(set(languages.values()))) or language,
             "spellings": len(spelling),

@@ -89,6 +89,8 @@ def make_token_list(args: argparse.Namespace) -> None:
 
 def make_task(name: str, train_set: Path, data: kaldi.DataDir) -> Task:
     if name == TEXT_TASK:
+        if not any(data["text"].values()):
+            raise UserError(f"{train_set}/text: no training utterance has a transcript; leave {name} out of --tasks")
         return Task(name, "text")
     task = category(name, data[kaldi.label_table(train_set, f"utt2{name}")].values())
     if fractions := [label for label in task.labels if FRACTION.fullmatch(label)]:

@@ -2,6 +2,7 @@
 and no speaker in two of them. assign_folds makes utt2fold for a corpus that brings no folds of its own."""
 
 import math
+import os
 import random
 import re
 from collections import Counter
@@ -141,7 +142,7 @@ def _random_share(valid_split: str) -> float | None:
 
 
 def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared_speakers: bool = False) -> None:
-    """UserError where ready-made sets are empty or share an utterance or, unless that is allowed, a speaker.
+    """UserError where ready-made sets are empty or share an utterance, its audio or, unless that is allowed, a speaker.
 
     Test sets may overlap each other, and one of them may be the validation directory itself, to have it decoded too.
     """
@@ -149,10 +150,20 @@ def check_speakers(train: Path, valid: Path, tests: Sequence[Path], allow_shared
     for path, data in sets.items():
         kaldi.validate(path, data)
     _check_spelling(sets, allow_shared_speakers)
-    _check_disjoint(train, sets[train], valid, sets[valid], allow_shared_speakers)
-    for test in tests:
-        for other in (train, valid) if test != valid else (train,):
-            _check_disjoint(other, sets[other], test, sets[test], allow_shared_speakers)
+    heard = {path: _recordings(data) for path, data in sets.items()}
+    with_tests = ((other, test) for test in tests for other in (train, valid) if not other == test == valid)
+    for a, b in ((train, valid), *with_tests):
+        _check_disjoint(a, sets[a], b, sets[b], allow_shared_speakers)
+        if shared := sorted(heard[a].keys() & heard[b].keys()):
+            raise UserError(
+                f"{a} and {b}: share {len(shared)} recordings, e.g. {shared[0]}, which are {heard[a][shared[0]]} and "
+                f"{heard[b][shared[0]]}: one corpus under two names? Put each recording in one set"
+            )
+
+
+def _recordings(data: kaldi.DataDir) -> kaldi.Table:
+    """Audio entry, links resolved -> the utterance; a recording that is cut into segments is none."""
+    return {} if "segments" in data else {os.path.realpath(entry): utt_id for utt_id, entry in data["wav.scp"].items()}
 
 
 def _check_spelling(sets: dict[Path, kaldi.DataDir], allow_speakers: bool) -> None:

@@ -4,13 +4,13 @@ A YAML file says what differs between the corpora (egs/across_corpora/ser1/conf/
 
     emodb:
       dump: ../../emodb/ser1/dump                # from where the command is run
-      lang: de                                   # of utterances whose language no utt2lang says; may be left out
+      lang: de                                   # of utterances whose language no utt2lang says
       emotion: {angry: angry, bored: drop, ...}  # corpus label -> common label, `drop` or `unlabelled`
 
 Ids and speakers get the corpus in front (emodb-03a01Fa). Tables: wav.scp, utt2spk, text, utt2corpus, utt2lang,
 utt2<task> of every task that the file maps, and any other utt2<name> that one of the sets has. What a set lacks is
 unlabelled. Left out is what speaks of one set alone: utt2fold, utt2set<k> and utt2num_samples; and utt2speaker, for
-which utt2spk stands.
+which utt2spk stands. The file .about says in one line what became of the labels (kaldi.ABOUT).
 """
 
 import os
@@ -35,7 +35,9 @@ MADE_FROM = (
 OF_ONE_SET = re.compile(r"utt2(fold|set\d+|num_samples|speaker)")
 DROP, UNLABELLED = "drop", "unlabelled"
 NO_TASKS = ("asr", "spk", "speaker", "corpus", "lang")  # their tables are made here, or hold no labels
-SET = re.compile(r"(?P<corpus>\w+):(?P<path>\w[\w.-]*(?:/\w[\w.-]*)*)(?:\[(?P<table>\w+)=(?P<value>[^\[\]]+)\])?")
+SET = re.compile(
+    r"(?P<corpus>\w+):(?P<path>\w[\w.-]*(?:/\w[\w.-]*)*)(?:\[(?P<table>\w+)(?P<sign>!?=)(?P<value>[^\[\]]*)\])?"
+)
 EXAMPLE = "egs/across_corpora/ser1/conf/corpora.yaml is an example"
 
 
@@ -52,21 +54,32 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Part:
-    """One set. data: its tables under common names; dropped: utterances, by "task label"."""
+    """One set. data: its tables under common names; lacks: tasks that the file maps and it has no table of; dropped:
+    utterances, by "task label"; mapped: "label -> common label" where they differ; unused: "task label" of the file
+    that do not occur."""
 
     word: str
     directory: Path
     data: kaldi.DataDir
+    lacks: list[str]
     dropped: Counter[str]
+    mapped: list[str]
+    unused: list[str]
 
 
 def pool_sets(corpora_file: Path, words: Sequence[str], out_dir: Path) -> None:
     """Write out_dir, whole or not at all, and print what became of each set. words: such as emodb:fold1/train, or
-    ravdess:all[fold=4], its utterances whose utt2fold says 4."""
+    ravdess:all[fold=4], its utterances whose utt2fold says 4; != are those that it says anything else of."""
     corpora = read_corpora(corpora_file)
     parts = [read_part(word, corpora, corpora_file) for word in words]
     if not parts:
         raise UserError("--sets names no set; expected such as 'emodb:fold1/train ravdess:fold4/train'")
+    for part in parts:
+        if nowhere := [task for task in part.lacks if all(f"utt2{task}" not in one.data for one in parts)]:
+            raise UserError(
+                f"{corpora_file} maps {nowhere[0]} for {part.word}, but none of the sets has a table utt2{nowhere[0]}: "
+                "mend the name, or leave it out there"
+            )
     mapped = sorted({f"utt2{task}" for corpus in corpora.values() for task in corpus.labels})
     names = {"text", *mapped}.union(*(part.data for part in parts))
     for part in parts:
@@ -77,6 +90,7 @@ def pool_sets(corpora_file: Path, words: Sequence[str], out_dir: Path) -> None:
         for name, table in pooled.items():
             kaldi.write_table(new / name, table)
         (new / MADE_FROM).write_text("".join(f"{part.directory}\n" for part in parts), encoding="utf-8")
+        (new / kaldi.ABOUT).write_text("; ".join(filter(None, map(labels_of, parts))), encoding="utf-8")
     for part in parts:
         print(f"{part.word}: {report(part)}")
     labels = (f"{name.removeprefix('utt2')}: {counts(Counter(filter(None, pooled[name].values())))}" for name in mapped)
@@ -84,7 +98,7 @@ def pool_sets(corpora_file: Path, words: Sequence[str], out_dir: Path) -> None:
 
 
 def read_corpora(path: Path) -> dict[str, Corpus]:
-    """The corpora of the YAML file by name; UserError also for two spellings of one common label."""
+    """The corpora of the YAML file by name; UserError also for two spellings of one common label, and two of a dump."""
     content = read_plain(parse_yaml, path, {str: {"dump": str}}, "a file of corpora", EXAMPLE)
     corpora = {}
     for name, entry in content.items():
@@ -94,6 +108,10 @@ def read_corpora(path: Path) -> dict[str, Corpus]:
             problem = problem or "its name may hold letters, digits and _"
             raise UserError(f"{path}: {name}: {problem}; no, yes and numbers need quotes; {EXAMPLE}")
         corpora[name] = Corpus(name, Path(entry["dump"]), entry.get("lang", ""), labels)
+    name_of: dict[str, str] = {}
+    for name, corpus in corpora.items():
+        if (other := name_of.setdefault(os.path.realpath(corpus.dump), name)) != name:
+            raise UserError(f"{path}: {other} and {name} have the same dump, {corpus.dump}; a corpus has one name")
     for task in dict.fromkeys(task for corpus in corpora.values() for task in corpus.labels):
         check_common_labels(path, task, corpora)
     return corpora
@@ -130,11 +148,20 @@ def read_part(word: str, corpora: dict[str, Corpus], corpora_file: Path) -> Part
         )
     kaldi.validate(directory, data)
     if match["table"]:
-        data = kaldi.subset(data, matching(directory, data, match["table"], match["value"]))
-    data, dropped = common_labels(corpus, directory, data, corpora_file)
-    if not data["wav.scp"]:
+        data = kaldi.subset(data, matching(directory, data, match["table"], match["sign"], match["value"]))
+    check_unmapped(corpus, directory, data, corpora, corpora_file)
+    left, dropped = common_labels(corpus, directory, data, corpora_file)
+    if not left["wav.scp"]:
         raise UserError(f"{word}: nothing is left: dropped {counts(dropped)}; change {corpora_file}")
-    return Part(word, directory, common_names(corpus, data), dropped)
+    lacks = [task for task in corpus.labels if f"utt2{task}" not in data]
+    mapped, unused = what_is_mapped(corpus, data)
+    data = common_names(corpus, left)
+    if without := [utt_id for utt_id, language in data[LANGUAGE].items() if not language]:
+        raise UserError(
+            f"{word}: {len(without)} utterances have no language: write lang, Whisper's code, for {corpus.name} in "
+            f"{corpora_file}, or utt2lang in its recipe: {first_few(without)}"
+        )
+    return Part(word, directory, data, lacks, dropped, mapped, unused)
 
 
 def remedy(dump: Path) -> str:
@@ -146,15 +173,29 @@ def remedy(dump: Path) -> str:
     return f"there is {first_few(there, 8) or 'no set yet'}; run stage 1 first: {command}"
 
 
-def matching(directory: Path, data: kaldi.DataDir, name: str, value: str) -> list[str]:
-    """Ids of the utterances whose table utt2<name> has the value."""
+def matching(directory: Path, data: kaldi.DataDir, name: str, sign: str, value: str) -> list[str]:
+    """Ids of the utterances whose table utt2<name> has the value ("=") or another one or none ("!=")."""
     if (table := f"utt2{name}") not in data:
         there = " ".join(sorted(other.removeprefix("utt2") for other in data if other.startswith("utt2")))
         raise UserError(f"{directory / table}: no such file; [name=value] can ask for {there}")
-    if not (utt_ids := [utt_id for utt_id, other in data[table].items() if other == value]):
+    if not (utt_ids := [utt_id for utt_id, other in data[table].items() if (other == value) == (sign == "=")]):
         there = first_few(sorted(set(data[table].values())), 20)
-        raise UserError(f"{directory / table}: no utterance has '{value}'; its values are {there}")
+        raise UserError(f"{directory / table}: no utterance has {name}{sign}{value}; its values are {there}")
     return utt_ids
+
+
+def check_unmapped(
+    corpus: Corpus, directory: Path, data: kaldi.DataDir, corpora: dict[str, Corpus], corpora_file: Path
+) -> None:
+    """UserError for a task that the file maps for other corpora alone, where this one has labels of its own."""
+    for task in sorted({task for other in corpora.values() for task in other.labels} - corpus.labels.keys()):
+        common = {label for other in corpora.values() for label in other.labels.get(task, {}).values()}
+        own = Counter(label for label in data.get(f"utt2{task}", {}).values() if label and label not in common)
+        if own:
+            raise UserError(
+                f"{directory / f'utt2{task}'}: {corpora_file} maps {task} for other corpora, not for {corpus.name}, "
+                f"which has labels of its own: {counts(own)}; map them there"
+            )
 
 
 def common_labels(
@@ -177,6 +218,18 @@ def common_labels(
             data[f"utt2{task}"] = {utt_id: "" if label == UNLABELLED else label for utt_id, label in chosen.items()}
     kept = [utt_id for utt_id in data["wav.scp"] if utt_id not in dropped]
     return kaldi.subset(data, kept), Counter(dropped.values())
+
+
+def what_is_mapped(corpus: Corpus, data: kaldi.DataDir) -> tuple[list[str], list[str]]:
+    """Part.mapped and Part.unused of the tables under the corpus' own labels."""
+    mapped, unused = [], []
+    for task, labels in corpus.labels.items():
+        if f"utt2{task}" in data:
+            occurs = set(data[f"utt2{task}"].values())
+            unused += [f"{task} {label}" for label in labels if label not in occurs]
+            kept = {label: common for label, common in labels.items() if label in occurs and common != DROP}
+            mapped += [f"{label} -> {common}" for label, common in kept.items() if common != label]
+    return mapped, unused
 
 
 def common_names(corpus: Corpus, data: kaldi.DataDir) -> kaldi.DataDir:
@@ -212,8 +265,15 @@ def report(part: Part) -> str:
     without = Counter({name: list(table.values()).count("") for name, table in tables.items()})
     said = [sizes(part.data), f"language {counts(Counter(part.data[LANGUAGE].values()))}"]
     said += [f"dropped {part.dropped.total()}: {counts(part.dropped)}"] if part.dropped else []
+    said += [f"mapped, but never there: {', '.join(part.unused)}"] if part.unused else []
     said += [f"unlabelled: {counts(+without)}"] if +without else []
     return "; ".join(said)
+
+
+def labels_of(part: Part) -> str:
+    """What became of its labels, for the protocol; "" where nothing did."""
+    said = [f"dropped {counts(part.dropped)}"] if part.dropped else []
+    return f"{part.word}: {'; '.join([*said, *part.mapped])}" if said or part.mapped else ""
 
 
 def sizes(data: kaldi.DataDir) -> str:

@@ -7,6 +7,7 @@ is written to <out_dir>/wav/, as 16-bit samples; with an ark format all audio is
 
 import io
 import math
+import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -122,6 +123,8 @@ def format_data(
         tables |= {"wav.scp": result.wav_scp, "utt2num_samples": result.num_samples}
         for name, table in tables.items():
             kaldi.write_table(new / name, table)
+        if (data_dir / kaldi.ABOUT).is_file():
+            shutil.copyfile(data_dir / kaldi.ABOUT, new / kaldi.ABOUT)
         write_states(new / STATES, states | written_files(new / kaldi.AUDIO, out_dir / kaldi.AUDIO))
     if result.one_channel:
         print(

@@ -21,6 +21,7 @@ Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table
 Columns = dict[str, PackedStrings]  # file name -> values in the order of the ids
 
+ABOUT = ".about"  # of a data directory: what became of its labels, in one line for the protocol; may be missing
 AUDIO = "wav"  # a dump directory's folder of the audio that format_data wrote
 TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
 # Ids become file names, words of a line and words on a terminal. Zero-width joiners do not print but belong to some
@@ -157,7 +158,9 @@ def _require(path: Path, names: Collection[str], tasks: Sequence[str]) -> set[st
     tables = {"utt2spk", *(label_table(path, f"utt2{task}") for task in tasks if task != "asr")}
     for name in ("wav.scp", *(["text"] if "asr" in tasks else []), *sorted(tables)):
         if name not in names:
-            raise UserError(f"{path / name}: no such file; local/data.sh has to write it")
+            task = "asr" if name == "text" else name.removeprefix("utt2")
+            way_out = f", or leave {task} out of --tasks" if task in tasks else ""
+            raise UserError(f"{path / name}: no such file; local/data.sh has to write it{way_out}")
     return tables
 
 

@@ -130,8 +130,11 @@ def model_index(result: SetResult, card: DataCard) -> list[dict]:
         "type": "".join(c if c.isalnum() else "-" for c in corpus.lower()),
         "split": result.name.rpartition("/")[2],
     }
+    by_machine = any(fold.result.about.get("text_sources") for fold in result.folds.values())
     entries = []
     for task, scores in result.pooled.tasks.items():
+        if scores.task.kind == "text" and by_machine:
+            continue  # the metadata have no place to say that the references are a recogniser's own
         metrics = [
             {"type": figure.hub[0], "name": f"{task} {figure.hub[1]}", "value": round(scores.values[name], 4)}
             for name, figure in scores.catalogue().items()

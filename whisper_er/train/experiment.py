@@ -26,8 +26,9 @@ from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
-            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
-            "train_set.languages", "train_set.teacher_speakers")  # fmt: skip
+            "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path", "train_set.teacher_speakers",
+             *(f"{name}.{key}" for name in ("train_set", "valid_set")
+               for key in ("languages", "text_sources", "without_text", "labels")))  # fmt: skip
 DATA = "data.yaml"  # digests, sizes and speakers of the sets
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
@@ -51,8 +52,12 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
     for name in ("train_set", "valid_set"):
         spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
-        if sources := text_sources(inputs[name]):
-            data[name]["text_sources"] = sources
+        found = {
+            "text_sources": text_sources(inputs[name]),
+            "without_text": without_text(inputs[name]),
+            "labels": about_labels(inputs[name]),
+        }
+        data[name] |= {key: value for key, value in found.items() if value}
     for name, path in tables.items():
         data[name] = {"sha256": file_digest(path)}
     return {"config": settings.to_plain(config), "data": data}
@@ -169,7 +174,8 @@ def validation_set(exp_dir: Path, data_dir: Path | None) -> Path:
 
 
 def protocol(exp_dir: Path, test_dir: Path) -> str:
-    """One line: the training, validation and test sets, the selecting metric, and the speakers that the sets share."""
+    """One line: the training, validation and test sets, the selecting metric, the speakers that the sets share, what
+    became of labels, and whether the data have changed since training read them."""
     data, spoken_by = read_data(exp_dir), list(kaldi.read_table(test_dir / "utt2spk").values())
     train, valid, test = (
         set(names) for names in (data["train_set"]["speakers"], data["valid_set"]["speakers"], spoken_by)
@@ -185,10 +191,29 @@ def protocol(exp_dir: Path, test_dir: Path) -> str:
             f"selected by {best['metric']} on {data['valid_set']['num_utterances']} utterances of {len(valid)} "
             f"speakers, {len(valid & train)} of them in training"
         )
-    return (
+    said = [
         f"{selected}; tested on {len(spoken_by)} utterances of {len(test)} speakers, {len(test & train)} of them "
         f"in training, {len(test & valid)} in validation"
-    )
+    ]
+    labels = {"training": data["train_set"].get("labels", ""), "test": about_labels(test_dir)}
+    said += [f"labels of {name}: {about}" for name, about in labels.items() if about]
+    sets = {"training": data["train_set"], "validation": data["valid_set"]}
+    if changed := [name for name, recorded in sets.items() if has_changed(recorded)]:
+        said.append(f"the {' and '.join(changed)} data have changed since: the model has not seen what is there now")
+    return "; ".join(said)
+
+
+def has_changed(recorded: dict[str, Any]) -> bool:
+    """Whether the directory of a set that data.yaml records is still there and holds something else."""
+    path = recorded.get("path", "")
+    is_there = "sha256" in recorded and os.path.isfile(os.path.join(path, "utt2spk"))
+    return is_there and digest(Path(path)) != recorded["sha256"]
+
+
+def about_labels(data_dir: Path) -> str:
+    """What became of the labels of a directory that was pooled from several; "" of any other."""
+    path = data_dir / kaldi.ABOUT
+    return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
 
 
 def trained_languages(exp_dir: Path) -> dict[str, int]:
@@ -197,39 +222,54 @@ def trained_languages(exp_dir: Path) -> dict[str, int]:
 
 
 def text_protocol(exp_dir: Path, test_dir: Path) -> str:
-    """Who wrote the transcripts of the training and the test set; "" where no utt2text_source says so of any."""
-    train, test = read_data(exp_dir)["train_set"], text_sources(test_dir)
-    of_train = written_by(train.get("text_sources", {}), train["num_utterances"])
-    of_test = written_by(test, num_test := len(kaldi.read_table(test_dir / "utt2spk")))
+    """Who wrote the transcripts of the training and the test set; "" where it was humans alone, and there are all."""
+    train, test, empty = read_data(exp_dir)["train_set"], text_sources(test_dir), without_text(test_dir)
+    of_train = written_by(train.get("text_sources", {}), train.get("without_text", 0), train["num_utterances"])
+    num_test = len(kaldi.read_table(test_dir / "utt2spk"))
+    of_test = written_by(test, empty, num_test)
     if of_train == of_test == HUMANS:
         return ""
     whose = f"training and test: {of_test}" if of_train == of_test else f"training: {of_train}, of test: {of_test}"
-    caveats = {0: "", num_test: "; the WER is against these, not against human transcripts"}
+    caveats = {0: "", num_test - empty: "; the WER is against these, not against human transcripts"}
     partly = f"; the WER of {sum(test.values())} test utterances is not against human transcripts"
     return f"transcripts of {whose}{caveats.get(sum(test.values()), partly)}"
 
 
 def text_sources(data_dir: Path) -> dict[str, int]:
-    """Source -> number of utterances whose transcript is by it; those by humans have none."""
-    table = kaldi.read_table(data_dir / TEXT_SOURCE) if (data_dir / TEXT_SOURCE).is_file() else {}
-    return dict(sorted(Counter(filter(None, table.values())).items()))
+    """Source -> number of utterances whose transcript, which is not empty, is by it; those by humans have none."""
+    if not (data_dir / TEXT_SOURCE).is_file() or not (data_dir / "text").is_file():
+        return {}
+    texts, sources = kaldi.read_table(data_dir / "text"), kaldi.read_table(data_dir / TEXT_SOURCE)
+    return dict(sorted(Counter(source for utt_id, source in sources.items() if source and texts.get(utt_id)).items()))
 
 
-def written_by(sources: dict[str, int], total: int) -> str:
-    """The sources, <who>_<how>, with counts where they are several."""
+def without_text(data_dir: Path) -> int:
+    """Number of utterances whose transcript is empty; 0 where there is no table of transcripts."""
+    path = data_dir / "text"
+    return list(kaldi.read_table(path).values()).count("") if path.is_file() else 0
+
+
+def written_by(sources: dict[str, int], empty: int, total: int) -> str:
+    """The sources, <who>_<how>, with counts where they are several; empty: utterances without a transcript."""
     counts = {", ".join(source.rsplit("_", 1)): count for source, count in sources.items()}
-    if humans := total - sum(sources.values()):
+    if humans := total - empty - sum(sources.values()):
         counts[HUMANS] = humans
-    return " and ".join(name if len(counts) == 1 else f"{count} by {name}" for name, count in counts.items())
+    if len(counts) == 1 and not empty:
+        return next(iter(counts))
+    said = [f"{count} by {name}" for name, count in counts.items()]
+    return " and ".join([*said, f"{empty} without a transcript"] if empty else said)
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:
     path, dataset = exp_dir / DATA, {"num_utterances": int, "speakers": [str]}
     what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
-    for key, shape in {"languages": {str: int}, "text_sources": {str: int}, "teacher_speakers": [str]}.items():
-        if problem := misfit(data["train_set"].get(key, type(shape)()), shape, f"'{key}'"):
-            raise UserError(f"{path}: not {what} ({problem}); {remedy}")
+    shapes = {"languages": {str: int}, "text_sources": {str: int}, "without_text": int, "labels": str, "path": str,
+              "sha256": str, "teacher_speakers": [str]}  # fmt: skip
+    for recorded in (data["train_set"], data["valid_set"]):
+        for key in shapes.keys() & recorded.keys():
+            if problem := misfit(recorded[key], shapes[key], f"'{key}'"):
+                raise UserError(f"{path}: not {what} ({problem}); {remedy}")
     return data
 
 

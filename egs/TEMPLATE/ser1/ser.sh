@@ -140,7 +140,7 @@ check_config() {  # check_config OPTION KIND [key=value ...]
 run_python() { python -m "whisper_er.bin.$1" "${@:2}"; }
 
 stage_1() {  # data prep
-    local raw_sets set_name options fold source changed stale=() sources=(local) files=()
+    local raw_sets set_name options command fold source changed stale=() sources=(local) files=()
     if [ ${#folds[@]} -gt 0 ]; then raw_sets=(all); else raw_sets=("${train_set}" "${valid_set}" "${test_sets[@]}"); fi
 
     # A list of labels may have been mended, or a file that is named in an option.
@@ -152,7 +152,8 @@ stage_1() {  # data prep
     done
     options="local/data.sh${corpus_dir:+ --corpus_dir ${corpus_dir}}${data_opts[*]+ ${data_opts[*]}}"
     if ! have "${raw_sets[@]/#/"${datadir}/"}" || ! up_to_date "${datadir}/.made_with" "${options}" "${sources[@]}"; then
-        say 1 "data prep: ${options} -> ${datadir}/ (log: ${dumpdir}/log/data.log)"
+        command=$(printf '%q ' local/data.sh ${corpus_dir:+--corpus_dir "${corpus_dir}"} ${data_opts[@]+"${data_opts[@]}"})
+        say 1 "data prep: ${command}-> ${datadir}/ (log: ${dumpdir}/log/data.log)"
         rm -f "${datadir}/.made_with"  # one that is stopped half way stamps nothing
         # A directory that was found has its whole path: local/data.sh counts from where the user stands.
         [ ! -e "${corpus_dir}" ] || corpus_dir=$(realpath -s -- "${corpus_dir}")

@@ -7,7 +7,7 @@ set -euo pipefail
 
 ## options
 # Sets (all other options are those of ser.sh, below). A set is corpus:directory below its dump, such as
-# emodb:fold1/train; corpus:set[name=value] is the part of it whose table utt2<name> has the value
+# emodb:fold1/train; corpus:set[name=value] is the part of it whose table utt2<name> has the value, [name!=value] the rest
 train_sets=""               # sets to train on
 valid_sets=""               # sets that choose the model
 test_on=""                  # test sets, each scored apart; sets that are joined by + are one
@@ -26,17 +26,33 @@ done
 [[ " ${passed[*]} " != *" --"@(local_data_opts|corpus_dir)[\ =]* ]] \
     || usage_error "--local_data_opts and --corpus_dir: what local/data.sh needs has options of its own here"
 
-file_name() { tr -cs 'A-Za-z0-9.=-' _ <<<"${1//]/}" | sed 's/^[_.=-]*//; s/_$//'; }  # of a list of sets
+declare -A instead=([train_set]=train_sets [valid_set]=valid_sets [test_sets]=test_on)
+for option in "${!instead[@]}"; do
+    [[ " ${passed[*]} " != *" --${option}"[\ =]* ]] || usage_error "--${option}: here it is --${instead[${option}]}"
+done
+[[ " ${passed[*]} " != *" --folds"[\ =]* ]] \
+    || usage_error "--folds: here a fold is a part of a set's name, such as emodb:fold1/train or emodb:all[fold=1]"
+
+file_name() {  # of a list of sets
+    local list=${1//!=/-not-}
+    tr -cs 'A-Za-z0-9.=-' _ <<<"${list//]/}" | sed 's/^[_.=-]*//; s/_$//'
+}
 
 name=${name:-$(file_name "${train_sets}")}
 [[ ${name} =~ ^[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}$ ]] \
     || usage_error "the combination would be called '${name}'; give it a --name of at most 100 letters and digits"
 corpora=$(realpath -sm --relative-base="${PWD}" -- "${corpora}")  # the same word wherever the user stands
 data_opts=("${corpora}" "train=${train_sets}" "valid=${valid_sets}")
+if [ -d "exp/${name}" ] && [ -f "data/${name}/.made_with" ]; then
+    IFS= read -r made_with <"data/${name}/.made_with"
+    [[ ${made_with} == "local/data.sh ${data_opts[*]} "* ]] \
+        || usage_error "exp/${name} was trained on other sets (${made_with#local/data.sh }); give another --name"
+fi
 test_sets=()
 read -r -a test_words <<<"${test_on}"
 for word in "${test_words[@]}"; do
-    set_name=test_$(file_name "${word//=/_}")
+    set_name=test_$(file_name "${word}")
+    set_name=${set_name//=/_}
     [[ " ${test_sets[*]} " != *" ${set_name} "* ]] || usage_error "--test_on: two test sets would be called ${set_name}"
     test_sets+=("${set_name}")
     data_opts+=("${set_name}=${word//+/ }")
