@@ -14,10 +14,10 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import decode, export, score
 from whisper_er.config import ModelConfig, TrainConfig
 from whisper_er.data.kaldi import read_table, write_table
+from whisper_er.data.text_sources import TEXT_SOURCE
 from whisper_er.export.data_card import read_data_card
 from whisper_er.export.model_card import NOT_STATED, history, hub_header
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.experiment import TEXT_SOURCE
 
 CARD = {"corpus": "Beeps: 2026", "url": "https://example.org", "licence": "CC0; free", "limits": "beeps only"}
 

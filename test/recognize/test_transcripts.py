@@ -17,6 +17,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import score, transcribe
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
+from whisper_er.data.text_sources import TEXT_SOURCE
 from whisper_er.models.seq2seq import CUT
 from whisper_er.recognize import transcripts
 from whisper_er.recognize.recognizer import Recognizer
@@ -153,7 +154,7 @@ def test_the_protocol_says_who_wrote_the_transcripts(root):
     def protocol(sources: dict[str, list[str]]) -> str:
         for name, values in sources.items():
             ids = kaldi.read_table(root / name / "utt2spk")
-            kaldi.write_table(root / name / experiment.TEXT_SOURCE, dict(zip(ids, values, strict=True)))
+            kaldi.write_table(root / name / TEXT_SOURCE, dict(zip(ids, values, strict=True)))
         inputs = {"train_set": root / "train", "valid_set": root / "valid", "token_list": root / "token_list"}
         description = experiment.describe(TrainConfig(), inputs, {})["data"]
         (root / "exp/data.yaml").write_text(yaml.safe_dump(description))

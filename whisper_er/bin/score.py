@@ -11,13 +11,14 @@ from pathlib import Path
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.data import kaldi
 from whisper_er.data.labels import LANGUAGE
+from whisper_er.data.text_sources import text_sources
 from whisper_er.score import pairing, scoring
 from whisper_er.score.hypotheses import read_protocol
 from whisper_er.text.conventions import Writing
 from whisper_er.text.orthography import read_spelling
 from whisper_er.text.token_list import read_token_list
 from whisper_er.text.vocabulary import DETECT
-from whisper_er.train.experiment import protocol, read_environment, text_protocol, text_sources, trained_languages
+from whisper_er.train.experiment import protocol, read_environment, text_protocol, trained_languages
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import misfit, parse_json, parse_yaml, read_plain, shorten
 from whisper_er.config import TrainConfig
 from whisper_er.data import kaldi
+from whisper_er.data.text_sources import HUMANS, text_sources, without_text, written_by
 from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
@@ -38,8 +38,6 @@ BEST_SHAPE = {
     "best": [{"step": int, "accuracy": (float, -math.inf, None), "loss": (float, None)}],
 }  # fmt: skip
 NEW_TAG = "give another ser_tag, or remove the directory"
-TEXT_SOURCE = "utt2text_source"  # of a data directory: who wrote a transcript, <who>_<how>; no value: a human
-HUMANS = "humans"
 UNTRAINED = "untrained"  # the metric in best.json where max_steps is 0
 
 
@@ -233,31 +231,6 @@ def text_protocol(exp_dir: Path, test_dir: Path) -> str:
     caveats = {0: "", num_test - empty: "; the WER is against these, not against human transcripts"}
     partly = f"; the WER of {sum(test.values())} test utterances is not against human transcripts"
     return f"transcripts of {whose}{caveats.get(sum(test.values()), partly)}"
-
-
-def text_sources(data_dir: Path) -> dict[str, int]:
-    """Source -> number of utterances whose transcript, which is not empty, is by it; those by humans have none."""
-    if not (data_dir / TEXT_SOURCE).is_file() or not (data_dir / "text").is_file():
-        return {}
-    texts, sources = kaldi.read_table(data_dir / "text"), kaldi.read_table(data_dir / TEXT_SOURCE)
-    return dict(sorted(Counter(source for utt_id, source in sources.items() if source and texts.get(utt_id)).items()))
-
-
-def without_text(data_dir: Path) -> int:
-    """Number of utterances whose transcript is empty; 0 where there is no table of transcripts."""
-    path = data_dir / "text"
-    return list(kaldi.read_table(path).values()).count("") if path.is_file() else 0
-
-
-def written_by(sources: dict[str, int], empty: int, total: int) -> str:
-    """The sources, <who>_<how>, with counts where they are several; empty: utterances without a transcript."""
-    counts = {", ".join(source.rsplit("_", 1)): count for source, count in sources.items()}
-    if humans := total - empty - sum(sources.values()):
-        counts[HUMANS] = humans
-    if len(counts) == 1 and not empty:
-        return next(iter(counts))
-    said = [f"{count} by {name}" for name, count in counts.items()]
-    return " and ".join([*said, f"{empty} without a transcript"] if empty else said)
 
 
 def read_data(exp_dir: Path) -> dict[str, Any]:
