@@ -18,6 +18,9 @@ from pathlib import Path
 from stopped_runs import RARELY
 from tiny_experiment import train_and_average
 
+from whisper_er.models import build  # noqa: F401  # which a training imports late
+from whisper_er.train import disk  # noqa: F401
+
 
 def start(corpus: Path, exp_dir: Path, overrides: list[str]) -> int:
     pid = os.fork()

@@ -18,7 +18,7 @@ name=""                     # of data/<name>, dump/<name>, exp/<name>; empty: fr
 export paths_from=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 passes_to=./ser.sh
-. ./utils/parse_options.sh
+. ../../TEMPLATE/ser1/utils/parse_options.sh  # not by the link utils: it says so where a clone has no links
 parse_options "$@"
 for option in train_sets valid_sets test_on; do
     [[ ${!option} == *[![:space:]]* ]] || usage_error "--${option} is missing"

@@ -91,7 +91,7 @@ def differences(results: Results) -> list[str]:
                 parts += [
                     f"### {names[1]} against {names[0]}, {model}",
                     comparison_table(comparison, names),
-                    mcnemar_line(comparison, names),
+                    mcnemar_line(comparison.mcnemar, len(comparison.first.utt_ids), names),
                 ]
     return parts
 
