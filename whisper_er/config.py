@@ -263,6 +263,9 @@ class DecodeConfig:
     # best hypothesis has a label. The conventional method always answers the most probable.
     decide: Literal["best", "marginal"] = "best"
     calibrate: bool = False  # posteriors of categories by the temperatures of the experiment's calibration.json
+    # tau: from the log posteriors of categories tau times the log prior of the labels that training drew is taken, and
+    # the label is the most probable one; after calibrate; 0: off, 1: the prior has no say (Menon et al., 2021)
+    prior_correction: float = 0.0
     search: str = named("beam", "models.search.SEARCHES")  # beam
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
@@ -278,6 +281,7 @@ class DecodeConfig:
         between(1, 1000, self, "beam_size")
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")
+        between(0, 10, self, "prior_correction")
         at_least(0, self, "num_workers")
         over_beam = self.decide == "best" or self.posterior == "marginal"
         allow(over_beam, "decide", self.decide, f"best with posterior={self.posterior}, which is not over the beam")

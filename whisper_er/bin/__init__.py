@@ -93,6 +93,12 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
         help="labels: those of the best hypothesis, or the most probable over the beam (%(default)s)",
     )
     parser.add_argument("--calibrate", action="store_true", help="probabilities by the temperatures of calibrate")
+    parser.add_argument(
+        "--prior_correction",
+        type=float,
+        default=DecodeConfig.prior_correction,
+        help="times the log prior of the training that probabilities are freed of; 1: all of it (%(default)s)",
+    )
 
 
 def open_recognizer(args: argparse.Namespace) -> "Recognizer":
@@ -102,7 +108,7 @@ def open_recognizer(args: argparse.Namespace) -> "Recognizer":
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
     names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size", "language", "decide",
-             "calibrate")  # fmt: skip
+             "calibrate", "prior_correction")  # fmt: skip
     return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
 
 

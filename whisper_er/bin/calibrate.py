@@ -41,9 +41,9 @@ def calibrate(args: argparse.Namespace) -> None:
     ref_dir = validation_set(args.exp_dir, args.ref_dir)
     hyp_dir = args.hyp_dir or decode_validation(args, ref_dir)
     protocol = read_protocol(hyp_dir)
-    for key in ("calibrate", "teacher_forced"):
-        if protocol.get(key):
-            raise UserError(f"{hyp_dir / PROTOCOL}: decoded with {key}=true; decode it again without")
+    for key in ("calibrate", "teacher_forced", "prior_correction"):
+        if value := protocol.get(key):
+            raise UserError(f"{hyp_dir / PROTOCOL}: decoded with {key}={str(value).lower()}; decode it again without")
     tasks = [task for task in read_token_list(args.exp_dir / "token_list").tasks if task.kind == "category"]
     if not tasks:
         raise UserError(f"{args.exp_dir}: has no category, and nothing else is calibrated")

@@ -89,6 +89,11 @@ def train_model(args: argparse.Namespace) -> None:
         description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
+    if config.max_steps:  # the prior that is learned
+        labels = {task.name: task.labels for task in tokenizer.tasks}
+        description["data"]["train_set"]["label_counts"] = {
+            name: dict(zip(labels[name], counts)) for name, counts in label_counts.items()
+        }
     model = build_model(config, tokenizer, label_counts).to(device)
     if config.distil.model:
         from whisper_er.retain.distillation import distil

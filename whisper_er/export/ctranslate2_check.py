@@ -67,7 +67,8 @@ def compare(
     ours: Recognizer, theirs: Recognizer, batches: Iterable[Batch], config: DecodeConfig, quantization: str
 ) -> Check:
     """Decode every batch with `ours`, then with `theirs`, CTranslate2's; the first batch also warms both up."""
-    config = replace(config, posterior="best", decide="best", calibrate=False)  # CTranslate2 has no other
+    # CTranslate2 has no other
+    config = replace(config, posterior="best", decide="best", calibrate=False, prior_correction=0.0)
     converted: CTranslate2Whisper = theirs.model
     tasks = ours.tokenizer.tasks
     check = Check(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -18,10 +19,12 @@ from whisper_er.data.dataset import by_length, unlabelled
 from whisper_er.models.base import Predictor
 from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
+from whisper_er.recognize.prior_correction import LabelCounts, with_correction
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
 from whisper_er.score.temperature import tempered
 from whisper_er.task import Prediction
+from whisper_er.train.experiment import trained_label_counts
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
@@ -43,9 +46,11 @@ class Recognizer:
         device: torch.device,
         decoding: DecodeConfig | None = None,
         temperatures: Mapping[str, float] | None = None,
+        label_counts: Callable[[], LabelCounts] = dict,
     ) -> None:
         self.model, self.tokenizer, self.config, self.device = model.to(device), model.tokenizer, config, device
         self.decoding, self.temperatures = decoding or DecodeConfig(), temperatures or {}
+        self.label_counts = label_counts  # of the training; read where they are needed
 
     @staticmethod
     def from_pretrained(
@@ -59,19 +64,20 @@ class Recognizer:
         language: str = "",
         decide: str = DecodeConfig.decide,
         calibrate: bool = DecodeConfig.calibrate,
+        prior_correction: float = DecodeConfig.prior_correction,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
         device: "cpu", "cuda", "cuda:1"; dtype: "float32" or "bfloat16" (of matrix products; the weights are float32);
-        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size, decide, calibrate:
-        as in DecodeConfig;
+        batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size, decide, calibrate,
+        prior_correction: as in DecodeConfig;
         language: of the speech, such as "de"; "auto": of each utterance the likeliest; "": that of the training.
         UserError for any of these that cannot be used.
         """
         values = {
             "dtype": dtype, "beam_size": beam_size, "batch_size": batch_size, "num_workers": 0,
             "maxlenratio": maxlenratio, "no_repeat_ngram_size": no_repeat_ngram_size, "lang": language,
-            "decide": decide, "calibrate": calibrate,
+            "decide": decide, "calibrate": calibrate, "prior_correction": prior_correction,
         }  # fmt: skip
         decoding = settings.build(DecodeConfig, values, "from_pretrained")
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
@@ -83,7 +89,8 @@ class Recognizer:
     def open(exp_dir: Path, weights: str = "ave.safetensors", device: torch.device | str = "cpu") -> "Recognizer":
         """Read an experiment directory, or a model that stage 7 exported (weights: of an experiment)."""
         opened = open_model(exp_dir, weights)
-        return Recognizer(opened.model, opened.config, torch.device(device), temperatures=opened.temperatures)
+        counts = partial(trained_label_counts, Path(exp_dir))
+        return Recognizer(opened.model, opened.config, torch.device(device), None, opened.temperatures, counts)
 
     @overload
     def __call__(
@@ -179,12 +186,24 @@ class Recognizer:
                 "calibrate: no temperature is fitted for these weights; run whisper-er calibrate on the experiment, "
                 "or leave calibrate at false"
             )
+        label_counts = self.label_counts() if config.prior_correction else {}
+        if config.prior_correction and not label_counts:
+            raise UserError(
+                f"prior_correction={config.prior_correction:g}: this model has no record of the labels that its "
+                "training drew: an exported model has none, an experiment of an older version or of max_steps=0, or "
+                "one without a category; train it again under another ser_tag, or leave prior_correction at 0"
+            )
         if config.dtype == "float32":
             self.model.pack()
         for batch in batches:
             with autocast(self.device, config.dtype):
                 predictions = self.model.predict(batch.to(self.device), config)
-            yield [self.calibrated(one) for one in predictions] if config.calibrate else predictions
+            if config.calibrate:
+                predictions = [self.calibrated(one) for one in predictions]
+            if config.prior_correction:
+                tasks, tau = self.tokenizer.tasks, config.prior_correction
+                predictions = [with_correction(one, tasks, label_counts, tau) for one in predictions]
+            yield predictions
 
     def calibrated(self, prediction: Prediction) -> Prediction:
         """The same with the posteriors by the model's temperatures."""

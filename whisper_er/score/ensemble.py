@@ -86,6 +86,11 @@ def posteriors_of(
     temperatures: dict[str, float] = {}
     if calibrate and protocol.get("calibrate"):
         raise UserError(f"{member.hyp_dir}: was decoded with calibrate=true already; leave --calibrate out")
+    if calibrate and protocol.get("prior_correction"):
+        raise UserError(
+            f"{member.hyp_dir}: was decoded with prior_correction, before which a temperature belongs; decode it with "
+            "calibrate=true as well, and leave --calibrate out"
+        )
     if calibrate:
         weights = str(protocol.get("model"))
         temperatures = read_temperatures(member.exp_dir, weights)
@@ -107,9 +112,11 @@ def of_task(task: Task, posterior: dict[str, float], temperature: float | None) 
 
 def protocol_of(members: Sequence[Member], protocols: Sequence[Protocol], calibrate: bool) -> Protocol:
     """What RESULTS.md says of the decoding. teacher_forced: of any member, whose answers make a ceiling of the mean."""
+    corrections = [protocol.get("prior_correction", 0.0) for protocol in protocols]
     return {
         "ensemble": " ".join(str(member.hyp_dir) for member in members),
         "weights": " ".join(f"{member.weight:g}" for member in members),
         "calibrate": calibrate or all(bool(protocol.get("calibrate")) for protocol in protocols),
         "teacher_forced": any(bool(protocol.get("teacher_forced")) for protocol in protocols),
+        **({"prior_correction": " ".join(map(str, corrections))} if any(corrections) else {}),
     }

@@ -28,7 +28,7 @@ from whisper_er.score.results import RESULT
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "parallel",
             "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path", "train_set.teacher_speakers",
              *(f"{name}.{key}" for name in ("train_set", "valid_set")
-               for key in ("languages", "text_sources", "without_text", "labels")))  # fmt: skip
+               for key in ("languages", "text_sources", "without_text", "labels", "label_counts")))  # fmt: skip
 DATA = "data.yaml"  # digests, sizes and speakers of the sets
 STATE = "state.safetensors"  # the training state, until training has ended
 BEST = Path("checkpoints", "best.json")  # the best checkpoints, and whether training has ended
@@ -219,6 +219,11 @@ def trained_languages(exp_dir: Path) -> dict[str, int]:
     return read_data(exp_dir)["train_set"].get("languages", {}) if (exp_dir / DATA).is_file() else {}
 
 
+def trained_label_counts(exp_dir: Path) -> dict[str, dict[str, int]]:
+    """Category -> label -> how often an epoch of the training drew it; none where that is not recorded."""
+    return read_data(exp_dir)["train_set"].get("label_counts", {}) if (exp_dir / DATA).is_file() else {}
+
+
 def text_protocol(exp_dir: Path, test_dir: Path) -> str:
     """Who wrote the transcripts of the training and the test set; "" where it was humans alone, and there are all."""
     train, test, empty = read_data(exp_dir)["train_set"], text_sources(test_dir), without_text(test_dir)
@@ -238,7 +243,7 @@ def read_data(exp_dir: Path) -> dict[str, Any]:
     what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
     shapes = {"languages": {str: int}, "text_sources": {str: int}, "without_text": int, "labels": str, "path": str,
-              "sha256": str, "teacher_speakers": [str]}  # fmt: skip
+              "sha256": str, "teacher_speakers": [str], "label_counts": {str: {str: int}}}  # fmt: skip
     for recorded in (data["train_set"], data["valid_set"]):
         for key in shapes.keys() & recorded.keys():
             if problem := misfit(recorded[key], shapes[key], f"'{key}'"):
