@@ -84,6 +84,7 @@ class LossConfig:
     )  # none | inverse | effective, from the labels that an epoch draws; with soft_labels as well, not from the votes
     effective_beta: float = 0.999  # of effective: 0 is no weights, towards 1 it becomes inverse
     # categories whose target is the annotators' distribution, from utt2<task>_votes of the training and validation sets
+    # (with augment.mix these may be missing), and what augment.mix makes of two utterances
     soft_labels: list[str] = field(default_factory=list)
     # of scales: cross_entropy of the bin | ccc: 1 - CCC of the batch, in place of which bin it is | ordinal: the
     # cross-entropy of a target that near bins share
@@ -196,8 +197,9 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    # Waveforms in training: speed | reverb | noise | babble | telephone | gain, with their options in data/augment.py
-    augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
+    # Waveforms in training: speed | reverb | noise | babble | telephone | gain, with their options in data/augment.py;
+    # before them mix, of waveforms and labels (data/mixing.py)
+    augment: dict[str, dict[str, Any]] = named({}, "data.augment.IN_TRAINING")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
     max_steps: int = 24000  # a step is one optimizer update; 0: the pretrained model as it is
     valid_interval: int = 480  # steps between validations, each of which may save a checkpoint
@@ -232,6 +234,8 @@ class TrainConfig:
         table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
         allow(by or rule == "natural", "sampling.by", "''", table)
         allow(not by or rule != "natural", "sampling.rule", rule, f"with sampling.by={by} balanced or temperature")
+        mixed = "with augment.mix the categories whose labels are mixed, such as [emotion]"
+        allow("mix" not in self.augment or self.loss.soft_labels, "loss.soft_labels", "[]", mixed)
         fine = self.distil.model or self.distil == DistilConfig()
         allow(fine, "distil.model", "''", "a teacher, where another key of distil is set")
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder

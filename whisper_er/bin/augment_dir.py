@@ -34,6 +34,9 @@ def main() -> None:
     for args in of_each_fold(parser.parse_args()):
         chosen: dict = {}
         settings.override(chosen, args.options)
+        for name in chosen:
+            if name not in AUGMENTATIONS:
+                raise UserError(f"options: augment: '{name}' is not allowed; allowed: {' '.join(AUGMENTATIONS)}")
         chosen = settings.build(TrainConfig, {"augment": chosen}, "options").augment
         augment_dir(args.data_dir, args.out_dir, chosen, args.seed, args.audio_format)
 

@@ -80,8 +80,9 @@ def train_model(args: argparse.Namespace) -> None:
     device = choose_device(args.ngpu)
     distributed.start()
     tokenizer = load_tokenizer(args.token_list)
+    soft = {"soft_labels": config.loss.soft_labels, "needs_votes": "mix" not in config.augment}
     train, valid = (
-        read_utterances(directory, tokenizer, config.model.long_audio, soft_labels=config.loss.soft_labels)
+        read_utterances(directory, tokenizer, config.model.long_audio, **soft)
         for directory in (args.train_set, args.valid_set)
     )
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)

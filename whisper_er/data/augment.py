@@ -13,6 +13,7 @@ the utterance and its repeat in the epoch, so that a run that was stopped goes o
 number of processes that read.
 """
 
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -220,6 +221,26 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "telephone": Telephone,
     "gain": Gain,
 }
+
+
+@dataclass
+class Mix:
+    """Lay another training utterance over some, and share their target between the labels of both (data/mixing.py)."""
+
+    share: float = 0.5  # of the utterances
+    snr: list[float] = field(default_factory=lambda: [0.0, 20.0])  # dB over the other one, lowest and highest
+
+    def __post_init__(self) -> None:
+        fine = len(self.snr) == 2 and 0 <= self.snr[0] <= self.snr[1] <= 100
+        allow(
+            fine, "snr", self.snr, "two numbers of dB from 0, the lower one first: the text is that of the louder one"
+        )
+        check_share(self.share)
+
+
+IN_TRAINING = ChainMap(
+    {"mix": Mix}, AUGMENTATIONS
+)  # what `augment` may name; a mix needs labels: no copy of a test set
 
 
 def make_augmentations(chosen: dict[str, dict[str, Any]]) -> dict[str, Augmentation]:

@@ -48,6 +48,10 @@ class Utterance:
     votes: dict[str, str] = field(default_factory=dict)
 
 
+# index, number of its repeat in the epoch, the utterance, its samples -> both, with another utterance in them or not
+Overlay = Callable[[int, int, Utterance, np.ndarray], tuple[Utterance, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Utterances(Sequence[Utterance]):
     """The utterances of a dump directory, sorted by id, as columns that worker processes share.
@@ -75,13 +79,18 @@ class Utterances(Sequence[Utterance]):
 
 
 def read_utterances(
-    directory: Path, tokenizer: Tokenizer, long_audio: str, labelled: bool = True, soft_labels: Sequence[str] = ()
+    directory: Path,
+    tokenizer: Tokenizer,
+    long_audio: str,
+    labelled: bool = True,
+    soft_labels: Sequence[str] = (),
+    needs_votes: bool = True,
 ) -> Utterances:
     """All utterances of a dump directory; labels are checked against the token list, those it lacks of an open task are
     left out and counted.
 
     long_audio: "error" or "truncate" for audio over 30 s. labelled=False reads no labels (decoding needs none).
-    soft_labels: tasks whose votes are read as well.
+    soft_labels: tasks whose votes are read as well; needs_votes=False: where the table is missing, nobody has voted.
     """
     tasks = tokenizer.tasks if labelled else ()
     soft = soft_tasks(tasks, soft_labels)
@@ -100,7 +109,10 @@ def read_utterances(
     for task in soft:
         path = directory / votes_table(task)
         if path.name not in columns:
-            raise UserError(f"{path}: no such file; loss.soft_labels needs it of the training and validation sets")
+            if needs_votes:
+                raise UserError(f"{path}: no such file; loss.soft_labels needs it of the training and validation sets")
+            votes[task.name] = blank
+            continue
         values[task.name], votes[task.name] = checked_votes(path, utt_ids, columns[path.name], values[task.name], task)
     num_samples_N = parse_lengths(directory / LENGTHS, utt_ids, columns[LENGTHS])
     languages = columns.get(LANGUAGE)
@@ -318,17 +330,20 @@ class Batches:
         change: Change | None,
         cache: SampleCache | None,
         slots: BatchSlots | None,
+        overlay: Overlay | None,
     ) -> None:
         self.utterances, self.tokenizer, self.max_target = utterances, tokenizer, max_target
         self.draw_N = np.fromiter(chain.from_iterable(plan), np.int64)
         self.start_M1 = np.cumsum([0, *map(len, plan)])
-        self.change, self.cache, self.slots = change, cache, slots
+        self.change, self.cache, self.slots, self.overlay = change, cache, slots, overlay
 
     def read(self, number: int) -> Batch | Parked:
         indices = self.indices(number)
         chosen = [self.utterances[index] for index in indices]
         waves = self.cache and [self.cache.load(index, utt.audio, utt.utt_id) for index, utt in zip(indices, chosen)]
         repeats = (self.draws(number) // len(self.utterances)).tolist()
+        if self.overlay:
+            chosen, waves = zip(*map(self.overlay, indices, repeats, chosen, waves))
         batch = collate(chosen, self.tokenizer, self.max_target, self.change, waves, repeats)
         return self.slots.park(batch, number) if self.slots else batch
 
@@ -352,8 +367,10 @@ def load(
     change: Change | None = None,
     cache: SampleCache | None = None,
     stop: Callable[[], bool] = never,
+    overlay: Overlay | None = None,
 ) -> Iterator[Batch]:
-    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented.
+    """Batches in the order of the plan, read ahead by `num_workers` processes (0: in this one), and augmented. An
+    overlay needs a cache.
 
     On the CPU, pinned if the device is a GPU. Raises the UserError of a batch that cannot be read, and GivenUp where
     one does not come and stop() is True.
@@ -366,7 +383,7 @@ def load(
         slots = BatchSlots(depth, max(map(len, plan), default=0), max_target, len(tokenizer.tasks), num_labels)
     if cache:
         cache.start_epoch()
-    batches = Batches(utterances, plan, tokenizer, max_target, change, cache, slots)
+    batches = Batches(utterances, plan, tokenizer, max_target, change, cache, slots, overlay)
     job = ahead.Job(batches.read, len(plan), batches.describe, ADVICE, partial(torch.set_num_threads, 1))
     for item in ahead.results(job, num_workers, depth, stop):
         if isinstance(item, Parked):

@@ -18,6 +18,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
 from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
+from whisper_er.data.mixing import make_mixing
 from whisper_er.data.sampling import Sampling
 from whisper_er.data.shared_memory import SampleCache
 from whisper_er.models.base import Model
@@ -156,6 +157,7 @@ class Trainer:
         draw = bucketed if self.config.bucketing else shuffled
         rank, processes = distributed.rank(), distributed.world_size()
         cache = SampleCache(train.num_samples_N, 1e9 * self.config.cache_gb / torchrun.local_world_size())
+        mixing = make_mixing(self.config, train, self.tokenizer.tasks, cache)
         per_epoch = math.ceil(len(train) / (batch_size * self.config.accum_grad))
         while not self.progress.finished:
             epoch, done = divmod(self.progress.step, per_epoch)
@@ -166,7 +168,10 @@ class Trainer:
             to_load = [share or indices[:1] for pair in zip(passes, shares) for indices, share in zip(*pair)]
             workers = reading_processes(self.config.num_workers, self.device)
             change = self.augmentation(epoch)
-            batches = load(train, to_load, self.tokenizer, max_target, workers, self.device, change, cache, stop)
+            overlay = mixing and mixing.epoch(epoch)
+            batches = load(
+                train, to_load, self.tokenizer, max_target, workers, self.device, change, cache, stop, overlay
+            )
             for step, indices in zip(shares, plan):
                 yield [next(batches) if share else next(batches).silenced() for share in step], len(indices)
 
