@@ -5,6 +5,7 @@ import importlib
 import math
 import time
 import tracemalloc
+import types
 import typing
 
 import pytest
@@ -62,6 +63,8 @@ def plausible(kind: object) -> st.SearchStrategy:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         own = st.sampled_from(args)
+    elif origin is types.UnionType:
+        own = st.one_of(*map(plausible, args))
     elif origin is list:
         own = st.lists(st.floats(0, 0.99), min_size=2, max_size=2)
     elif origin is dict:

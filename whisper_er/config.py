@@ -46,8 +46,10 @@ class ModelConfig:
     train_pad: dict[str, float] = field(default_factory=dict)  # pad -> share of the training batches; empty: all by pad
     pool: str = named("real", "models.pooling.POOLINGS")  # of encoder_classifier: real | all | attentive
     # of encoder_classifier, what is pooled: the last layer | a sum of all layers and of the first one's input, by
-    # learned weights, which `whisper-er info` shows; SSL encoders then leave out no layers (layerdrop)
-    layers: Literal["last", "weighted"] = "last"
+    # learned weights, which `whisper-er info` shows | numbers of layers, such as [4, 8, 12]: the output of each is
+    # pooled by itself, and the vectors are concatenated; 0 is the input of the first. With head_width the frames are.
+    # SSL encoders then leave out no layers (layerdrop), but for last
+    layers: str | list[int] = "last"
     head_width: int = 0  # of encoder_classifier: of a linear layer with ReLU on every frame before the pooling; 0: none
     long_audio: Literal["error", "truncate"] = "error"  # what to do with an utterance over 30 s
     specaug: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
@@ -55,6 +57,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         pools = self.kind == "encoder_classifier"
         allow(pools or self.pool == "real", "pool", self.pool, "real with model.kind=seq2seq, which pools nothing")
+        numbers = self.layers if isinstance(self.layers, list) else []
+        once = 0 < len(set(numbers)) == len(numbers) and 0 <= min(numbers) and max(numbers) <= 1000
+        fine = self.layers in ("last", "weighted") or once
+        allow(fine, "layers", self.layers, "last, weighted, or numbers of layers, each once, such as [4, 8, 12]")
         allow(pools or self.layers == "last", "layers", self.layers, "last with model.kind=seq2seq")
         allow(pools or self.head_width == 0, "head_width", self.head_width, "0 with model.kind=seq2seq")
         between(0, 100_000, self, "head_width")

@@ -150,8 +150,10 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if origin is dict and isinstance(value or {}, dict):  # nothing behind the colon: an empty section
         value = value or {}
         return {convert(key, str, where): convert(item, args[1], f"{where}.{key}") for key, item in value.items()}
-    if origin is types.UnionType and type(value) in args:
-        return convert(value, type(value), where)
+    if origin is types.UnionType:
+        for arg in args:
+            if type(value) in (arg, typing.get_origin(arg)):
+                return convert(value, arg, where)
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)

@@ -45,6 +45,8 @@ def of_model(recognizer: "Recognizer") -> Iterator[tuple[str, str]]:
     if layer_sum := getattr(model, "layer_sum", None):
         shares = " ".join(f"{share:.3f}" for share in layer_sum.weights().tolist())
         yield "layers", f"weights of the first one's input and of each: {shares}"
+    if numbers := getattr(model, "layer_numbers", ()):
+        yield "layers", f"{' '.join(map(str, numbers))} side by side, of which 0 is the input of the first"
     yield "input", f"16 kHz mono, pad {config.pad}"
     yield "language", recognizer.tokenizer.language
     for number, task in enumerate(recognizer.tokenizer.tasks):

@@ -24,7 +24,7 @@ from whisper_er.models.base import Model
 from whisper_er.models.encoder import AudioEncoder
 from whisper_er.models.encoder_classifier import EncoderClassifier, WeightedLayers
 from whisper_er.models.losses import LabelCounts, LabelLoss
-from whisper_er.models.pooling import POOLINGS
+from whisper_er.models.pooling import POOLINGS, EachLayer
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.ssl_encoder import SSL_TYPES, SslEncoder
 from whisper_er.text.tokenizer import Tokenizer
@@ -100,7 +100,7 @@ def assemble(
         getattr(backbone, f"{name}_checkpointing_enable")({"use_reentrant": False})  # a flag in each layer
     if config.model.encoder_model:
         check_ssl(config.model)
-        if config.freeze or config.model.layers == "weighted":
+        if config.freeze or config.model.layers != "last":
             backbone.config.layerdrop = 0.0
     if config.model.kind == "seq2seq":
         model = WhisperER(backbone, tokenizer, config, label_counts)
@@ -115,14 +115,35 @@ def classifier(
 ) -> EncoderClassifier:
     options, width = config.model, backbone.config.hidden_size
     encoder = SslEncoder(backbone) if options.encoder_model else AudioEncoder(backbone.encoder, options)
+    numbers = options.layers if isinstance(options.layers, list) else []
+    if numbers:
+        leave_out_unread(encoder, numbers)
+    make_pooling = POOLINGS[options.pool]
+    if numbers and not options.head_width:
+        pooling = EachLayer([make_pooling(width) for _ in numbers])
+    else:
+        pooling = make_pooling(options.head_width or width)
     return EncoderClassifier(
         encoder,
         tokenizer,
-        POOLINGS[options.pool](options.head_width or width),
+        pooling,
         LabelLoss(config.loss, tokenizer.tasks, label_counts),
         WeightedLayers(len(encoder.encoder.layers)) if options.layers == "weighted" else None,
-        torch.nn.Linear(width, options.head_width) if options.head_width else None,
+        torch.nn.Linear(width * max(1, len(numbers)), options.head_width) if options.head_width else None,
+        numbers,
     )
+
+
+def leave_out_unread(encoder: AudioEncoder | SslEncoder, numbers: Sequence[int]) -> None:
+    """Freeze what comes behind the last of these layers: it gets no gradient, for which DDP would wait. UserError for a
+    layer that the encoder does not have."""
+    (_, layers, after), highest = encoder.stack(), max(numbers)
+    if highest > len(layers):
+        raise UserError(
+            f"model.layers: {numbers} is not allowed; this encoder has 1 to {len(layers)}, and 0, their input"
+        )
+    for module in [*layers[highest:], *after] if highest < len(layers) else []:
+        module.requires_grad_(False)
 
 
 def check_ssl(config: ModelConfig) -> None:

@@ -1,10 +1,10 @@
 """The conventional method: encoder, pooling over time, one linear layer per task (paper, eq. 1-3); and what probing of
-frozen encoders adds: a weighted sum of the layers, and a hidden layer before the pooling.
+frozen encoders adds: a weighted sum of the layers, or several side by side, and a hidden layer before the pooling.
 
 Axes: B utterances, T encoder frames, D width, K tasks, C labels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -45,7 +45,8 @@ class WeightedLayers(torch.nn.Module):
 class EncoderClassifier(Model):
     """A loss per task, summed over tasks; a scale is classified into its bins.
 
-    layer_sum: the sum that is pooled instead of the last layer; hidden: a linear layer that is applied to every frame,
+    layer_sum: the sum that is pooled instead of the last layer; layer_numbers: the layers whose states stand side by
+    side instead, 0 for the input of the first, 1 for its output; hidden: a linear layer that is applied to every frame,
     with a ReLU, before the pooling.
     """
 
@@ -57,6 +58,7 @@ class EncoderClassifier(Model):
         label_loss: LabelLoss,
         layer_sum: WeightedLayers | None = None,
         hidden: torch.nn.Linear | None = None,
+        layer_numbers: Sequence[int] = (),
     ) -> None:
         super().__init__()
         for task in tokenizer.tasks:
@@ -64,18 +66,21 @@ class EncoderClassifier(Model):
                 raise UserError(f"model.kind: encoder_classifier has no decoder to do the task '{task.name}'")
         self.audio_encoder, self.tokenizer, self.backbone_config = audio_encoder, tokenizer, audio_encoder.config
         self.pooling, self.label_loss = pooling, label_loss
-        self.layer_sum, self.head_hidden = layer_sum, hidden
+        self.layer_sum, self.layer_numbers, self.head_hidden = layer_sum, layer_numbers, hidden
         self.max_target = len(tokenizer.prefix) + len(tokenizer.tasks)  # no decoder reads it: a label of each task
         self.heads = torch.nn.ModuleDict(
             {f"head_{task.name}": torch.nn.Linear(pooling.output_width, len(task.labels)) for task in tokenizer.tasks}
         )
 
     def encode(self, batch: Batch) -> Encoded:
-        if self.layer_sum is None:
+        if self.layer_sum is None and not self.layer_numbers:
             return super().encode(batch)
         with seen_states(self.audio_encoder.encoder.layers) as states:
             last_BTD, mask_BT = super().encode(batch)
-        return self.layer_sum([*states[:-1], last_BTD]), mask_BT
+        states[-1] = last_BTD  # after the final layer norm
+        if self.layer_sum is not None:
+            return self.layer_sum(states), mask_BT
+        return torch.cat([states[number] for number in self.layer_numbers], dim=-1), mask_BT
 
     def logits(self, batch: Batch, encoded: Encoded | None = None) -> list[torch.Tensor]:
         """float32 (B, C) of each task."""

@@ -5,7 +5,7 @@ class and a line of POOLINGS; its name is a value of `model.pool`.
 Axes: B utterances, T encoder frames, D width, O width of the result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -60,6 +60,18 @@ class AttentiveStatistics(Pooling):
         mean_BD = (weight_BT1 * states_BTD).sum(1)
         variance_BD = (weight_BT1 * (states_BTD - mean_BD[:, None]) ** 2).sum(1)
         return torch.cat([mean_BD, variance_BD.clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)
+
+
+class EachLayer(Pooling):
+    """States of several layers side by side -> the results of a pooling for each layer, side by side."""
+
+    def __init__(self, poolings: Sequence[Pooling]) -> None:
+        super().__init__(sum(pooling.output_width for pooling in poolings))
+        self.poolings = torch.nn.ModuleList(poolings)
+
+    def forward(self, states_BTD: torch.Tensor, real_BT: torch.Tensor, read_BT: torch.Tensor) -> torch.Tensor:
+        layers = states_BTD.chunk(len(self.poolings), dim=-1)
+        return torch.cat([pooling(one, real_BT, read_BT) for pooling, one in zip(self.poolings, layers)], dim=1)
 
 
 def masked_mean(states_BTD: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
