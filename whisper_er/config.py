@@ -170,6 +170,18 @@ class SamplingConfig:
         between(1, MOST, self, "temperature")
 
 
+@dataclass
+class ContextConfig:
+    """What Whisper-ER's decoder reads of the conversation before an utterance (data/dialogue.py)."""
+
+    turns: int = 0  # utterances before it, by utt2prev of every set: at most so many, and 223 tokens; 0: none
+    labels: bool = False  # of each turn, behind its text the labels as well
+
+    def __post_init__(self) -> None:
+        between(0, 1000, self, "turns")
+        allow(self.turns or not self.labels, "labels", "true", "false with turns=0")
+
+
 ONLY_TRAINING = (
     "augment",
     "distil",
@@ -196,6 +208,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    context: ContextConfig = field(default_factory=ContextConfig)
     # Waveforms in training: speed | reverb | noise | babble | telephone | gain, with their options in data/augment.py
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.AUGMENTATIONS")
     normalize_loss: bool = True  # eq. 6; false: eq. 5, sums over tokens
@@ -232,6 +245,9 @@ class TrainConfig:
         table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
         allow(by or rule == "natural", "sampling.by", "''", table)
         allow(not by or rule != "natural", "sampling.rule", rule, f"with sampling.by={by} balanced or temperature")
+        if self.context.turns:  # a teacher may not know the tokens of labels, nor has it learned such prefixes
+            allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with context.turns")
+            allow(not self.distil.model, "distil.model", self.distil.model, "none with context.turns")
         fine = self.distil.model or self.distil == DistilConfig()
         allow(fine, "distil.model", "''", "a teacher, where another key of distil is set")
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
@@ -267,6 +283,9 @@ class DecodeConfig:
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
+    # whose words and labels a model with context.turns reads of the turns before: its own hypotheses | the references,
+    # which are what it could be at best
+    context_from: Literal["hyp", "ref"] = "hyp"
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32

@@ -41,6 +41,7 @@ TABLES = {
     "utt2emotion_votes",
     "utt2fold",
     "utt2gender",
+    "utt2prev",
     "utt2spk",
     "utt2style",
     "utt2valence",

@@ -81,7 +81,13 @@ def train_model(args: argparse.Namespace) -> None:
     distributed.start()
     tokenizer = load_tokenizer(args.token_list)
     train, valid = (
-        read_utterances(directory, tokenizer, config.model.long_audio, soft_labels=config.loss.soft_labels)
+        read_utterances(
+            directory,
+            tokenizer,
+            config.model.long_audio,
+            soft_labels=config.loss.soft_labels,
+            context=config.context,
+        )
         for directory in (args.train_set, args.valid_set)
     )
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)

@@ -106,10 +106,13 @@ def of_task(task: Task, posterior: dict[str, float], temperature: float | None) 
 
 
 def protocol_of(members: Sequence[Member], protocols: Sequence[Protocol], calibrate: bool) -> Protocol:
-    """What RESULTS.md says of the decoding. teacher_forced: of any member, whose answers make a ceiling of the mean."""
+    """What RESULTS.md says of the decoding. teacher_forced: whether any member has read references, which makes a
+    ceiling of the mean."""
     return {
         "ensemble": " ".join(str(member.hyp_dir) for member in members),
         "weights": " ".join(f"{member.weight:g}" for member in members),
         "calibrate": calibrate or all(bool(protocol.get("calibrate")) for protocol in protocols),
-        "teacher_forced": any(bool(protocol.get("teacher_forced")) for protocol in protocols),
+        "teacher_forced": any(
+            bool(protocol.get("teacher_forced")) or protocol.get("context_from") == "ref" for protocol in protocols
+        ),
     }
