@@ -1,4 +1,4 @@
-"""Turns before an utterance, in front of the prefix: the sequence by hand, and prefixes of different length together."""
+"""Turns before an utterance in front of the prefix: the sequence by hand, prefixes of unequal length in a batch."""
 
 from dataclasses import replace
 

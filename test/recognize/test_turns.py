@@ -12,7 +12,8 @@ import yaml
 from tiny_experiment import call, decode_arguments, train_and_average
 
 from whisper_er.base.errors import UserError
-from whisper_er.bin import decode, token_list
+from whisper_er.base.settings import build
+from whisper_er.bin import decode, export, token_list
 from whisper_er.config import ContextConfig, DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import read_utterances
@@ -119,6 +120,19 @@ def test_settings_that_a_model_cannot_take_are_refused(tokenizer):
     assert not reads_references(recognizer, DecodeConfig())
 
 
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"context": {"turns": 1}, "model": {"kind": "encoder_classifier"}}, "allowed: seq2seq with context.turns"),
+        ({"context": {"turns": 1}, "distil": {"model": "pretrained"}}, "allowed: none with context.turns"),
+        ({"context": {"labels": True}}, "allowed: false with turns=0"),
+    ],
+)
+def test_a_training_that_no_turns_fit_is_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        build(TrainConfig, values, "train.yaml")
+
+
 def test_parts_of_a_set_are_of_whole_dialogues(talks, tmp_path):
     kaldi.split_dir(talks / "test", 2, tmp_path)
     parts = [kaldi.utterances(kaldi.read_dir(tmp_path / name)) for name in "12"]
@@ -137,3 +151,8 @@ def test_from_training_to_hypotheses(talks, tmp_path):
     how = json.loads((tmp_path / "hyp" / "decode.json").read_text())
     assert (how["context_from"], how["context_turns"], how["context_labels"]) == ("hyp", 2, True)
     assert len(kaldi.read_table(tmp_path / "hyp" / "text")) == 4
+    call(export, "--exp_dir", tmp_path / "exp", "--out_dir", tmp_path / "export")
+    assert "with up to 2 turns of the conversation before" in (tmp_path / "export" / "README.md").read_text()
+    again = decode_arguments(talks, tmp_path / "export", tmp_path / "again", "beam_size=1")
+    call(decode, *again, "--allow_shared_speakers", "true", "--model", "model.safetensors")
+    assert (tmp_path / "again/posteriors.jsonl").read_bytes() == (tmp_path / "hyp/posteriors.jsonl").read_bytes()

@@ -106,7 +106,7 @@ def read_ratings(path: Path) -> Iterator[Rated]:
             if current:
                 yield current
             found = LABEL_LINE.match(line)
-            if not found or not UTTERANCE.fullmatch(found[1]):
+            if not found or not UTTERANCE.fullmatch(found[2]):
                 raise UserError(
                     f"{path}: line {number}: '{line}' is not `[start - end] id label [v, a, d]`; "
                     "unpack the release again"
