@@ -19,12 +19,14 @@ class Batch:
                 [-1, 1], which int16 / 32768 is; models make it float (models/features.py).
     samples_B:  int64, true lengths in samples; always on the CPU: shapes and masks depend on it, and reading it from
                 a GPU would wait for the GPU.
-    input_BL:   int64, what the decoder reads: prefix and target, shifted; any token at padding.
-    target_BL:  int64, the token to predict next; IGNORE at prefix and padding.
+    input_BL:   int64, what the decoder reads: context, prefix and target, shifted; any token at padding.
+    target_BL:  int64, the token to predict next; IGNORE at context, prefix and padding.
     task_BL:    int64 in [0, K): the task that each target token belongs to; 0 where ignored.
     label_BK:   int64, index into the task's labels; IGNORE for text and where there is no label.
     soft_BKC:   float32, target probability of each label of the tasks of loss.soft_labels, None without any; zeros for
                 other tasks, behind a task's labels, and where there is no label.
+    context_B:  int64, tokens of what was said before, which open input_BL; None where no utterance has any. On the CPU,
+                as samples_B is.
     learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it.
     """
 
@@ -36,6 +38,7 @@ class Batch:
     task_BL: torch.Tensor
     label_BK: torch.Tensor
     soft_BKC: torch.Tensor | None = None
+    context_B: torch.Tensor | None = None
     learned_N: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,9 +65,9 @@ class Batch:
         return self.each(torch.Tensor.pin_memory)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        """A copy with `change` applied to every tensor but samples_B."""
+        """A copy with `change` applied to every tensor but those that stay on the CPU."""
         changed = copy.copy(self)
         for name, value in self.tensors().items():
-            if name != "samples_B":
+            if name not in ("samples_B", "context_B"):
                 setattr(changed, name, change(value))
         return changed

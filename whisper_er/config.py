@@ -177,6 +177,18 @@ class SamplingConfig:
         between(1, MOST, self, "temperature")
 
 
+@dataclass
+class ContextConfig:
+    """What Whisper-ER's decoder reads of the conversation before an utterance (data/dialogue.py)."""
+
+    turns: int = 0  # utterances before it, by utt2prev of every set: at most so many, and 223 tokens; 0: none
+    labels: bool = False  # of each turn, behind its text the labels as well
+
+    def __post_init__(self) -> None:
+        between(0, 1000, self, "turns")
+        allow(self.turns or not self.labels, "labels", "true", "false with turns=0")
+
+
 ONLY_TRAINING = (
     "augment",
     "distil",
@@ -203,6 +215,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     valid: ValidConfig = field(default_factory=ValidConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    context: ContextConfig = field(default_factory=ContextConfig)
     # Waveforms in training: speed | reverb | noise | babble | telephone | gain, with their options in data/augment.py;
     # before them mix, of waveforms and labels (data/mixing.py)
     augment: dict[str, dict[str, Any]] = named({}, "data.augment.IN_TRAINING")
@@ -242,6 +255,9 @@ class TrainConfig:
         allow(not by or rule != "natural", "sampling.rule", rule, f"with sampling.by={by} balanced or temperature")
         mixed = "with augment.mix the categories whose labels are mixed, such as [emotion]"
         allow("mix" not in self.augment or self.loss.soft_labels, "loss.soft_labels", "[]", mixed)
+        if self.context.turns:  # a teacher may not know the tokens of labels, nor has it learned such prefixes
+            allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with context.turns")
+            allow(not self.distil.model, "distil.model", self.distil.model, "none with context.turns")
         fine = self.distil.model or self.distil == DistilConfig()
         allow(fine, "distil.model", "''", "a teacher, where another key of distil is set")
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
@@ -280,6 +296,9 @@ class DecodeConfig:
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
+    # whose words and labels a model with context.turns reads of the turns before: its own hypotheses | the references,
+    # which are what it could be at best
+    context_from: Literal["hyp", "ref"] = "hyp"
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32

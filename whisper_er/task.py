@@ -13,7 +13,7 @@ from whisper_er.base.spelling import difference, fold_case
 
 NAME = re.compile(r"\w[\w-]*")  # a task's name: part of file names, and one word of an option
 # Tables of a data directory that are no labels: decoding would write its answers over them.
-RESERVED = re.compile(r"spk|num_samples|fold|set\d+")
+RESERVED = re.compile(r"spk|num_samples|fold|prev|set\d+")
 MOST_BINS = 1000
 TEXT_TASK = "asr"  # the one task whose labels are in the file `text`
 # What pandas, Python, SQL and spreadsheets write for an empty cell. In these spellings alone: "none" is a word, and a

@@ -41,6 +41,7 @@ TABLES = {
     "utt2emotion_votes",
     "utt2fold",
     "utt2gender",
+    "utt2prev",
     "utt2spk",
     "utt2style",
     "utt2valence",
@@ -205,6 +206,23 @@ def test_votes_for_excited_are_for_happy_where_the_label_is():
     assert prepare_iemocap.votes_of(one, prepare_iemocap.LABEL_SETS["four"]) == {"happy": 3, "fru": 1}
     six = {"happy": 1, "excited": 2, "frustrated": 1}
     assert prepare_iemocap.votes_of(one, prepare_iemocap.LABEL_SETS["six"]) == six
+
+
+def test_the_turn_before_is_the_last_that_starts_before_of_either_speaker_in_the_dialog():
+    starts = {"Ses01F_a_F000": 9.5, "Ses01F_a_F001": 30.0, "Ses01F_a_M000": 10.5, "Ses01F_b_M000": 20.0}
+    rated = [reader.Rated(utt_id, "neu", "1", "1", "1", Counter(), start) for utt_id, start in starts.items()]
+    assert prepare_iemocap.turns_before(rated) == {
+        "Ses01F_a_F000": "",
+        "Ses01F_a_M000": "Ses01F_a_F000",
+        "Ses01F_a_F001": "Ses01F_a_M000",
+        "Ses01F_b_M000": "",
+    }
+
+
+def test_dialogs_lie_within_a_session_and_lead_through_all_of_its_utterances(four):
+    before, fold = {utt_id: one for utt_id, one in four["utt2prev"].items() if one}, four["utt2fold"]
+    assert len(before) == len(set(before.values())) and len(fold) - len(before) == 151
+    assert all(fold[utt_id] == fold[one] for utt_id, one in before.items())
 
 
 def test_improvised_only(full, tmp_path):

@@ -278,6 +278,8 @@ def test_a_converted_model_refuses_what_ctranslate2_cannot_do(learned, utterance
         opened.model.predict(batch, DecodeConfig(teacher_forced=True))
     with pytest.raises(UserError, match="dtype=bfloat16: a CTranslate2 model computes in what it was converted to"):
         opened.model.predict(batch, DecodeConfig(dtype="bfloat16"))
+    with pytest.raises(UserError, match="context: a CTranslate2 model reads no turns before an utterance"):
+        opened.model.predict(replace(batch, context_B=batch.samples_B), DecodeConfig())
 
 
 def test_recordings_are_recognised_with_it_as_with_the_model_it_comes_from(learned, utterances):

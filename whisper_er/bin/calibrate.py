@@ -44,6 +44,8 @@ def calibrate(args: argparse.Namespace) -> None:
     for key in ("calibrate", "teacher_forced", "prior_correction"):
         if value := protocol.get(key):
             raise UserError(f"{hyp_dir / PROTOCOL}: decoded with {key}={str(value).lower()}; decode it again without")
+    if protocol.get("context_from") == "ref":
+        raise UserError(f"{hyp_dir / PROTOCOL}: decoded with context_from=ref; decode it again without")
     tasks = [task for task in read_token_list(args.exp_dir / "token_list").tasks if task.kind == "category"]
     if not tasks:
         raise UserError(f"{args.exp_dir}: has no category, and nothing else is calibrated")

@@ -4,7 +4,8 @@
         --out_dir exp/mini/fold1/decode/test beam_size=1
 
 Writes a data directory like the reference (text, utt2<task>, utt2spk), posteriors.jsonl and decode.json. No label of
-the data directory is read, unless teacher_forced=true asks for what the answers are given the references before them.
+the data directory is read, unless teacher_forced=true asks for what the answers are given the references before them,
+or context_from=ref for what they are given those of the turns before.
 """
 
 import argparse
@@ -40,24 +41,28 @@ def main() -> None:
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.data.dataset import read_utterances
     from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
+    from whisper_er.recognize.turns import predict_all, reads_references
 
     config = settings.load(DecodeConfig, args.config, args.overrides)
     recognizer = Recognizer.open(args.exp_dir, args.model, choose_device(args.ngpu))
     if args.allow_shared_speakers == "false":
         check_unseen(args.exp_dir, args.data_dir)
+    context = recognizer.config.context
     utterances = read_utterances(
-        args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=config.teacher_forced
+        args.data_dir,
+        recognizer.tokenizer,
+        recognizer.config.model.long_audio,
+        labelled=reads_references(recognizer, config),
+        context=context,
     )
-    plan = by_length(utterances.num_samples_N, config.batch_size)
     processes = reading_processes(config.num_workers, recognizer.device)
-    batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, processes, recognizer.device)
     start = time.monotonic()
     predictions: list[Prediction] = []
     with progress_bar(len(utterances), "utt") as bar:
-        for batch_predictions in recognizer.predict(batches, config):
+        for batch_predictions in predict_all(recognizer, utterances, config, processes):
             predictions += batch_predictions
             bar.update(len(batch_predictions))
     seconds = time.monotonic() - start
@@ -69,6 +74,10 @@ def decode_set(args: argparse.Namespace) -> None:
 
     weights = Path(os.path.realpath(args.exp_dir / args.model)).name
     protocol = {"model": weights, **asdict(config)}
+    if context.turns:
+        protocol |= {f"context_{key}": value for key, value in asdict(context).items()}
+    else:
+        del protocol["context_from"]
     write_hypotheses(args.out_dir, args.data_dir, recognizer.tokenizer.tasks, predictions, protocol)
     print(f"-> {args.out_dir}")
 

@@ -82,7 +82,7 @@ def train_model(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.token_list)
     soft = {"soft_labels": config.loss.soft_labels, "needs_votes": "mix" not in config.augment}
     train, valid = (
-        read_utterances(directory, tokenizer, config.model.long_audio, **soft)
+        read_utterances(directory, tokenizer, config.model.long_audio, context=config.context, **soft)
         for directory in (args.train_set, args.valid_set)
     )
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)

@@ -9,8 +9,8 @@ A YAML file says what differs between the corpora (egs/across_corpora/ser1/conf/
 
 Ids and speakers get the corpus in front (emodb-03a01Fa). Tables: wav.scp, utt2spk, text, utt2corpus, utt2lang,
 utt2<task> of every task that the file maps, and any other utt2<name> that one of the sets has. What a set lacks is
-unlabelled. Left out is what speaks of one set alone: utt2fold, utt2set<k> and utt2num_samples; and utt2speaker, for
-which utt2spk stands. The file .about says in one line what became of the labels (kaldi.ABOUT).
+unlabelled. Left out is what speaks of one set alone: utt2fold, utt2set<k>, utt2prev and utt2num_samples; and
+utt2speaker, for which utt2spk stands. The file .about says in one line what became of the labels (kaldi.ABOUT).
 """
 
 import os
@@ -32,7 +32,7 @@ CORPUS = "utt2corpus"
 MADE_FROM = (
     ".made_from"  # of a data directory: the directories that it was made from; ser.sh makes it anew if they change
 )
-OF_ONE_SET = re.compile(r"utt2(fold|set\d+|num_samples|speaker)")
+OF_ONE_SET = re.compile(r"utt2(fold|set\d+|num_samples|speaker|prev)")
 DROP, UNLABELLED = "drop", "unlabelled"
 NO_TASKS = ("asr", "spk", "speaker", "corpus", "lang")  # their tables are made here, or hold no labels
 SET = re.compile(

@@ -13,9 +13,10 @@ import torch
 from whisper_er.audio.reading import load_samples, to_float
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.batch import IGNORE, Batch
-from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE
+from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, ContextConfig
 from whisper_er.data import kaldi
 from whisper_er.data.augment import Change
+from whisper_er.data.dialogue import PREVIOUS_TABLE, Dialogues, read_dialogues
 from whisper_er.data.labels import LANGUAGE, check_languages, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
@@ -38,7 +39,8 @@ SPREAD = 0.1
 @dataclass(frozen=True)
 class Utterance:
     """One line of a dump directory. num_samples: at 16 kHz; values: task -> label or text, "" where there is none;
-    language: of the prefix, "" for that of the token list; votes: task of loss.soft_labels -> `label:count ...`."""
+    language: of the prefix, "" for that of the token list; votes: task of loss.soft_labels -> `label:count ...`;
+    context: of the turns before it, oldest first, the values that the decoder reads."""
 
     utt_id: str
     audio: str
@@ -46,6 +48,7 @@ class Utterance:
     values: dict[str, str]
     language: str = ""
     votes: dict[str, str] = field(default_factory=dict)
+    context: tuple[dict[str, str], ...] = ()
 
 
 # index, number of its repeat in the epoch, the utterance, its samples -> both, with another utterance in them or not
@@ -57,15 +60,17 @@ class Utterances(Sequence[Utterance]):
     """The utterances of a dump directory, sorted by id, as columns that worker processes share.
 
     audio: entries of wav.scp; num_samples_N: int64, at 16 kHz; values: task -> label or text of each, "" where there is
-    none; languages: of the prefixes, None for that of the token list; votes: as in Utterance.
+    none; languages: of the prefixes, None for that of the token list; votes: as in Utterance; dialogues: which turns an
+    utterance is read with, None for none.
     """
 
     utt_ids: PackedStrings
     audio: PackedStrings
     num_samples_N: np.ndarray
-    values: dict[str, PackedStrings]
+    values: dict[str, Sequence[str]]
     languages: PackedStrings | None = None
     votes: dict[str, PackedStrings] = field(default_factory=dict)
+    dialogues: Dialogues | None = None
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -75,7 +80,8 @@ class Utterances(Sequence[Utterance]):
         language = self.languages[index] if self.languages else ""
         votes = {task: column[index] for task, column in self.votes.items()}
         num_samples = int(self.num_samples_N[index])
-        return Utterance(self.utt_ids[index], self.audio[index], num_samples, values, language, votes)
+        context = self.dialogues.context(index, self.values) if self.dialogues else ()
+        return Utterance(self.utt_ids[index], self.audio[index], num_samples, values, language, votes, context)
 
 
 def read_utterances(
@@ -85,18 +91,21 @@ def read_utterances(
     labelled: bool = True,
     soft_labels: Sequence[str] = (),
     needs_votes: bool = True,
+    context: ContextConfig | None = None,
 ) -> Utterances:
     """All utterances of a dump directory; labels are checked against the token list, those it lacks of an open task are
     left out and counted.
 
     long_audio: "error" or "truncate" for audio over 30 s. labelled=False reads no labels (decoding needs none).
     soft_labels: tasks whose votes are read as well; needs_votes=False: where the table is missing, nobody has voted.
+    context: which turns before each are; None: no table of them is.
     """
     tasks = tokenizer.tasks if labelled else ()
     soft = soft_tasks(tasks, soft_labels)
+    before = [PREVIOUS_TABLE] if context and context.turns else []
     utt_ids, columns = kaldi.read_columns(
         directory,
-        ["wav.scp", LENGTHS, LANGUAGE, *(task.table for task in tasks), *map(votes_table, soft)],
+        ["wav.scp", LENGTHS, LANGUAGE, *before, *(task.table for task in tasks), *map(votes_table, soft)],
         [task.name for task in tasks],
     )
     if LENGTHS not in columns:
@@ -118,7 +127,10 @@ def read_utterances(
     languages = columns.get(LANGUAGE)
     if languages and not check_languages(directory / LANGUAGE, languages, tokenizer):
         languages = None
-    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages, votes)
+    dialogues = None
+    if before:
+        dialogues = read_dialogues(directory, utt_ids, columns.get(PREVIOUS_TABLE), tokenizer, context)
+    utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages, votes, dialogues)
     check_length(directory, utterances, long_audio)
     return utterances
 
@@ -213,6 +225,8 @@ def assemble(
     soft_BKC = soft_targets(utterances, tokenizer.tasks)
     utterances = [with_most_voted(utt, tokenizer.tasks) for utt in utterances]
     sequences = [target_of(utt, tokenizer, max_target) for utt in utterances]
+    start = tokenizer.prefix[0]
+    lengths = [inputs.index(start) for inputs, _, _ in sequences] if any(utt.context for utt in utterances) else []
     label_BK = [
         [
             IGNORE if task.kind == "text" or not utt.values[task.name] else task.index(utt.values[task.name])
@@ -229,6 +243,7 @@ def assemble(
         task_BL=stack([owner for _, _, owner in sequences], 0, np.int64),
         label_BK=torch.tensor(label_BK),
         soft_BKC=soft_BKC,
+        context_B=torch.tensor(lengths) if any(lengths) else None,
     )
 
 
@@ -255,12 +270,18 @@ def with_most_voted(utt: Utterance, tasks: Sequence[Task]) -> Utterance:
 
 
 def target_of(utt: Utterance, tokenizer: Tokenizer, max_target: int) -> tuple[list[int], list[int], list[int]]:
-    """Decoder input, target and task of each position; of the prefix only the last position has a target."""
+    """Decoder input, target and task of each position; of context and prefix only the last position has a target.
+
+    Whisper reads no more than half of the positions before its prefix; a long target leaves fewer.
+    """
     try:
         ids, owners = tokenizer.encode(utt.values, draw=zlib.crc32(utt.utt_id.encode()))
     except UserError as error:
         raise UserError(f"{utt.utt_id}: {error}") from None
     prefix = tokenizer.prefix_in(utt.language)
+    if utt.context:
+        room = max_target - len(prefix) - max(len(ids) - 1, 0)
+        prefix = [*tokenizer.encode_context(utt.context, min(max_target // 2, room) - 1), *prefix]
     prefix_length = len(prefix) - 1  # without the last token, at which the target starts
     inputs = [*prefix, *ids][: prefix_length + max(len(ids), 1)]
     if len(inputs) > max_target:

@@ -2,7 +2,8 @@
 
 A directory holds tables, one `id value...` a line, UTF-8: `wav.scp` (id -> file, `command |` or file.ark:offset),
 `text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2<task>_votes` (votes.py), `utt2fold`, and
-`segments` (utterance -> recording start end, in seconds) where wav.scp is keyed by recording. Every other table lists
+`segments` (utterance -> recording start end, in seconds) where wav.scp is keyed by recording, `utt2prev`
+(dialogue.py). Every other table lists
 every utterance; an id alone on its line is an empty transcript or, in `utt2<task>`, an utterance that has no label.
 """
 
@@ -206,15 +207,34 @@ def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
 
 
 def split_dir(data_dir: Path, num_parts: int, out_dir: Path) -> None:
-    """Write out_dir/1 .. out_dir/<num_parts>: runs of neighbouring utterances, whose numbers differ by one at most."""
+    """Write out_dir/1 .. out_dir/<num_parts>: runs of neighbouring utterances, whose numbers differ by one at most.
+
+    With utt2prev, of whole dialogues, whose numbers do.
+    """
     data = read_dir(data_dir)
     validate(data_dir, data)
-    utt_ids = utterances(data)
-    if not 1 <= num_parts <= len(utt_ids):
-        raise UserError(f"{data_dir}: cannot be split into {num_parts} parts; allowed are 1 to {len(utt_ids)} (--n)")
-    bounds = [len(utt_ids) * part // num_parts for part in range(num_parts + 1)]
+    runs = whole_dialogues(data)
+    if not 1 <= num_parts <= len(runs):
+        what = ", one for each dialogue at most" if "utt2prev" in data else ""
+        raise UserError(f"{data_dir}: cannot be split into {num_parts} parts; allowed are 1 to {len(runs)}{what} (--n)")
+    bounds = [len(runs) * part // num_parts for part in range(num_parts + 1)]
     for part in range(num_parts):
-        write_dir(out_dir / str(part + 1), subset(data, utt_ids[bounds[part] : bounds[part + 1]]))
+        own = [utt_id for run in runs[bounds[part] : bounds[part + 1]] for utt_id in run]
+        write_dir(out_dir / str(part + 1), subset(data, own))
+
+
+def whole_dialogues(data: DataDir) -> list[list[str]]:
+    """Utterance ids in lists that must not be separated: dialogues by utt2prev, else each utterance alone."""
+    previous, first = data.get("utt2prev", {}), {}
+    for utt_id in utterances(data):
+        path = [utt_id]
+        while (before := previous.get(path[-1])) in previous and before not in first and before not in path:
+            path.append(before)
+        first |= dict.fromkeys(path, first.get(before, path[-1]))
+    runs: dict[str, list[str]] = {}
+    for utt_id in sorted(first):
+        runs.setdefault(first[utt_id], []).append(utt_id)
+    return list(runs.values())
 
 
 def combine(parts: Sequence[DataDir], names: Sequence[object] = ()) -> DataDir:

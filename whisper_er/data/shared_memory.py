@@ -36,7 +36,7 @@ class BatchSlots:
 
     def __init__(self, slots: int, batch_size: int, max_target: int, num_tasks: int, num_labels: int = 0) -> None:
         """num_labels: most of a task that has votes."""
-        numbers = 1 + num_tasks + 4 * max_target  # int64: length, labels; input, target, task, learned positions
+        numbers = 2 + num_tasks + 4 * max_target  # int64: lengths, labels; input, target, task, learned positions
         size = (
             batch_size * (4 * MAX_SAMPLES + 8 * numbers + 4 * num_tasks * num_labels) + len(fields(Batch)) * ALIGNMENT
         )

@@ -38,7 +38,7 @@ def read_results(exp_dir: Path, weights: Path) -> list[SetResult]:
         if models != {weights.name} or path.stat().st_mtime < weights.stat().st_mtime:
             print(f"{path}: not of {weights.name} as it is now: left out of the card; stages 5 and 6 score it")
         elif any(had_references(result) for result in sets):
-            print(f"{path}: a ceiling, decoded with teacher_forced: left out of the card")
+            print(f"{path}: a ceiling, decoded with references: left out of the card")
         else:
             results += sets
     return results
@@ -86,6 +86,7 @@ def model_card(
         ],
         text_size=tokenizer.text.size,
         pad=pad,
+        context=opened.config.context.turns,
         silence=silence(pad),
         cut_to=frames_of(PadRule.parse(pad)),
         results=results,

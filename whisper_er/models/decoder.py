@@ -1,7 +1,8 @@
 """Whisper's decoder with a mask on cross-attention and a cache for beam search, on transformers' modules.
 
 Transformers' own decoder passes no mask to cross-attention, so padding in a batch would change results.
-Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D width, H heads, C channels of a head.
+Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D width, H heads, C channels of a head,
+K tokens of the past and of the input.
 """
 
 from dataclasses import dataclass, field
@@ -29,13 +30,18 @@ class Cross:
 
 @dataclass
 class Past:
-    """Cache: keys and values of the tokens decoded so far, (R, H, L, C) per layer."""
+    """Cache: keys and values of the tokens decoded so far, (R, H, L, C) per layer.
+
+    left_R: int64, how many tokens in front of each row are padding; None where rows start together.
+    """
 
     layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    left_R: torch.Tensor | None = None
 
     def select(self, index_R: torch.Tensor) -> "Past":
         """The rows at these positions, in this order."""
-        return Past([(key[index_R], value[index_R]) for key, value in self.layers])
+        left_R = None if self.left_R is None else self.left_R[index_R]
+        return Past([(key[index_R], value[index_R]) for key, value in self.layers], left_R)
 
 
 def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor | None) -> Cross:
@@ -55,19 +61,29 @@ def decode(
     """Hidden states (R, L, D) after the last layer norm, and the cache with the new tokens appended.
 
     decoder: with the layers of use_own_layers. input_RL: int64; R is a multiple of B, and the rows of an utterance
-    stand together. Where `past` has tokens L must be 1.
+    stand together. Where `past` has tokens L must be 1. Padding on the left (past.left_R) is no key of any token, and
+    the positions of a row start behind it; its hidden states mean nothing.
     """
     past = past or Past()
     past_length = past.layers[0][0].shape[2] if past.layers else 0
     assert not past_length or input_RL.shape[1] == 1
-    positions = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]]
+    if past.left_R is None:
+        positions, mask_R1LK = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]], None
+    else:
+        place_K = torch.arange(past_length + input_RL.shape[1], device=input_RL.device)
+        place_L1 = place_K[past_length:, None]
+        positions = decoder.embed_positions.weight[(place_L1[:, 0] - past.left_R[:, None]).clamp(min=0)]
+        is_real_R1K = place_K >= past.left_R[:, None, None]
+        # Padding reads itself: a softmax over nothing would be NaN.
+        mask_R1LK = ((place_K <= place_L1) & is_real_R1K | (place_K == place_L1))[:, None]
     hidden = decoder.embed_tokens(input_RL) + positions
     hidden = F.dropout(hidden, decoder.dropout, decoder.embed_positions.training)  # not where these are frozen
     caches = []
     for index, layer in enumerate(decoder.layers):
-        hidden, cache = layer(hidden, past.layers[index] if past_length else None, cross.layers[index], cross.mask_B11T)
+        cached = past.layers[index] if past_length else None
+        hidden, cache = layer(hidden, cached, cross.layers[index], cross.mask_B11T, mask_R1LK)
         caches.append(cache)
-    return decoder.layer_norm(hidden), Past(caches)
+    return decoder.layer_norm(hidden), Past(caches, past.left_R)
 
 
 class DecoderLayer(WhisperDecoderLayer):
@@ -79,15 +95,19 @@ class DecoderLayer(WhisperDecoderLayer):
         past: tuple[torch.Tensor, torch.Tensor] | None,
         cross: tuple[torch.Tensor, torch.Tensor],
         mask_B11T: torch.Tensor | None,
+        mask_R1LK: torch.Tensor | None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
+        """Self-attention, cross-attention, feed-forward; each normalised before and added after.
+
+        mask_R1LK: of the self-attention, bool; None: each token reads those up to itself.
+        """
         rows, length, width = hidden_RLD.shape
 
         attention, normed = self.self_attn, self.self_attn_layer_norm(hidden_RLD)
         key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        attended = attend(attention, normed, key, value, causal=past is None)
+        attended = attend(attention, normed, key, value, mask_R1LK, causal=past is None and mask_R1LK is None)
         hidden_RLD = hidden_RLD + F.dropout(attended, self.dropout, self.training)
 
         # The beams of an utterance query the same keys: they are laid out as further positions of one query.

@@ -13,7 +13,7 @@ from transformers import WhisperModel
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.models.base import Encoded, Model, Output, Stack
-from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
+from whisper_er.models.decoder import Cross, Past, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
@@ -116,7 +116,7 @@ class WhisperER(Model):
             prefix_BL = self.with_likeliest_language(batch, cross)
         else:
             prefix_BL = prefixes(batch, self.tokenizer, config.lang)
-        hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
+        hidden_BLD, past = decode(self.decoder, prefix_BL, cross, Past(left_R=padding(batch)))
         rows_per_utterance = 1
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
@@ -132,7 +132,7 @@ class WhisperER(Model):
             self.logits(hidden_BLD[:, -1]),
             step,
             self.grammar_for(config).to(prefix_BL.device),
-            self.max_tokens(batch.samples_B, config.maxlenratio),
+            self.max_tokens(batch, config.maxlenratio),
             config,
         )
 
@@ -167,8 +167,9 @@ class WhisperER(Model):
         write its token after <|startoftranscript|>, and fine-tuning does not train that place."""
         ids_C = torch.tensor(self.tokenizer.language_ids(), device=batch.input_BL.device)
         prefix_BL = prefixes(batch, self.tokenizer, "").clone()
-        hidden_B1D, _ = decode(self.decoder, prefix_BL[:, :1], cross)
-        prefix_BL[:, 1] = ids_C[self.logits(hidden_B1D[:, 0])[:, ids_C].argmax(1)]
+        start = prefix_BL.shape[1] - len(self.tokenizer.prefix)
+        hidden_BLD, _ = decode(self.decoder, prefix_BL[:, : start + 1], cross, Past(left_R=padding(batch)))
+        prefix_BL[:, start + 1] = ids_C[self.logits(hidden_BLD[:, start])[:, ids_C].argmax(1)]
         return prefix_BL
 
     def read(self, utt_ids: list[str], answers: BestHypotheses, config: DecodeConfig) -> list[Prediction]:
@@ -183,16 +184,39 @@ class WhisperER(Model):
         suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
         return GRAMMARS[config.grammar](self.tokenizer, suppressed)
 
-    def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
+    def max_tokens(self, batch: Batch, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
-        return longest_targets(self.grammar, samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix))
+        most_B = longest_targets(
+            self.grammar, batch.samples_B, maxlenratio, self.max_target - len(self.tokenizer.prefix)
+        )
+        if batch.context_B is None:
+            return most_B
+        return most_B.minimum(self.max_target - len(self.tokenizer.prefix) - batch.context_B)
 
 
 def prefixes(batch: Batch, tokenizer: Tokenizer, language: str) -> torch.Tensor:
-    """int64 (B, P): what the decoder reads first. language: of all; "": that of each utterance."""
+    """int64 (B, P): what the decoder reads first. language: of all; "": that of each utterance.
+
+    With what was said before in front; shorter rows have padding on the left, so that all targets start together.
+    """
+    length, left_B = len(tokenizer.prefix), padding(batch)
+    if left_B is None:
+        prefix_BL = batch.input_BL[:, :length]
+    else:
+        place_L = torch.arange(int(batch.context_B.max()) + length, device=left_B.device)
+        prefix_BL = batch.input_BL.gather(1, (place_L - left_B[:, None]).clamp(min=0))
     if not language:
-        return batch.input_BL[:, : len(tokenizer.prefix)]
-    return torch.tensor([tokenizer.prefix_in(language)], device=batch.input_BL.device).expand(len(batch), -1)
+        return prefix_BL
+    spoken_BL = torch.tensor([tokenizer.prefix_in(language)], device=prefix_BL.device).expand(len(batch), -1)
+    return torch.cat([prefix_BL[:, :-length], spoken_BL], dim=1)
+
+
+def padding(batch: Batch) -> torch.Tensor | None:
+    """int64 (B,): tokens of padding on the left of each prefix, on the batch's device; None where nothing was said
+    before."""
+    if batch.context_B is None:
+        return None
+    return (batch.context_B.max() - batch.context_B).to(batch.input_BL.device, non_blocking=True)
 
 
 def references(batch: Batch, tokenizer: Tokenizer, max_target: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,10 +228,12 @@ def references(batch: Batch, tokenizer: Tokenizer, max_target: int) -> tuple[tor
     target_BL, is_learned_BL = batch.target_BL, batch.target_BL != IGNORE
     input_BL = F.pad(batch.input_BL, (0, 1), value=tokenizer.end)
     input_BL[:, 1:] = torch.where(is_learned_BL, target_BL, input_BL[:, 1:])
-    first = len(tokenizer.prefix) - 1  # reads the last token of the prefix
+    first_B = torch.full_like(target_BL[:, 0], len(tokenizer.prefix) - 1)  # reads the last token of the prefix
+    if batch.context_B is not None:
+        first_B = first_B + batch.context_B.to(first_B.device)
     positions_L = torch.arange(target_BL.shape[1], device=target_BL.device)
-    last_B = torch.where(is_learned_BL, positions_L + 1, first).amax(1).clamp(max=max_target - 1)
-    place_B, places = torch.full_like(last_B, first), []
+    last_B = torch.where(is_learned_BL, positions_L + 1, first_B[:, None]).amax(1).clamp(max=max_target - 1)
+    place_B, places = first_B, []
     for k, task in enumerate(tokenizer.tasks):
         places.append(place_B.minimum(last_B))
         is_text_BL = is_learned_BL & (batch.task_BL == k) & (target_BL != tokenizer.end)

@@ -123,6 +123,8 @@ class CTranslate2Whisper:
     @torch.no_grad()
     def predict(self, batch: Batch, config: DecodeConfig) -> list[Prediction]:
         self.check(config)
+        if batch.context_B is not None:
+            raise UserError("context: a CTranslate2 model reads no turns before an utterance; decode by the experiment")
         mel_BFN, frames_B = self.logmel(batch.wave_BS, batch.samples_B)
         positions = self.max_target - self.prompt_length
         longest_B = longest_targets(self.grammar, batch.samples_B, config.maxlenratio, positions)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
 from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.base.weights import load_weights
-from whisper_er.config import ONLY_TRAINING, ModelConfig, TrainConfig
+from whisper_er.config import ONLY_TRAINING, ContextConfig, ModelConfig, TrainConfig
 from whisper_er.models.base import Model, Predictor
 from whisper_er.models.build import BACKBONE, read_empty_model
 from whisper_er.models.features import PadRule
@@ -102,7 +102,8 @@ def open_export(directory: Path) -> Pretrained:
     about = read_plain(parse_json, path, SHAPE, "what stage 7 writes", EXPORT_AGAIN)
     if about["format"] != FORMAT:
         raise UserError(f"{path}: format {about['format']}, this version reads {FORMAT}; {EXPORT_AGAIN}")
-    config = TrainConfig(model=ModelConfig(pad=about["pad"], long_audio=about["long_audio"]))
+    context = settings.build(ContextConfig, about.get("context", {}), f"{path}: context")
+    config = TrainConfig(model=ModelConfig(pad=about["pad"], long_audio=about["long_audio"]), context=context)
     tokenizer = load_tokenizer(directory / "token_list")
     if about["engine"] == "ctranslate2":
         return Pretrained(open_ctranslate2(directory, tokenizer, about), config)
@@ -179,4 +180,6 @@ def write_about(directory: Path, opened: Pretrained, engine: str) -> None:
         "long_audio": opened.config.model.long_audio,
         "max_target": opened.model.max_target,
     }
+    if opened.config.context.turns:
+        about["context"] = asdict(opened.config.context)
     write_text(directory / EXPORTED, json.dumps(about, indent=1) + "\n")

@@ -164,17 +164,26 @@ def interval_rows(parts: Iterable[tuple[str, PartScore]]) -> list[IntervalRow]:
 
 
 def had_references(result: SetResult) -> bool:
-    """Whether any fold was decoded with teacher_forced."""
-    return any(part.result.about["decoding"].get("teacher_forced", False) for part in result.folds.values())
+    """Whether any fold was decoded with teacher_forced or context_from=ref."""
+    return bool(references_given(result))
+
+
+def references_given(result: SetResult) -> list[str]:
+    """What the answers were given, and by which setting."""
+    decodings = [part.result.about["decoding"] for part in result.folds.values()]
+    given = []
+    if any(one.get("teacher_forced", False) for one in decodings):
+        given.append("the references of the tasks before it (teacher_forced)")
+    if any(one.get("context_from") == "ref" for one in decodings):
+        given.append("the references of the turns before it (context_from=ref)")
+    return given
 
 
 def caveats(result: SetResult) -> list[str]:
     """What keeps the figures from being results, one line each: it stands above the table."""
     lines = []
-    if had_references(result):
-        lines.append(
-            "A ceiling, not a result: each answer was given the references of the tasks before it (teacher_forced)."
-        )
+    if given := references_given(result):
+        lines.append(f"A ceiling, not a result: each answer was given {' and '.join(given)}.")
     folds_of: dict[str, list[str]] = {}
     for fold, part in result.folds.items():
         for name, figures in part.result.score.tasks.items():

@@ -113,7 +113,13 @@ class Interpolation:
         config = settings.load(TrainConfig, self.exp_dir / "config.yaml")
         # where votes say which utterances have a label
         soft_labels = [name for name in config.loss.soft_labels if (valid_set / f"utt2{name}_votes").is_file()]
-        utterances = read_utterances(valid_set, self.model.tokenizer, config.model.long_audio, soft_labels=soft_labels)
+        utterances = read_utterances(
+            valid_set,
+            self.model.tokenizer,
+            config.model.long_audio,
+            soft_labels=soft_labels,
+            context=config.context,
+        )
         for share in shares:
             self.model.load_state_dict(self.at(share), assign=True)
             result = validate(self.model.to(device), utterances, self.model.tokenizer, config, device)

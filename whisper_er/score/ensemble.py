@@ -111,12 +111,15 @@ def of_task(task: Task, posterior: dict[str, float], temperature: float | None) 
 
 
 def protocol_of(members: Sequence[Member], protocols: Sequence[Protocol], calibrate: bool) -> Protocol:
-    """What RESULTS.md says of the decoding. teacher_forced: of any member, whose answers make a ceiling of the mean."""
+    """What RESULTS.md says of the decoding. teacher_forced: whether any member has read references, which makes a
+    ceiling of the mean."""
     corrections = [protocol.get("prior_correction", 0.0) for protocol in protocols]
     return {
         "ensemble": " ".join(str(member.hyp_dir) for member in members),
         "weights": " ".join(f"{member.weight:g}" for member in members),
         "calibrate": calibrate or all(bool(protocol.get("calibrate")) for protocol in protocols),
-        "teacher_forced": any(bool(protocol.get("teacher_forced")) for protocol in protocols),
+        "teacher_forced": any(
+            bool(protocol.get("teacher_forced")) or protocol.get("context_from") == "ref" for protocol in protocols
+        ),
         **({"prior_correction": " ".join(map(str, corrections))} if any(corrections) else {}),
     }

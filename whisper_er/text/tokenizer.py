@@ -10,7 +10,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError
 from whisper_er.task import Task
 from whisper_er.text.token_list import LIST_FILE, TokenList, read_token_list
-from whisper_er.text.vocabulary import DETECT, NoText, TextTokens, read_sentencepiece
+from whisper_er.text.vocabulary import DETECT, PREVIOUS, NoText, TextTokens, read_sentencepiece
 
 UNLEARNED = -1
 INCOMPLETE = "\ufffd"  # what the bytes of an incomplete character are decoded to
@@ -84,6 +84,22 @@ class Tokenizer:
         while owners and owners[-1] == UNLEARNED:
             ids.pop(), owners.pop()
         return ids, owners
+
+    def encode_context(self, turns: Sequence[dict[str, str]], most: int) -> list[int]:
+        """<|startofprev|> and the last `most` tokens of what was said before, in front of the prefix, as in Whisper's
+        training; nothing where nothing was said.
+
+        turns: oldest first, task -> text or label, of the tasks that are read. Of a turn first its text, then its
+        labels in the order of the tasks; what is "" is left out.
+        """
+        ids: list[int] = []
+        in_order = sorted(range(len(self.tasks)), key=lambda k: self.tasks[k].kind != "text")
+        for values in turns:
+            for k in in_order:
+                task, value = self.tasks[k], values.get(self.tasks[k].name)
+                if value:
+                    ids += self.text.encode(value) if task.kind == "text" else [self.task_ids[k][task.index(value)]]
+        return [self.text.find(PREVIOUS), *ids[-most:]] if ids and most > 0 else []
 
     def decode_text(self, ids: Sequence[int], cut: bool = False) -> str:
         """The text among the ids; task tokens and special tokens are not text.

@@ -13,6 +13,7 @@ import sentencepiece
 from whisper_er.base.errors import UserError
 
 START, END = "<|startoftranscript|>", "<|endoftext|>"
+PREVIOUS = "<|startofprev|>"  # opens what was said before, in front of <|startoftranscript|>
 DETECT = "auto"  # in place of a language: the one that the decoder finds likeliest
 
 

@@ -80,6 +80,8 @@ def find_root(corpus_dir: Path | None) -> Path:
 
 
 def data_dir(chosen: list[Rated], release: Release, labels: dict[str, str], args: argparse.Namespace) -> DataDir:
+    previous = turns_before(chosen)
+
     def table(value) -> dict[str, str]:
         return {one.utt_id: value(one) for one in chosen}
 
@@ -95,7 +97,18 @@ def data_dir(chosen: list[Rated], release: Release, labels: dict[str, str], args
         "utt2dominance": table(lambda one: one.dominance),
         "utt2fold": table(lambda one: one.session),
         "utt2style": table(lambda one: one.style),
+        "utt2prev": table(lambda one: previous[one.utt_id]),
     }
+
+
+def turns_before(chosen: list[Rated]) -> dict[str, str]:
+    """Utterance -> of those chosen of its dialog, of both speakers, the last that starts before it; "" for the first.
+
+    A turn that is not chosen has no audio in the data directory, so that decoding could not say what it was.
+    """
+    in_order = sorted(chosen, key=lambda one: (one.dialog, one.start, one.utt_id))
+    pairs = zip([None, *in_order], in_order)
+    return {one.utt_id: last.utt_id if last and last.dialog == one.dialog else "" for last, one in pairs}
 
 
 def is_split(one: Rated, labels: dict[str, str]) -> bool:

@@ -17,7 +17,7 @@ NO_MAJORITY = "xxx"  # the code of an utterance on which the evaluators did not 
 # The marker that follows Ses0<n> in a dialog's name is the actor with the motion capture, not the speaker. The part
 # after the last underscore is the speaker's; a turn that was not segmented (_MXX0) has no recording.
 UTTERANCE = re.compile(r"Ses0([1-5])[FM]_(impro|script)\w+_([FM])\d{3}")
-LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]")
+LABEL_LINE = re.compile(r"\[(\d+(?:\.\d+)?) - [\d.]+\]\t(\S+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]")
 VOTE_LINE = re.compile(r"C-E\d+:\t([^\t]*)")  # of the evaluators; C-F1 and C-M1 are the actors' own
 TEXT_LINE = re.compile(r"(\S+) \[[\d.]+-[\d.]+\]: ?(.*)")
 VOTES = {
@@ -37,7 +37,8 @@ VOTES = {
 
 @dataclass(frozen=True)
 class Rated:
-    """One utterance of EmoEvaluation. label: the raw code, such as exc; ratings 1 to 5; votes: raw code -> count."""
+    """One utterance of EmoEvaluation. label: the raw code, such as exc; ratings 1 to 5; votes: raw code -> count;
+    start: seconds from the start of its dialog."""
 
     utt_id: str
     label: str
@@ -45,6 +46,11 @@ class Rated:
     arousal: str
     dominance: str
     votes: Counter
+    start: float = 0.0
+
+    @property
+    def dialog(self) -> str:
+        return self.utt_id.rpartition("_")[0]
 
     @property
     def session(self) -> str:
@@ -100,12 +106,13 @@ def read_ratings(path: Path) -> Iterator[Rated]:
             if current:
                 yield current
             found = LABEL_LINE.match(line)
-            if not found or not UTTERANCE.fullmatch(found[1]):
+            if not found or not UTTERANCE.fullmatch(found[2]):
                 raise UserError(
                     f"{path}: line {number}: '{line}' is not `[start - end] id label [v, a, d]`; "
                     "unpack the release again"
                 )
-            current = Rated(*found.groups(), Counter())
+            start, *rating = found.groups()
+            current = Rated(*rating, Counter(), float(start))
         elif current and (vote := VOTE_LINE.match(line)):
             for name in filter(None, (word.strip().lower() for word in vote[1].split(";"))):
                 current.votes[VOTES.get(name, name.replace(" ", "_"))] += 1
