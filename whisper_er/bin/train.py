@@ -89,7 +89,12 @@ def train_model(args: argparse.Namespace) -> None:
         description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
-    model = build_model(config, tokenizer, label_counts).to(device)
+    model = build_model(config, tokenizer, label_counts)
+    if config.lora.r:
+        from whisper_er.adapt.lora import add_lora
+
+        add_lora(model, config)
+    model.to(device)
     if config.distil.model:
         from whisper_er.retain.distillation import distil
 
