@@ -217,7 +217,8 @@ def test_ssl_encoders_get_adapters_as_well(tmp_path, family, where):
     (["freeze=[encoder,decoder]"], "to adapt; everything is frozen: take a part out of freeze"),
     (["parallel=fsdp"], "parallel: fsdp is not allowed; allowed: ddp with lora.r"),
     (["model.decoder_init=all"], "model.decoder_init: all is not allowed; allowed: pretrained"),
-    (["lora.r=-1"], "lora: r: -1 is not allowed; allowed: 0 to 1000"), (["lora.where=[]"], "names of linear layers, such as q_proj"),
+    (["lora.r=-1"], "lora: r: -1 is not allowed; allowed: 0 to 1000"),
+    (["lora.where=[]"], "names of linear layers, such as q_proj"),
     (["model.whisper_model=''", "model.whisper_sizes={d_model: 18, encoder_layers: 1, decoder_layers: 1}"],
      "lora.r: there are no pretrained weights to keep; give model.whisper_model"),
 ])  # fmt: skip
