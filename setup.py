@@ -35,6 +35,7 @@ setup(
         "viz": ["tensorboard", "matplotlib"],
         "mini": ["espeakng-loader"],  # the voice of egs/mini_emo: a wheel with its library, no system package
         "demo": ["gradio>=6.31,<7"],  # the page of `whisper-er demo`
+        "lora": ["peft>=0.21.2"],  # lora.r
         "export": ["ctranslate2"],  # stage 7 with --ctranslate2; tools/benchmark: a peer to be as fast as
         # scikit-learn and scipy: independent scores, intervals and tests to check ours against (before scipy 1.15,
         # bootstrap() has no rng)

@@ -127,6 +127,23 @@ class DistilConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters that are trained in place of the pretrained weights, in both methods (adapt/lora.py)."""
+
+    r: int = 0  # rank of an adapter; 0: none, the weights themselves are trained
+    alpha: float = 16.0  # what an adapter adds is multiplied by alpha / r
+    # linear layers that get one, in every layer of encoder and decoder: Whisper's are q_proj k_proj v_proj out_proj fc1
+    # fc2. What `freeze` names gets none.
+    where: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+
+    def __post_init__(self) -> None:
+        between(0, 1000, self, "r")
+        allow(0 < self.alpha <= 1000, "alpha", self.alpha, "above 0, at most 1000")
+        allow(bool(self.where), "where", self.where, "names of linear layers, such as q_proj and v_proj")
+        allow(len(self.where) == len({*self.where}), "where", self.where, "each name once")
+
+
+@dataclass
 class OptimConfig:
     """AdamW and a schedule of the learning rate. The defaults are the paper's; what it leaves open, torch's."""
 
@@ -210,6 +227,7 @@ class TrainConfig:
     # gradient, no moments; where all before it is frozen too, no activations are kept. It is not computed again by
     # activation_checkpointing. SSL encoders of which anything is frozen leave out no layers (layerdrop).
     freeze: list[str] = field(default_factory=list)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distil: DistilConfig = field(default_factory=DistilConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -263,6 +281,12 @@ class TrainConfig:
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
             allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with distil.model")
             allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with distil.model")
+        if self.lora.r:
+            allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with lora.r")
+            fine = self.model.decoder_init == "pretrained"
+            allow(
+                fine, "model.decoder_init", self.model.decoder_init, "pretrained with lora.r, which trains no weights"
+            )
 
     @staticmethod
     def updated(values: dict[str, Any]) -> dict[str, Any]:

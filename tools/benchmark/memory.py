@@ -3,6 +3,7 @@
     tools/venv/bin/python tools/benchmark/memory.py --model base --average 10
     tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --computed_only
     tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --device cuda --dtype bfloat16
+    tools/venv/bin/python tools/benchmark/memory.py --model base --ways "as it is" lora    # lora: setup.py's extra
 
 A step is on the batch with the longest of --utterances, or on utterances of --seconds each.
 Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
@@ -17,6 +18,7 @@ import resource
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -26,17 +28,19 @@ from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine,
 
 from whisper_er.base.weights import average, save_weights
 from whisper_er.batch import Batch
-from whisper_er.config import SAMPLE_RATE, OptimConfig
+from whisper_er.config import SAMPLE_RATE, LoraConfig, ModelConfig, OptimConfig, TrainConfig
 from whisper_er.process.device import autocast
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.optimizer import make_optimizer
 
-WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad
-    "as it is": (False, "float32", 1),
-    "first_moment: bfloat16": (False, "bfloat16", 1),
-    "activation_checkpointing": (True, "float32", 1),
-    "batch_size: 4, accum_grad: 4": (False, "float32", 4),
-    "all three": (True, "bfloat16", 4),
+WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad, lora.r
+    "as it is": (False, "float32", 1, 0),
+    "first_moment: bfloat16": (False, "bfloat16", 1, 0),
+    "activation_checkpointing": (True, "float32", 1, 0),
+    "batch_size: 4, accum_grad: 4": (False, "float32", 4, 0),
+    "all three": (True, "bfloat16", 4, 0),
+    "lora": (False, "float32", 1, 16),
+    "lora, activation_checkpointing": (True, "float32", 1, 16),
 }
 
 
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0, help="length of every utterance; 0: drawn (%(default)s)")
     parser.add_argument("--computed_only", action="store_true", help="measure nothing: what does not fit this machine")
     parser.add_argument("--measured_only", action="store_true", help="compute nothing: large-v3 takes over 20 minutes")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS][:5], help="rows of the table (%(default)s)")
     parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
     args = parser.parse_args()
     seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
@@ -53,9 +58,9 @@ def main() -> None:
         f"pad {args.pad}; GB = 1e9 bytes"
     )
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
-    for title, way in WAYS.items():
-        parts = ["-"] * 4 if args.measured_only else computed(args, *way)
-        measured = "-" if args.computed_only else apart(measure, args, *way)
+    for title in args.ways:
+        parts = ["-"] * 4 if args.measured_only else computed(args, *WAYS[title])
+        measured = "-" if args.computed_only else apart(measure, args, *WAYS[title])
         both = not (args.measured_only or args.computed_only)
         rows.append([title, *parts, measured, measured / parts[-1] if both else "-"])
     tables = {"training": rows}
@@ -88,11 +93,21 @@ def apart(call, *args):
         return pool.submit(call, *args).result()
 
 
-def prepare(args, checkpointing: bool, first_moment: str):
+def prepare(args, checkpointing: bool, first_moment: str, r: int):
     with torch.device(args.device):
         whisper = WhisperForConditionalGeneration(hf_config(args.model))
         model = our_whisper(whisper, args.pad, activation_checkpointing=checkpointing)
-    model = model.train().requires_grad_()  # the tracker knows no frozen weights: 3 MB more
+        if r:
+            from whisper_er.adapt.lora import add_lora
+
+            # Adapters are made on the device; without memory they could not be moved there.
+            with mock.patch.object(torch.nn.Module, "to", lambda module, *_, **__: module):
+                add_lora(model, TrainConfig(model=ModelConfig(whisper_model=args.model), lora=LoraConfig(r=r)))
+    for module in model.train().modules():  # the tracker knows no frozen weights, but buffers
+        for name, weight in [*module.named_parameters(recurse=False)]:
+            if not weight.requires_grad:
+                delattr(module, name)
+                module.register_buffer(name, weight.detach())
     return model, make_optimizer(model, OptimConfig(first_moment=first_moment))
 
 
@@ -108,11 +123,11 @@ def two_steps(model, optimizer, batch: Batch, passes: int, args, after=lambda: N
         optimizer.zero_grad()
 
 
-def computed(args, checkpointing: bool, first_moment: str, passes: int) -> list[float]:
+def computed(args, checkpointing: bool, first_moment: str, passes: int, r: int) -> list[float]:
     """GB: weights, optimizer, the rest, all, at the peak."""
     batch = longest_batch(args, args.batch_size // passes)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model, optimizer = prepare(args, checkpointing, first_moment)
+        model, optimizer = prepare(args, checkpointing, first_moment, r)
         batch = batch.each(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=args.device))
     tracker = MemTracker()
     tracker.track_external(model, optimizer)
@@ -120,14 +135,15 @@ def computed(args, checkpointing: bool, first_moment: str, passes: int) -> list[
         two_steps(model, optimizer, batch, passes, args, tracker.reset_mod_stats)
     (peak,) = tracker.get_tracker_snapshot("peak").values()
     gigabytes = {str(kind).rpartition(".")[2]: size / 1e9 for kind, size in peak.items()}
-    weights, states, everything = gigabytes["PARAM"], gigabytes["OPT"], gigabytes["Total"]
+    weights = gigabytes["PARAM"] + gigabytes["BUFFER"]
+    states, everything = gigabytes["OPT"], gigabytes["Total"]
     return [weights, states, everything - weights - states, everything]
 
 
-def measure(args, checkpointing: bool, first_moment: str, passes: int) -> float:
+def measure(args, checkpointing: bool, first_moment: str, passes: int, r: int) -> float:
     """GB of growth."""
     batch, before = longest_batch(args, args.batch_size // passes), resident()
-    model, optimizer = prepare(args, checkpointing, first_moment)
+    model, optimizer = prepare(args, checkpointing, first_moment, r)
     two_steps(model, optimizer, batch.to(torch.device(args.device)), passes, args)
     if args.device != "cpu":
         return torch.cuda.max_memory_allocated() / 1e9

@@ -3,17 +3,24 @@
     whisper-er average --exp_dir exp/mini/fold1
 
 Writes <metric>.ave_<n>best.safetensors, n being the number that there are, and the link ave.safetensors to it. The mean
-of one checkpoint is another name of it. With keep_checkpoints: true all checkpoints stay.
+of one checkpoint is another name of it. With keep_checkpoints: true all checkpoints stay. Adapters (lora.r) are merged
+into the pretrained model first, so that the mean is always a whole model, even of one.
 """
 
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.base.files import link
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
+from whisper_er.config import ONLY_TRAINING, TrainConfig
 from whisper_er.train.experiment import AVERAGE, UNTRAINED, keeps_checkpoints, read_best, write_keeping
+
+if TYPE_CHECKING:
+    import torch
 
 
 def main() -> None:
@@ -50,7 +57,7 @@ def average_best(args: argparse.Namespace) -> None:
         for entry in best if record["metric"] != UNTRAINED else ():
             ua = "" if entry.get("ua") is None else f", UA {entry['ua']:.4f}"
             print(f"  step {entry['step']}: accuracy {entry['accuracy']:.4f}{ua}, loss {entry['loss']:.4f}")
-        write_mean(paths, averaged)
+        write_mean(args.exp_dir, paths, averaged)
     point_to(averaged, args.exp_dir / AVERAGE)
     remove_unneeded(args.exp_dir, record, keep, averaged=True)
     print(f"-> {averaged}")
@@ -63,18 +70,31 @@ def is_made(averaged: Path, paths: list[Path]) -> bool:
     return all(path.stat().st_mtime_ns <= averaged.stat().st_mtime_ns for path in paths)
 
 
-def write_mean(paths: list[Path], averaged: Path) -> None:
+def write_mean(exp_dir: Path, paths: list[Path], averaged: Path) -> None:
     # torch, since numpy has no bfloat16: the mean is summed in float64 and returned in the dtype of the weights.
+    from whisper_er.adapt.merging import holds_adapters
     from whisper_er.base.weights import average, save_weights
     from whisper_er.train.checkpoints import no_such_checkpoint
 
     for path in paths:
         if not path.is_file():
             raise no_such_checkpoint(path)
-    if len(paths) == 1:
+    if holds_adapters(paths[0]):
+        save_weights(merged(exp_dir, paths), averaged)
+    elif len(paths) == 1:
         link(paths[0], averaged)
     else:
         save_weights(average(paths), averaged)
+
+
+def merged(exp_dir: Path, paths: list[Path]) -> "dict[str, torch.Tensor]":
+    """The mean of the models whose adapters are in the checkpoints of a training with LoRA."""
+    from whisper_er.adapt.merging import merge
+    from whisper_er.models.build import build_model
+    from whisper_er.text.tokenizer import load_tokenizer
+
+    config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
+    return merge(build_model(config, load_tokenizer(exp_dir / "token_list")).state_dict(), paths, config.lora)
 
 
 def point_to(target: Path, name: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many parameters a configuration trains, and how much disk its run takes; no weights are read or drawn.
+"""How many parameters a configuration trains, and how much memory and disk its run takes; no weights are read or drawn.
 
     whisper-er model_info --config conf/train_serialmtl.yaml --whisper_model openai/whisper-large-v3 \\
         --tasks "asr gender=2 emotion=4"
@@ -50,11 +50,17 @@ def show(model: "Model") -> None:
 
 
 def show_run(args: argparse.Namespace) -> None:
-    """Of a configuration, and the disk that its run will take."""
-    from whisper_er.train.disk import run_size
+    """Of a configuration, and the memory and the disk that its run will take."""
+    from whisper_er.train.disk import gigabytes, run_size
+    from whisper_er.train.optimizer import bytes_of, bytes_of_moments
 
     model, config = of_config(args)
     show(model)
+    weights, trained = bytes_of(model.parameters()), bytes_of(p for p in model.parameters() if p.requires_grad)
+    print(
+        f"memory: weights {gigabytes(weights)}, gradients {gigabytes(trained)}, AdamW "
+        f"{gigabytes(bytes_of_moments(model, config.optim))} GB, and the activations (tools/benchmark/memory.py)"
+    )
     size = run_size(model, config)
     print(f"disk while it trains: at most {size.training}")
     print(f"disk after training:  {size.trained}")
@@ -68,7 +74,7 @@ def of_experiment(exp_dir: Path) -> "Model":
     if not (exp_dir / BACKBONE).is_file():
         raise UserError(f"{exp_dir / BACKBONE}: no such file; stage 3 writes it")
     config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
-    return read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list"))
+    return adapted(read_empty_model(config, exp_dir / BACKBONE, load_tokenizer(exp_dir / "token_list")), config)
 
 
 def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:
@@ -77,7 +83,16 @@ def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:
     config = settings.load(TrainConfig, args.config)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
-    return sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks)), config
+    return adapted(sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks)), config), config
+
+
+def adapted(model: "Model", config: TrainConfig) -> "Model":
+    """The model with the adapters that a training of it gets."""
+    if config.lora.r:
+        from whisper_er.adapt.lora import add_lora
+
+        add_lora(model, config)
+    return model
 
 
 def parse_tasks(text: str) -> list[Task]:

@@ -95,7 +95,12 @@ def train_model(args: argparse.Namespace) -> None:
         description["data"]["train_set"]["label_counts"] = {
             name: dict(zip(labels[name], counts)) for name, counts in label_counts.items()
         }
-    model = build_model(config, tokenizer, label_counts).to(device)
+    model = build_model(config, tokenizer, label_counts)
+    if config.lora.r:
+        from whisper_er.adapt.lora import add_lora
+
+        add_lora(model, config)
+    model.to(device)
     if config.distil.model:
         from whisper_er.retain.distillation import distil
 

@@ -152,6 +152,8 @@ def history(config: TrainConfig, base: str) -> str:
     if config.max_steps == 0:
         return f"as it is in `{base}`, with new tokens and not trained" if base else "not trained"
     frozen = f", {' '.join(f'`{part}`' for part in config.freeze)} frozen" if config.freeze else ""
+    if config.lora.r:
+        frozen = f" by LoRA of rank {config.lora.r}{frozen}"
     if not base:
         return f"trained from scratch{frozen}"
     parts = {"layers": "the decoder's layers", "all": "the decoder"}

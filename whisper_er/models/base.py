@@ -81,10 +81,12 @@ class Model(torch.nn.Module):
     audio_encoder: waveforms and lengths -> Encoded.
     backbone_config: transformers' configuration of the model inside, from which `empty_model` makes it again.
     frozen: modules that keep their weights, and stay in eval mode: no dropout.
+    saves_trained_only: the other weights are those of a pretrained model, to which adapters were added (adapt/lora.py).
     """
 
     audio_encoder: torch.nn.Module
     frozen: Sequence[torch.nn.Module] = ()
+    saves_trained_only = False
     backbone_config: PreTrainedConfig
     tokenizer: Tokenizer
     max_target: int

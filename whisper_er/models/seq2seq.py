@@ -54,18 +54,24 @@ class WhisperER(Model):
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = StrictGrammar(tokenizer)
-        self.packed_output: PackedLinear | None = None
+        self.output: Callable[[torch.Tensor], torch.Tensor] | None = (
+            None  # in place of the product with the token table
+        )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., D) -> logits (..., V)."""
-        if self.packed_output is not None:
-            return self.packed_output(hidden)
+        if self.output is not None:
+            return self.output(hidden)
         return F.linear(hidden, self.decoder.embed_tokens.weight)
 
     def pack(self) -> None:
         super().pack()
-        if self.packed_output is None and can_pack(self.decoder.embed_tokens.weight):
-            self.packed_output = PackedLinear(self.decoder.embed_tokens.weight)
+        if self.output is None and can_pack(self.decoder.embed_tokens.weight):
+            self.output = PackedLinear(self.decoder.embed_tokens.weight)
+
+    def use_table(self, table: torch.nn.Module) -> None:
+        """Read and write tokens by this module, which has `logits`, in place of the token embedding."""
+        self.decoder.embed_tokens, self.output = table, table.logits
 
     def units(self) -> Iterator[torch.nn.Module]:
         yield from super().units()

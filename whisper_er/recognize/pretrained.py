@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from whisper_er.adapt.merging import holds_adapters, merge
 from whisper_er.base import settings
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import write_text
@@ -15,7 +16,7 @@ from whisper_er.base.plain_files import parse_json, read_plain
 from whisper_er.base.weights import load_weights
 from whisper_er.config import ONLY_TRAINING, ContextConfig, ModelConfig, TrainConfig
 from whisper_er.models.base import Model, Predictor
-from whisper_er.models.build import BACKBONE, read_empty_model
+from whisper_er.models.build import BACKBONE, build_model, read_empty_model
 from whisper_er.models.features import PadRule
 from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.score.temperature import read_temperatures
@@ -50,7 +51,8 @@ class Pretrained:
 
 
 def open_model(directory: Path, weights: str = AVERAGE) -> Pretrained:
-    """Read a directory; neither the hub nor the model that training started from is needed.
+    """Read a directory; neither the hub nor the model that training started from is needed,
+    except for a single checkpoint of a training with LoRA.
 
     weights: file of an experiment. UserError for a directory of no known kind, and for files that do not fit.
     """
@@ -91,7 +93,11 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
     tokenizer = load_tokenizer(exp_dir / "token_list")
     model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
-    fill(model, load_weights(exp_dir / weights), exp_dir / weights, f"{exp_dir}/config.yaml")
+    if config.lora.r and holds_adapters(exp_dir / weights):  # a checkpoint; the mean of several is whole
+        tensors = merge(build_model(config, tokenizer).state_dict(), [exp_dir / weights], config.lora)
+    else:
+        tensors = load_weights(exp_dir / weights)
+    fill(model, tensors, exp_dir / weights, f"{exp_dir}/config.yaml")
     if config.model.kind == "seq2seq":
         check_size(exp_dir, model.backbone_config.vocab_size, tokenizer)
     return Pretrained(model, config, read_temperatures(exp_dir, (exp_dir / weights).resolve().name))

@@ -5,13 +5,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from whisper_er.config import TrainConfig
 from whisper_er.models.base import Model
 from whisper_er.train.checkpoints import checkpoints
 from whisper_er.train.experiment import STATE
-from whisper_er.train.training_state import previous
+from whisper_er.train.optimizer import bytes_of, bytes_of_moments
+from whisper_er.train.training_state import previous, saved
 
 GB = 10**9
 STATES = 3  # the newest, the one before, and one that is being written
@@ -24,15 +23,22 @@ class Files:
     checkpoints: int  # the mean of several is one more
     states: int
     bytes_each: tuple[int, int]
+    whole: int = 0  # bytes of the mean where it is the whole model and the checkpoints are not
 
     @property
     def bytes(self) -> int:
-        return self.checkpoints * self.bytes_each[0] + self.states * self.bytes_each[1]
+        return self.checkpoints * self.bytes_each[0] + self.states * self.bytes_each[1] + self.whole
 
     def __str__(self) -> str:
         counts = zip((self.checkpoints, self.states), ("checkpoint", "state"), self.bytes_each)
-        parts = [f"{n} {name}{'s' * (n > 1)} of {size / GB:.2f}" for n, name, size in counts if n]
-        return f"{self.bytes / GB:.2f} GB ({', '.join(parts)})"
+        parts = [f"{n} {name}{'s' * (n > 1)} of {gigabytes(size)}" for n, name, size in counts if n]
+        parts += [f"their mean, a whole model of {gigabytes(self.whole)}"] if self.whole else []
+        return f"{gigabytes(self.bytes)} GB ({', '.join(parts)})"
+
+
+def gigabytes(size: int) -> str:
+    """Two decimals; two digits of what is small."""
+    return f"{size / GB:.2f}" if size >= GB / 10 else f"{size / GB:.2g}"
 
 
 @dataclass(frozen=True)
@@ -47,25 +53,21 @@ class RunSize:
 def run_size(model: Model, config: TrainConfig) -> RunSize:
     """Files of a run of this model, which may be an empty one.
 
-    A checkpoint has all weights, a state AdamW's two moments of the trained ones as well.
+    A checkpoint has all weights, with LoRA those that are trained; a state AdamW's two moments of the trained ones as
+    well.
     """
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    first_moment = getattr(torch, config.optim.first_moment).itemsize
-    moments = sum(
-        parameter.numel() * (first_moment + parameter.element_size())
-        for parameter in model.parameters()
-        if parameter.requires_grad
-    )
+    weights, moments = bytes_of(saved(model).values()), bytes_of_moments(model, config.optim)
+    whole = bytes_of(model.state_dict().values()) if model.saves_trained_only else 0
     each = weights, weights + (moments if config.max_steps else 0)
     validations = math.ceil(config.max_steps / config.valid_interval) or 1  # the untrained model is one checkpoint
     best, last_state = min(config.n_best, validations), int(config.keep_checkpoints)
     for_states = config.n_best if config.save_interval else 1
-    mean = int(best > 1)  # the mean of one is a link to it
+    mean = int(best > 1 and not whole)  # the mean of one is a link to it
     return RunSize(
         # Up to n_best that only a state lists, from which training may resume, and one that is being written.
         training=Files(min(best + for_states + 1, validations), STATES if config.max_steps else last_state, each),
         trained=Files(best, last_state, each),
-        averaged=Files((best if config.keep_checkpoints else 1) + mean, last_state, each),
+        averaged=Files((best if config.keep_checkpoints else 1) + mean, last_state, each, whole),
     )
 
 

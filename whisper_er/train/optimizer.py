@@ -1,5 +1,7 @@
 """AdamW over the trained parameters, with a learning rate per part and, if asked for, a first moment in bfloat16."""
 
+from collections.abc import Iterable
+
 import torch
 from torch.optim.adamw import adamw
 
@@ -58,3 +60,14 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.A
         weight_decay=config.weight_decay,
         fused=True,  # one pass over each tensor: the default on CPU makes several
     )
+
+
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def bytes_of_moments(model: torch.nn.Module, config: OptimConfig) -> int:
+    """Of AdamW's two moments of what is trained."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    first_moment = getattr(torch, config.first_moment).itemsize
+    return bytes_of(trained) + sum(parameter.numel() * first_moment for parameter in trained)

@@ -13,7 +13,7 @@ import torch
 from whisper_er.base.weights import save_weights
 from whisper_er.process import distributed
 from whisper_er.train.parallel import gather_whole
-from whisper_er.train.training_state import collect, save_state
+from whisper_er.train.training_state import collect, save_state, saved
 
 
 class Saver:
@@ -36,7 +36,7 @@ class Saver:
         """Write the weights as a checkpoint, and with the plain values as a state, where their paths are given; then
         call `then`. Returns once all is copied. Every process has to call it; the main process writes."""
         self.wait()
-        weights, moments, groups = self.copy(self.model.state_dict()), {}, []
+        weights, moments, groups = self.copy(saved(self.model)), {}, []
         if state:
             tensors, groups = collect(self.optimizer)
             moments, self.state_saved = self.copy(tensors), time.monotonic()

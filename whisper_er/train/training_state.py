@@ -91,6 +91,14 @@ def digest_of(text: str, names: Iterable[str], tensor: Callable[[str], torch.Ten
     return sha256.hexdigest()
 
 
+def saved(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What a checkpoint has of a model, and a state: all of it, unless Model.saves_trained_only."""
+    tensors = model.state_dict()
+    if not getattr(model, "saves_trained_only", False):
+        return tensors
+    return {name: tensors[name] for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 def collect(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """The optimizer's tensors, of which a process may hold a share, and its groups."""
     state = optimizer.state_dict()
@@ -105,7 +113,7 @@ def collect(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], 
 @torch.no_grad()
 def put_back(state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Load a state tensor by tensor; each process takes its share, whatever the layout of those that saved it."""
-    for name, tensor in model.state_dict().items():
+    for name, tensor in saved(model).items():
         tensor.copy_(share_like(state.tensor(f"model.{name}"), tensor))
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     moments: dict[int, dict[str, torch.Tensor]] = {}
