@@ -112,10 +112,7 @@ class WhisperER(Model):
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
-        if config.lang == DETECT:
-            prefix_BL = self.with_likeliest_language(batch, cross)
-        else:
-            prefix_BL = prefixes(batch, self.tokenizer, config.lang)
+        prefix_BL = self.prefix(batch, cross, config.lang)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
         rows_per_utterance = 1
 
@@ -161,6 +158,12 @@ class WhisperER(Model):
 
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         return self.given(batch, encoded) if config.teacher_forced else super().predict(batch, config, encoded)
+
+    def prefix(self, batch: Batch, cross: Cross, language: str) -> torch.Tensor:
+        """int64 (B, P): what the decoder reads first. language: as DecodeConfig.lang."""
+        if language == DETECT:
+            return self.with_likeliest_language(batch, cross)
+        return prefixes(batch, self.tokenizer, language)
 
     def with_likeliest_language(self, batch: Batch, cross: Cross) -> torch.Tensor:
         """int64 (B, P): the prefix of each utterance, with the language that the decoder says first: Whisper learned to
