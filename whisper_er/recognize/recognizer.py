@@ -61,7 +61,7 @@ class Recognizer:
         language: str = "",
         decide: str = DecodeConfig.decide,
         calibrate: bool = DecodeConfig.calibrate,
-        times: Times = Times(),  # noqa: B008
+        times: Times | None = None,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
@@ -81,8 +81,8 @@ class Recognizer:
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
         recognizer.model.check(decoding)
-        times.check(recognizer.model)
-        recognizer.times = times
+        recognizer.times = times or Times()
+        recognizer.times.check(recognizer.model)
         return recognizer
 
     @staticmethod
