@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from whisper_er.audio.loudness import CLICK, FRAMES_PER_SECOND, frame_size, levels
+from whisper_er.audio.loudness import FRAMES_PER_SECOND, frame_size, levels
 from whisper_er.base.errors import UserError
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
 from whisper_er.data.dataset import by_length, unlabelled
@@ -118,7 +118,7 @@ def with_emotions(
     waves: Sequence[np.ndarray],
     speech: Sequence[Stretches],
 ) -> list[Segment]:
-    """Each cell is labelled by the audio of its window; one whose window has less speech than a click has no label."""
+    """Each cell is labelled by the audio of its window; one in which nobody speaks has no label."""
     task, cells, windows = main_task(recognizer.model.tokenizer.tasks), [], []
     for index, (segment, stretch) in enumerate(zip(segments, speech)):
         if times.emotion_words:
@@ -126,9 +126,9 @@ def with_emotions(
         else:
             own = every(times.emotion_every, segment.start, segment.end)
         for cell in own:
-            start, end = window_around(cell, times.window, segment.start, segment.end)
-            if sum(max(0.0, min(end, last) - max(start, first)) for first, last in stretch) >= CLICK:
-                first, last = (round((second - segment.start) * SAMPLE_RATE) for second in (start, end))
+            if any(start < cell[1] and end > cell[0] for start, end in stretch):
+                window = window_around(cell, times.window, segment.start, segment.end)
+                first, last = (round((second - segment.start) * SAMPLE_RATE) for second in window)
                 cells.append((index, cell))
                 windows.append(waves[index][first:last])
     spans: list[list[Span]] = [[] for _ in segments]
