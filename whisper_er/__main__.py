@@ -11,7 +11,7 @@ from pathlib import Path
 
 BIN = Path(__file__).with_name("bin")
 GROUPS = {
-    "With a trained model": "recognize demo info",
+    "With a trained model": "recognize eder demo info",
     "Stages of a recipe (run.sh calls them, in this order)": "validate_data_dir check_audio format_data make_folds"
     " check_speakers token_list check_config train average split_dir decode combine_dirs score results export"
     " export_ctranslate2",

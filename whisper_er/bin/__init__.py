@@ -101,15 +101,15 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_recognizer(args: argparse.Namespace) -> "Recognizer":
-    """The model that add_recognizer_arguments asked for."""
+def open_recognizer(args: argparse.Namespace, **more: Any) -> "Recognizer":
+    """The model that add_recognizer_arguments asked for; more: arguments of from_pretrained."""
     from whisper_er.recognize.recognizer import Recognizer
 
     if not args.model:
         raise UserError(f"no model: give --model DIR, or set {MODEL}")
     names = ("device", "dtype", "beam_size", "batch_size", "maxlenratio", "no_repeat_ngram_size", "language", "decide",
              "calibrate", "prior_correction")  # fmt: skip
-    return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names})
+    return Recognizer.from_pretrained(args.model, **{name: getattr(args, name) for name in names}, **more)
 
 
 def run(main: Callable[[], None], memory_advice: str = ANYTHING) -> None:

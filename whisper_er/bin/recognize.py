@@ -4,6 +4,7 @@
     whisper-er recognize --model exp/mini/fold1 --format csv recordings/ > found.csv
     find . -name '*.flac' | whisper-er recognize --model exp/mini/fold1 --format jsonl - > found.jsonl
     whisper-er recognize --model exp/mini/fold1 --format srt --timeline emotion --out_dir subtitles meeting.mp3
+    whisper-er recognize --model exp/mini/fold1 --format jsonl --word_times --emotion_every 0.5 talk.wav
 
 Any format that libsndfile reads, any rate, any number of channels (their mean; the loudest alone, with a warning, where
 they cancel out or most are dead), any length: over 30 s a recording is split at its pauses. A recording that cannot be
@@ -28,11 +29,15 @@ from whisper_er.recognize.audio_files import AudioFiles, check_distinct, find_au
 from whisper_er.recognize.recordings import LONGEST, Recording, check_longest, open_recording
 from whisper_er.recognize.result import Recognition
 from whisper_er.report.plots import save_timeline
+from whisper_er.timing.spans import WINDOW
 
 if TYPE_CHECKING:
     from whisper_er.recognize.recognizer import Recognizer
+    from whisper_er.recognize.times import Times
 
-FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt}
+FORMATS = {"text": formats.as_text, "jsonl": formats.as_json, "csv": formats.as_csv, "srt": formats.as_srt,
+           "ctm": formats.as_ctm, "rttm": formats.as_rttm}  # fmt: skip
+EACH_WORD = "word"  # of --emotion_every
 MOST_FAILED = 99  # of the exit code
 
 
@@ -57,6 +62,18 @@ def main() -> None:
         default=LONGEST,
         help="seconds of an utterance of a recording that is split (%(default)s)",
     )
+    parser.add_argument(
+        "--word_times", action="store_true", help="when each word was spoken, in jsonl; ctm has no more"
+    )
+    parser.add_argument(
+        "--emotion_every",
+        default="0",
+        metavar="SECONDS",
+        help=f"the emotion over time, in jsonl and rttm: every so many seconds, or at each {EACH_WORD} (default: not)",
+    )
+    parser.add_argument(
+        "--emotion_window", type=float, default=WINDOW, help="seconds of audio that such a label is of (%(default)s)"
+    )
     # parse_intermixed_args takes options between the files, but not --, behind which a file may begin with -.
     args = parser.parse_args() if "--" in sys.argv else parser.parse_intermixed_args()
     check_longest(args.longest)
@@ -66,11 +83,30 @@ def main() -> None:
     elif args.timeline or args.format == "srt" and len(files) > 1:
         raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
 
-    recognizer = open_recognizer(args)
+    recognizer = open_recognizer(args, times=wanted_times(args))
     categories = [task.name for task in recognizer.tokenizer.tasks if task.kind == "category"]
     if args.timeline and args.timeline not in categories:
         raise UserError(f"--timeline {args.timeline}: not a category of the model; allowed: {' '.join(categories)}")
     recognize(recognizer, files, args)
+
+
+def wanted_times(args: argparse.Namespace) -> "Times":
+    """UserError where the format has no place for what is asked for, or lacks what it is made of."""
+    at_words = args.emotion_every == EACH_WORD
+    try:
+        every = 0.0 if at_words else float(args.emotion_every)
+    except ValueError:
+        raise UserError(f"--emotion_every {args.emotion_every}: give seconds, or '{EACH_WORD}'") from None
+    if args.word_times and args.format not in ("jsonl", "ctm"):
+        raise UserError(f"--word_times: --format {args.format} has no place for it; allowed: jsonl ctm")
+    if (every or at_words) and args.format not in ("jsonl", "rttm"):
+        raise UserError(f"--emotion_every: --format {args.format} has no place for it; allowed: jsonl rttm")
+    if args.format == "rttm" and not (every or at_words):
+        raise UserError(f"--format rttm: the emotion over time; give --emotion_every SECONDS or {EACH_WORD}")
+
+    from whisper_er.recognize.times import Times
+
+    return Times(args.word_times or args.format == "ctm", every, at_words, args.emotion_window)
 
 
 def recognize(recognizer: "Recognizer", files: AudioFiles, args: argparse.Namespace) -> None:

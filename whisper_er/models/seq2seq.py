@@ -54,9 +54,7 @@ class WhisperER(Model):
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = StrictGrammar(tokenizer)
-        self.output: Callable[[torch.Tensor], torch.Tensor] | None = (
-            None  # in place of the product with the token table
-        )
+        self.output: Callable[[torch.Tensor], torch.Tensor] | None = None  # instead of the product with the token table
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., D) -> logits (..., V)."""
@@ -118,10 +116,7 @@ class WhisperER(Model):
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
-        if config.lang == DETECT:
-            prefix_BL = self.with_likeliest_language(batch, cross)
-        else:
-            prefix_BL = prefixes(batch, self.tokenizer, config.lang)
+        prefix_BL = self.prefix(batch, cross, config.lang)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross, Past(left_R=padding(batch)))
         rows_per_utterance = 1
 
@@ -167,6 +162,12 @@ class WhisperER(Model):
 
     def predict(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> list[Prediction]:
         return self.given(batch, encoded) if config.teacher_forced else super().predict(batch, config, encoded)
+
+    def prefix(self, batch: Batch, cross: Cross, language: str) -> torch.Tensor:
+        """int64 (B, P): what the decoder reads first. language: as DecodeConfig.lang."""
+        if language == DETECT:
+            return self.with_likeliest_language(batch, cross)
+        return prefixes(batch, self.tokenizer, language)
 
     def with_likeliest_language(self, batch: Batch, cross: Cross) -> torch.Tensor:
         """int64 (B, P): the prefix of each utterance, with the language that the decoder says first: Whisper learned to

@@ -1,9 +1,10 @@
-"""Recognitions as text: a readable line, JSON lines, CSV, SRT subtitles."""
+"""Recognitions as text: a readable line, JSON lines, CSV, SRT subtitles; words as CTM, emotions over time as RTTM."""
 
 import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from whisper_er.base.errors import printable
 from whisper_er.recognize.result import Recognition, Segment, clock
@@ -80,3 +81,26 @@ def srt_time(seconds: float) -> str:
     milliseconds = round(seconds * 1000)
     whole, rest = divmod(milliseconds, 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{rest:03d}"
+
+
+def as_ctm(recognition: Recognition) -> str:
+    """A line for each word, as NIST's and Kaldi's tools read it: recording, channel, start, duration, word."""
+    words = [word for segment in recognition.segments for word in segment.words or ()]
+    name = recording_id(recognition)
+    return "".join(printable(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {w.text}") + "\n" for w in words)
+
+
+def as_rttm(recognition: Recognition) -> str:
+    """A line for each stretch of one emotion, with its probability, in the fields of NIST's RTTM for speakers."""
+    spans = [span for segment in recognition.segments for span in segment.emotions or ()]
+    name = recording_id(recognition)
+    lines = [
+        f"SPEAKER {name} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> {s.label} {s.probability:.4f} <NA>"
+        for s in spans
+    ]
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+def recording_id(recognition: Recognition) -> str:
+    """The file's name without its ending, as one word."""
+    return "_".join(Path(recognition.name).stem.split())

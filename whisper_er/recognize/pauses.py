@@ -22,12 +22,17 @@ def utterances(level_N: np.ndarray, longest: int) -> list[tuple[int, int]]:
 
     Split at pauses; what is longer than `longest` without one is cut where it is quietest. Empty where all is silent.
     """
-    speech_N = is_speech(level_N)
-    spans = join(runs(speech_N), to_frames(PAUSE))
-    spans = [span for span in spans if speech_N[slice(*span)].sum() >= to_frames(CLICK)]
+    spans = stretches(level_N)
     smooth_N = np.convolve(level_N, np.full(20, 1 / 20), mode="same")
     spans = widen(spans, to_frames(MARGIN), len(level_N))
     return [part for span in spans for part in cut_long(span, smooth_N, longest)]
+
+
+def stretches(level_N: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) in frames of what is spoken between the pauses, without any margin."""
+    speech_N = is_speech(level_N)
+    spans = join(runs(speech_N), to_frames(PAUSE))
+    return [span for span in spans if speech_N[slice(*span)].sum() >= to_frames(CLICK)]
 
 
 def is_speech(level_N: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.prior_correction import LabelCounts, with_correction
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
+from whisper_er.recognize.times import Times, with_times
 from whisper_er.score.temperature import tempered
 from whisper_er.task import Prediction
 from whisper_er.train.experiment import trained_label_counts
@@ -51,6 +52,7 @@ class Recognizer:
         self.model, self.tokenizer, self.config, self.device = model.to(device), model.tokenizer, config, device
         self.decoding, self.temperatures = decoding or DecodeConfig(), temperatures or {}
         self.label_counts = label_counts  # of the training; read where they are needed
+        self.times = Times()
 
     @staticmethod
     def from_pretrained(
@@ -65,6 +67,7 @@ class Recognizer:
         decide: str = DecodeConfig.decide,
         calibrate: bool = DecodeConfig.calibrate,
         prior_correction: float = DecodeConfig.prior_correction,
+        times: Times | None = None,
     ) -> "Recognizer":
         """Open an experiment directory, what stage 7 exported from one, or such an export on the Hugging Face hub.
 
@@ -72,6 +75,7 @@ class Recognizer:
         batch_size: utterances decoded together, at most; maxlenratio, no_repeat_ngram_size, decide, calibrate,
         prior_correction: as in DecodeConfig;
         language: of the speech, such as "de"; "auto": of each utterance the likeliest; "": that of the training.
+        times: whether the words' times and the emotion over time are found as well.
         UserError for any of these that cannot be used.
         """
         values = {
@@ -83,6 +87,8 @@ class Recognizer:
         recognizer = Recognizer.open(model_directory(str(model)), device=find_device(str(device)))
         recognizer.decoding = decoding
         recognizer.model.check(decoding)
+        recognizer.times = times or Times()
+        recognizer.times.check(recognizer.model)
         return recognizer
 
     @staticmethod
@@ -150,10 +156,12 @@ class Recognizer:
 
         waiting = utterances()
         while window := list(islice(waiting, WINDOW * self.decoding.batch_size)):
-            predictions = self.recognize([wave for *_, wave in window])
-            for (segments, start, end, _), prediction in zip(window, predictions):
-                on_progress(end - last_end(segments))
-                segments.append(self.segment(start, end, prediction))
+            waves = [wave for *_, wave in window]
+            predictions = self.recognize(waves)
+            found = [self.segment(start, end, one) for (_, start, end, _), one in zip(window, predictions)]
+            for (segments, *_), segment in zip(window, with_times(self.times, self, found, waves)):
+                on_progress(segment.end - last_end(segments))
+                segments.append(segment)
             yield from self.complete(gathering, on_progress)
         yield from self.complete(gathering, on_progress)
 

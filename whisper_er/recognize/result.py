@@ -6,6 +6,7 @@ from typing import Any
 
 from whisper_er.base.errors import UserError
 from whisper_er.task import Task
+from whisper_er.timing.spans import Span, Word
 
 Probabilities = dict[str, float]  # label -> probability; of a scale the labels are its bins' centres
 
@@ -20,6 +21,8 @@ class Segment:
     scales:        scale task -> expectation over its bins.
     probabilities: category or scale task -> its labels' probabilities, in the order of the token list.
     warnings:      what is doubtful about the text: it was cut, it repeats itself.
+    words:         when each word was spoken; None where nobody asked.
+    emotions:      the main task's labels over time, neighbours of one label merged; None where nobody asked.
     """
 
     start: float
@@ -29,6 +32,8 @@ class Segment:
     scales: dict[str, float]
     probabilities: dict[str, Probabilities]
     warnings: tuple[str, ...] = ()
+    words: tuple[Word, ...] | None = None
+    emotions: tuple[Span, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,13 @@ class Recognition:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; of a segment without what nobody asked for."""
+        values = asdict(self)
+        for segment in values["segments"]:
+            for name in ("words", "emotions"):
+                if segment[name] is None:
+                    del segment[name]
+        return values
 
 
 def combine(name: str, duration: float, segments: Iterable[Segment], tasks: Iterable[Task]) -> Recognition:
