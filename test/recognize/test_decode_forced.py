@@ -47,7 +47,7 @@ def test_its_scores_are_called_a_ceiling_and_stay_out_of_a_model_card(trained, e
         assert CEILING in (exp / name).read_text(encoding="utf-8"), name
     assert CEILING in capsys.readouterr().out
     call(export, "--exp_dir", exp, "--out_dir", tmp_path / "export")
-    assert "a ceiling, decoded with teacher_forced: left out of the card" in capsys.readouterr().out
+    assert "a ceiling, decoded with references: left out of the card" in capsys.readouterr().out
     assert "decode_forced" not in (tmp_path / "export/README.md").read_text(encoding="utf-8")
 
 
