@@ -3,8 +3,8 @@
 import pytest
 import torch
 from stopped_runs import OVERRIDES, StopAt, Stopped, contents
-from test_training_memory import SYSTEMS, trained
 from tiny_experiment import call, train_and_average, train_arguments
+from two_steps import SYSTEMS, trained
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load

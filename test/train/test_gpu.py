@@ -30,7 +30,8 @@ def prepare(root, kind: str, token_list: str, device: str, *options: str):
     tokenizer = load_tokenizer(corpus / token_list)
     # Rows of the new tokens that differ: of an untrained model's equal ones, rounding would choose the label.
     distinct = ["model.new_token_init=random", "model.whisper_sizes.init_std=0.3"]
-    config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", "model.specaug.time_masks=1", *distinct, *options])
+    options = [f"model.kind={kind}", "model.specaug.time_masks=1", *distinct, *options]
+    config = load(TrainConfig, corpus / "train.yaml", options)
     torch.manual_seed(1)
     model = build_model(config, tokenizer).to(device)
     utterances = read_utterances(corpus / "train", tokenizer, "error")
