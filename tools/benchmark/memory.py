@@ -4,13 +4,13 @@
     tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --computed_only
     tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --device cuda --dtype bfloat16
 
-A step is on the batch with the longest of --utterances, or on utterances of --seconds each.
+A step is one of training, on the batch with the longest of --utterances, or on utterances of --seconds each.
 Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
-not in it. Measured, in a process of its own: on a GPU torch's peak of what is allocated; on a CPU how much the process
-grew. Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of
-one.
+not in it. Measured: on a GPU torch's peak of what is allocated; on a CPU, in a process of its own, how much it grew.
+Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of one.
 """
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -21,23 +21,25 @@ from tempfile import TemporaryDirectory
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
-from transformers import WhisperForConditionalGeneration
-from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
+from workload import TASKS, Vocabulary, batches, hf_whisper, machine, options, our_whisper, report
 
 from whisper_er.base.weights import average, save_weights
 from whisper_er.batch import Batch
-from whisper_er.config import SAMPLE_RATE, OptimConfig
-from whisper_er.process.device import autocast
+from whisper_er.config import SAMPLE_RATE, OptimConfig, TrainConfig
+from whisper_er.models.base import Output
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
 
-WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad
-    "as it is": (False, "float32", 1),
-    "first_moment: bfloat16": (False, "bfloat16", 1),
-    "activation_checkpointing": (True, "float32", 1),
-    "batch_size: 4, accum_grad: 4": (False, "float32", 4),
-    "all three": (True, "bfloat16", 4),
+ROUNDED = {"optim": OptimConfig(first_moment="bfloat16")}
+WAYS = {  # title -> options of training
+    "as it is": {},
+    "first_moment: bfloat16": ROUNDED,
+    "activation_checkpointing": {"activation_checkpointing": True},
+    "batch_size: 4, accum_grad: 4": {"accum_grad": 4},
+    "all three": {**ROUNDED, "activation_checkpointing": True, "accum_grad": 4},
 }
+IN_BFLOAT16 = {"bfloat16_weights": {"bfloat16_weights": True}}  # with autocast
 
 
 def main() -> None:
@@ -47,15 +49,16 @@ def main() -> None:
     parser.add_argument("--measured_only", action="store_true", help="compute nothing: large-v3 takes over 20 minutes")
     parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
     args = parser.parse_args()
-    seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
+    seconds = longest_batch(args, {}).wave_BS.shape[1] / SAMPLE_RATE
     print(
         f"{machine(args.device)}; {args.model}, {args.dtype}, {args.batch_size} utterances of up to {seconds:.1f} s, "
         f"pad {args.pad}; GB = 1e9 bytes"
     )
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
-    for title, way in WAYS.items():
-        parts = ["-"] * 4 if args.measured_only else computed(args, *way)
-        measured = "-" if args.computed_only else apart(measure, args, *way)
+    ways = WAYS | (IN_BFLOAT16 if args.dtype == "bfloat16" else {})
+    for title, way in ways.items():
+        parts = ["-"] * 4 if args.measured_only else computed(args, way)
+        measured = "-" if args.computed_only else measure(args, way)
         both = not (args.measured_only or args.computed_only)
         rows.append([title, *parts, measured, measured / parts[-1] if both else "-"])
     tables = {"training": rows}
@@ -76,8 +79,9 @@ def main() -> None:
     )
 
 
-def longest_batch(args, size: int) -> Batch:
-    tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
+def longest_batch(args, way: dict) -> Batch:
+    """Of one forward pass."""
+    tokenizer, size = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en"), args.batch_size // way.get("accum_grad", 1)
     drawn = batches(tokenizer, size, args.utterances, args.seconds)
     return max(drawn, key=lambda batch: batch.wave_BS.shape[1])
 
@@ -88,49 +92,61 @@ def apart(call, *args):
         return pool.submit(call, *args).result()
 
 
-def prepare(args, checkpointing: bool, first_moment: str):
-    with torch.device(args.device):
-        whisper = WhisperForConditionalGeneration(hf_config(args.model))
-        model = our_whisper(whisper, args.pad, activation_checkpointing=checkpointing)
+def prepare(args, way: dict) -> Trainer:
+    config = TrainConfig(dtype=args.dtype, **way)
+    whisper = hf_whisper(args.model, args.device)
+    model = our_whisper(whisper, args.pad, activation_checkpointing=config.activation_checkpointing)
     model = model.train().requires_grad_()  # the tracker knows no frozen weights: 3 MB more
-    return model, make_optimizer(model, OptimConfig(first_moment=first_moment))
+    return Trainer(model, model.tokenizer, config, Path(), torch.device(args.device))
 
 
-def two_steps(model, optimizer, batch: Batch, passes: int, args, after=lambda: None) -> None:
-    """The second step is the one that has the optimizer's state from its start."""
-    for _ in range(2):
-        for _ in range(passes):
-            with autocast(torch.device(args.device), args.dtype):
-                loss = model(batch).loss
-            loss.backward()
-            after()
-        optimizer.step()
-        optimizer.zero_grad()
+def steps(trainer: Trainer, batch: Batch) -> None:
+    """From the second step on the optimizer's state is there from the start; a graph is captured in the second."""
+    for _ in range(3 if trainer.device.type == "cuda" else 2):
+        passes = trainer.config.accum_grad
+        trainer.step([batch] * passes, passes * len(batch), Sums(0))
 
 
-def computed(args, checkpointing: bool, first_moment: str, passes: int) -> list[float]:
+def computed(args, way: dict) -> list[float]:
     """GB: weights, optimizer, the rest, all, at the peak."""
-    batch = longest_batch(args, args.batch_size // passes)
+    batch = longest_batch(args, way)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model, optimizer = prepare(args, checkpointing, first_moment)
+        trainer = prepare(args, way)
         batch = batch.each(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=args.device))
     tracker = MemTracker()
-    tracker.track_external(model, optimizer)
+    tracker.track_external(trainer.model, trainer.optimizer)
+
+    def forward(batch: Batch) -> Output:
+        tracker.reset_mod_stats()  # it knows one pass
+        return trainer.model(batch)
+
+    trainer.parallel = forward
     with tracker:
-        two_steps(model, optimizer, batch, passes, args, tracker.reset_mod_stats)
+        steps(trainer, batch)
     (peak,) = tracker.get_tracker_snapshot("peak").values()
     gigabytes = {str(kind).rpartition(".")[2]: size / 1e9 for kind, size in peak.items()}
     weights, states, everything = gigabytes["PARAM"], gigabytes["OPT"], gigabytes["Total"]
     return [weights, states, everything - weights - states, everything]
 
 
-def measure(args, checkpointing: bool, first_moment: str, passes: int) -> float:
-    """GB of growth."""
-    batch, before = longest_batch(args, args.batch_size // passes), resident()
-    model, optimizer = prepare(args, checkpointing, first_moment)
-    two_steps(model, optimizer, batch.to(torch.device(args.device)), passes, args)
-    if args.device != "cpu":
-        return torch.cuda.max_memory_allocated() / 1e9
+def measure(args, way: dict) -> float:
+    """GB at the peak."""
+    return apart(growth, args, way) if args.device == "cpu" else allocated(args, way)
+
+
+def allocated(args, way: dict) -> float:
+    """On a GPU, where one process is enough: what it held before is given back."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    steps(prepare(args, way), longest_batch(args, way))
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+def growth(args, way: dict) -> float:
+    """On a CPU."""
+    batch, before = longest_batch(args, way), resident()
+    steps(prepare(args, way), batch)
     return peak_resident() - before
 
 
