@@ -40,6 +40,7 @@ WAYS = {  # title -> options of training
     "all three": {**ROUNDED, "activation_checkpointing": True, "accum_grad": 4},
 }
 IN_BFLOAT16 = {"bfloat16_weights": {"bfloat16_weights": True}}  # with autocast
+ON_A_GPU = {"graphs: off": {"graphs": "off"}}
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def main() -> None:
         f"pad {args.pad}; GB = 1e9 bytes"
     )
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
-    ways = WAYS | (IN_BFLOAT16 if args.dtype == "bfloat16" else {})
+    ways = WAYS | (IN_BFLOAT16 if args.dtype == "bfloat16" else {}) | (ON_A_GPU if args.device != "cpu" else {})
     for title, way in ways.items():
         parts = ["-"] * 4 if args.measured_only else computed(args, way)
         measured = "-" if args.computed_only else measure(args, way)
