@@ -5,6 +5,7 @@ tools/venv/bin/python tools/benchmark/gpu_table.py OUT_DIR
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 GOALS = {  # benchmark, model -> times transformers' fastest, utterances a second
@@ -59,15 +60,17 @@ def goals(parts: dict[str, dict]) -> list[list]:
 def fastest(systems: list[tuple[float, str, dict]], start: str) -> tuple[float, str, dict]:
     """utt/s, part and row of a system whose name is `start` or goes on after it with a comma."""
     chosen = [system for system in systems if system[2]["system"].split(",")[0] == start]
-    return max(chosen, key=lambda system: system[0], default=(float("nan"), "not measured", {}))
+    return max(chosen, key=lambda system: system[0], default=(math.nan, "", {}))
 
 
 def judged(value: float, goal: float) -> str:
+    if math.isnan(value):
+        return "not measured"
     return f"{rounded(value)} ({'met' if value >= goal else 'not met'}: {rounded(goal)})"
 
 
 def rounded(number: float) -> str:
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+    return "" if math.isnan(number) else f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
 
 
 def show(rows: list[list]) -> None:

@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
-from workload import TASKS, Vocabulary, batches, hf_whisper, machine, options, our_whisper, report
+from transformers import WhisperForConditionalGeneration
+from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine, options, our_whisper, report
 
 from whisper_er.base.weights import average, save_weights
 from whisper_er.batch import Batch
@@ -95,7 +96,8 @@ def apart(call, *args):
 
 def prepare(args, way: dict) -> Trainer:
     config = TrainConfig(dtype=args.dtype, **way)
-    whisper = hf_whisper(args.model, args.device)
+    with torch.device(args.device):
+        whisper = WhisperForConditionalGeneration(hf_config(args.model))
     model = our_whisper(whisper, args.pad, activation_checkpointing=config.activation_checkpointing)
     model = model.train().requires_grad_()  # the tracker knows no frozen weights: 3 MB more
     return Trainer(model, model.tokenizer, config, Path(), torch.device(args.device))
