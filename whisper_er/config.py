@@ -254,6 +254,9 @@ class TrainConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds the model | a share of it
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
+    # Of linear and convolution layers: cast once a step, not by autocast in every forward pass; the same result, and 2
+    # bytes a parameter more while gradients are summed. The weights that are trained and saved stay float32.
+    bfloat16_weights: bool = False
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     # GB of memory, on each machine, that keep what has to be decoded, such as FLAC, for the next epochs. It is taken as
@@ -278,6 +281,9 @@ class TrainConfig:
             allow(not self.distil.model, "distil.model", self.distil.model, "none with context.turns")
         fine = self.distil.model or self.distil == DistilConfig()
         allow(fine, "distil.model", "''", "a teacher, where another key of distil is set")
+        if self.bfloat16_weights:
+            allow(self.dtype == "bfloat16", "dtype", self.dtype, "bfloat16 with bfloat16_weights")
+            allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with bfloat16_weights")
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
             allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with distil.model")
             allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with distil.model")

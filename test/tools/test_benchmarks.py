@@ -53,3 +53,29 @@ def test_it_ends_in_its_figures_as_json(model, tmp_path, warm_python, name):
 @pytest.mark.parametrize("script", ["egs/iemocap/ser1/paper.sh", "tools/benchmark/padding.sh"])
 def test_a_script_finds_its_options_from_another_directory(script):
     assert "--" in run(script, "--help")  # a path that is relative to the top
+
+
+def test_the_table_of_gpu_sh_sets_the_fastest_beside_the_goals(tmp_path):
+    def write(part: str, benchmark: str, *rows: list) -> None:
+        systems = [dict(zip(("system", "utt/s", "GPU busy"), row)) for row in rows]
+        facts = {"benchmark": benchmark, "model": "base", "device": "a GPU", "systems": systems}
+        (tmp_path / f"{part}.txt").write_text(f"a line\n{json.dumps(facts)}\n")
+
+    write("train_base", "train", ["ours", 2100.0, 0.8], ["transformers, 30 s", 400.0, 0.9], ["ours is faster by", 5.25])
+    write("train_base_eager", "train", ["ours", 500.0, 0.2])
+    write("decode_base", "decode", ["ours", 900.0], ["transformers, 30 s", 80.0], ["CTranslate2, 30 s", 950.0])
+    (tmp_path / "memory.txt").write_text("killed")
+    training, large, decoding, *_ = run(sys.executable, ROOT / "tools/benchmark/gpu_table.py", tmp_path).splitlines()[
+        1:
+    ]
+    for figure in ("2,100 (met: 2,000)", "5.25 (met: 5)", "0.8 (not met: 0.85)", "400"):
+        assert figure in training
+    assert "not measured" in large
+    assert "900 (not met: 1,000)" in decoding and "11.2 (met: 10)" in decoding
+
+
+def test_a_gpu_is_busy_where_any_of_its_kernels_runs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools/benchmark")
+    from busy import covered
+
+    assert covered([(5, 6), (0, 2), (1, 3), (1.5, 2)]) == 4

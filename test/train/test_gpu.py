@@ -23,14 +23,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 SYSTEMS = [("seq2seq", "token_list"), ("encoder_classifier", "label_list")]
 
 
-def prepare(root, kind: str, token_list: str, device: str):
+def prepare(root, kind: str, token_list: str, device: str, *options: str):
     corpus = root / "corpus"
     if not corpus.exists():
         write_corpus(corpus)
     tokenizer = load_tokenizer(corpus / token_list)
     # Rows of the new tokens that differ: of an untrained model's equal ones, rounding would choose the label.
     distinct = ["model.new_token_init=random", "model.whisper_sizes.init_std=0.3"]
-    config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", "model.specaug.time_masks=1", *distinct])
+    options = [f"model.kind={kind}", "model.specaug.time_masks=1", *distinct, *options]
+    config = load(TrainConfig, corpus / "train.yaml", options)
     torch.manual_seed(1)
     model = build_model(config, tokenizer).to(device)
     utterances = read_utterances(corpus / "train", tokenizer, "error")
@@ -71,9 +72,13 @@ def test_a_converted_model_gives_on_a_gpu_what_it_gives_on_the_cpu(trained, tmp_
     assert [(found.text, found.labels) for found in on_gpu] == [(found.text, found.labels) for found in on_cpu]
 
 
+COPIES = ["dtype=bfloat16", "bfloat16_weights=true"]
+
+
+@pytest.mark.parametrize("options", [[], COPIES])
 @pytest.mark.parametrize("kind, token_list", SYSTEMS)
-def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list):
-    trainer, utterances = prepare(tmp_path, kind, token_list, "cuda")
+def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list, options):
+    trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", *options)
     steps = trainer.steps(utterances)
     trainer.step(*next(steps), Sums(0))  # makes the optimizer's state
     micro_batches, size = next(steps)
@@ -82,6 +87,15 @@ def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list):
         trainer.step(micro_batches, size, Sums(0))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_weights_cast_once_a_step_learn_on_a_gpu_as_by_autocast(tmp_path):
+    runs = []
+    for options in (COPIES[:1], COPIES):
+        trainer, utterances = prepare(tmp_path, *SYSTEMS[0], "cuda", "accum_grad=2", *options)
+        steps = trainer.steps(utterances)
+        runs.append([float(trainer.step(*next(steps), Sums(0)).losses_M.sum()) for _ in range(20)])
+    assert runs[1] == pytest.approx(runs[0], rel=1e-3)  # sums by atomic addition differ in their order
 
 
 def test_a_save_from_a_gpu_writes_what_was_there_when_it_was_saved(tmp_path):

@@ -2,6 +2,7 @@
 
     tools/venv/bin/python tools/benchmark/data.py --utterances 10000 100000 1000000
     tools/venv/bin/python tools/benchmark/data.py --utterances 10000 --steps 20 --model tiny
+    tools/venv/bin/python tools/benchmark/data.py --utterances 500 --parts "" --steps 60 --device cuda --workers 8
 
 Opening is what stage 3 does before its first step, in a process of its own for every size: digests and speakers for the
 experiment directory, the tables of the training set and of a validation set of a tenth of it read and validated, the
@@ -10,7 +11,8 @@ that they share counted once. All entries of wav.scp lie in an ark of 1000 utter
 Reading: batches of 16 of these 1000, as single files and in arks, which are in the system's memory since they were
 written. A first round decodes what has to be decoded; the second goes round ten times, and starts its own processes, as
 every epoch does. CPU time is that of the second, of all processes; where others use the machine, it is what to compare.
---steps: training with --model, and the share of its time that waits for data.
+--steps: training with --model, and the share of its time that waits for data; and how long a batch takes to the device,
+its samples as int16, as they travel, and as float32.
 """
 
 import multiprocessing
@@ -18,12 +20,24 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from workload import TASKS, Vocabulary, draw_seconds, hf_whisper, machine, options, our_whisper, report, synchronize
+from workload import (
+    TASKS,
+    Vocabulary,
+    draw_seconds,
+    hf_whisper,
+    machine,
+    options,
+    our_whisper,
+    report,
+    seconds_of,
+    synchronize,
+)
 
 from whisper_er.audio.writer import FORMATS, AudioWriter
 from whisper_er.config import SAMPLE_RATE, TrainConfig
@@ -43,35 +57,40 @@ def main() -> None:
     parser = options(__doc__, utterances=[10_000, 100_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="reading processes (%(default)s)")
     parser.add_argument("--steps", type=int, default=0, help="of training with --model, on the smallest (%(default)s)")
+    parser.add_argument("--parts", default="opening reading", help="beside training (%(default)s)")
     args = parser.parse_args()
+    parts = args.parts.split()
     print(f"{machine(args.device)}; batch {args.batch_size}")
     tables = {}
     with TemporaryDirectory() as directory:
         root = Path(directory)
         recorded = min(RECORDED, max(args.utterances))
-        entries = {audio_format: record(root / audio_format, audio_format, recorded) for audio_format in FORMATS}
-        tables["opening"] = [
-            ["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB", "with workers MB"]
-        ]
+        formats = FORMATS if "reading" in parts else ["wav.ark"]
+        entries = {audio_format: record(root / audio_format, audio_format, recorded) for audio_format in formats}
         for number in args.utterances:
             write_dump(root / str(number), number, entries["wav.ark"])
             write_dump(root / f"{number}.valid", number // 10, entries["wav.ark"])
-            for workers in args.workers:
-                tables["opening"].append(
-                    [number, workers, *apart(opening, root / str(number), workers, args.batch_size)]
-                )
-        head = ["audio in", "workers", "first round, utt/s", "second round, utt/s", "first batch ms", "CPU us/utt"]
-        tables["reading"] = [head]
-        for audio_format in FORMATS:
-            dump = root / f"{audio_format}.dump"
-            write_dump(dump, recorded, entries[audio_format])
-            for workers in args.workers:
-                tables["reading"].append([audio_format, workers, *reading(dump, workers, args.batch_size)])
+        if "opening" in parts:
+            head = ["utterances", "workers", "tables s", "plan s", "first batch s", "all s", "peak MB"]
+            tables["opening"] = [[*head, "with workers MB"]]
+            for number in args.utterances:
+                for workers in args.workers:
+                    row = apart(opening, root / str(number), workers, args.batch_size)
+                    tables["opening"].append([number, workers, *row])
+        if "reading" in parts:
+            head = ["audio in", "workers", "first round, utt/s", "second round, utt/s", "first batch ms", "CPU us/utt"]
+            tables["reading"] = [head]
+            for audio_format in FORMATS:
+                dump = root / f"{audio_format}.dump"
+                write_dump(dump, recorded, entries[audio_format])
+                for workers in args.workers:
+                    tables["reading"].append([audio_format, workers, *reading(dump, workers, args.batch_size)])
         if args.steps:
             tables["training"] = [
                 ["processes", "utt/s", "waiting for data, %"],
                 training(args, root / str(args.utterances[0])),
             ]
+            tables["to the device"] = [["samples", "MB a batch", "ms a batch"], *transfers(args)]
     report({"benchmark": "data", "device": machine(args.device), "model": args.model, "dtype": args.dtype}, **tables)
 
 
@@ -161,7 +180,7 @@ def training(args, dump: Path) -> list:
     """Reading processes, utterances a second, and the percentage of the time in which no batch was ready, from the
     second step on."""
     device = torch.device(args.device)
-    model = our_whisper(hf_whisper(args.model), args.pad).to(device).train()
+    model = our_whisper(hf_whisper(args.model, args.device), args.pad).train()
     config = TrainConfig(batch_size=args.batch_size, num_workers=max(args.workers), dtype=args.dtype)
     with TemporaryDirectory() as exp_dir:
         trainer = Trainer(model, model.tokenizer, config, Path(exp_dir), device)
@@ -177,6 +196,19 @@ def training(args, dump: Path) -> list:
         synchronize(args.device)
         taken = time.perf_counter() - start
     return [reading_processes(config.num_workers, device), number / taken, 100 * waited / taken]
+
+
+def transfers(args) -> list[list]:
+    """Of a batch of 10 s an utterance, from page-locked memory where the device is a GPU."""
+    device, rows = torch.device(args.device), []
+    for dtype in (torch.int16, torch.float32):
+        wave_BS = torch.zeros(args.batch_size, 10 * SAMPLE_RATE, dtype=dtype)
+        wave_BS = wave_BS.pin_memory() if args.device != "cpu" else wave_BS
+        move = partial(wave_BS.to, device, non_blocking=True)
+        seconds_of(move, args.device)
+        taken = sum(seconds_of(move, args.device) for _ in range(20)) / 20
+        rows.append([str(dtype).removeprefix("torch."), wave_BS.nbytes / 1e6, 1e3 * taken])
+    return rows
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ def main() -> None:
     parser = options(__doc__, utterances=64)
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
     parser.add_argument("--tokens", type=int, default=20, help="of every hypothesis, the prefix left out (%(default)s)")
-    parser.add_argument("--peers", default="transformers ctranslate2", help='"": none (%(default)s)')
+    parser.add_argument(
+        "--peers", default="transformers ctranslate2", help='or transformers_static; "": none (%(default)s)'
+    )
     parser.add_argument("--peer_batches", type=int, default=1, help="padded batches to time (%(default)s)")
     args = parser.parse_args()
     device, config = torch.device(args.device), DecodeConfig(beam_size=args.beam_size)
 
-    model = our_whisper(hf_whisper(args.model), args.pad).to(device).eval()
+    model = our_whisper(hf_whisper(args.model, args.device), args.pad).eval()
     model.max_tokens = lambda samples_B, ratio: torch.full_like(samples_B, args.tokens)
     prepared = list(batches(model.tokenizer, args.batch_size, args.utterances))
 
@@ -45,7 +47,10 @@ def main() -> None:
     rows = [["system", "utt/s", "s/batch"], ["ours", sum(map(len, prepared)) / taken, taken / len(prepared)]]
 
     if "transformers" in args.peers.split():
-        rows.append(transformers_generate(args, prepared[: args.peer_batches]))
+        rows.append(["transformers, 30 s", *transformers_generate(args, prepared[: args.peer_batches])])
+    if "transformers_static" in args.peers.split():
+        rates = transformers_generate(args, prepared[: args.peer_batches], cache_implementation="static")
+        rows.append(["transformers, 30 s, static cache", *rates])
     if "ctranslate2" in args.peers.split():
         rows += ctranslate2_generate(args, prepared)
     ours_per_second = rows[1][1]
@@ -67,9 +72,10 @@ def main() -> None:
     )
 
 
-def transformers_generate(args, prepared) -> list:
+def transformers_generate(args, prepared, **options) -> list[float]:
+    """Utterances a second and seconds a batch. On a GPU transformers compiles the decoder for a static cache."""
     device = torch.device(args.device)
-    whisper = hf_whisper(args.model).to(device).eval()
+    whisper = hf_whisper(args.model, args.device).eval()
 
     def generate(batch) -> None:
         features = torch.randn(len(batch), whisper.config.num_mel_bins, 3000, device=device)
@@ -80,11 +86,12 @@ def transformers_generate(args, prepared) -> list:
                 min_new_tokens=args.tokens,
                 do_sample=False,
                 max_new_tokens=args.tokens,
+                **options,
             )
 
     generate(prepared[0])
     taken = sum(seconds_of(lambda batch=batch: generate(batch), args.device) for batch in prepared)
-    return ["transformers, 30 s", sum(map(len, prepared)) / taken, taken / len(prepared)]
+    return [sum(map(len, prepared)) / taken, taken / len(prepared)]
 
 
 def ctranslate2_generate(args, prepared) -> list[list]:

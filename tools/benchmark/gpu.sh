@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU, in one call of under ten minutes: the tests that only run on one, and training, decoding,
-# data and memory for base and large-v3 in bfloat16 beside transformers.
-#   tools/benchmark/gpu.sh OUT_DIR      OUT_DIR/<name>.txt, each ending in its line of JSON
+# Everything that wants a GPU, in one call of under ten minutes: the tests that only run on one; training and decoding of
+# base and large-v3 in bfloat16, by graphs and without, beside transformers and CTranslate2; memory, saving, data. The
+# limits below sum to less than 600 s. A part that fails or runs out of its time is named, and the others go on.
+#   tools/benchmark/gpu.sh OUT_DIR      OUT_DIR/<part>.txt, each ending in its line of JSON; last a table beside the goals
 # PYTHON=/path/to/python with torch for CUDA, transformers and what setup.py names (tools/venv has torch for the CPU).
 set -uo pipefail
 
@@ -15,21 +16,36 @@ python=${PYTHON:-python3}
     || { echo "error: ${python}: torch sees no GPU; set PYTHON to one that does" >&2; exit 1; }
 
 failed=0
-run() {  # run NAME SECONDS command...
-    echo "$1 -> ${out}/$1.txt"
+run() {  # run PART SECONDS command...
+    local start=${SECONDS}
     timeout "$2" "${@:3}" >"${out}/$1.txt" 2>&1 || { echo "failed or out of time: ${out}/$1.txt" >&2; failed=1; }
+    echo "$1: $((SECONDS - start)) of $2 s -> ${out}/$1.txt"
 }
 bench() { run "$1" "$2" "${python}" "tools/benchmark/$3.py" --device cuda --dtype bfloat16 "${@:4}"; }
 
-run tests 90 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
-for model in base large-v3; do
-    # One system at a time: two of large-v3 with their optimizers do not fit 80 GB.
-    bench "train_${model}" 60 train --model "${model}" --utterances 320 --systems ours
-    bench "train_${model}_transformers" 60 train --model "${model}" --utterances 48 --systems transformers \
-        --peer_batches 3
-    bench "decode_${model}" 60 decode --model "${model}" --utterances 320 --peer_batches 3 --peers transformers
-done
-bench train_base_compile 60 train --model base --utterances 320 --systems ours --compile
-bench data 45 data --model base --utterances 10000 --workers 2 8 --steps 60
-bench memory 60 memory --model large-v3 --seconds 10 --measured_only
+run tests 120 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
+
+large=(--model large-v3 --utterances 160)
+bench train_base 35 train --model base --utterances 320 --graphs auto
+bench train_base_eager 15 train --model base --utterances 160 --graphs off --systems ours
+bench train_base_compile 35 train --model base --utterances 160 --graphs auto --systems ours --compile
+bench train_large 35 train "${large[@]}" --graphs auto --systems ours
+bench train_large_bfloat16_weights 30 train "${large[@]}" --graphs auto --systems ours --bfloat16_weights
+bench train_large_eager 25 train --model large-v3 --utterances 80 --graphs off --systems ours
+# Alone: two of large-v3 with their optimizers do not fit 80 GB.
+bench train_large_transformers 25 train --model large-v3 --utterances 48 --systems transformers --peer_batches 3
+
+bench decode_base 40 decode --model base --batch_size 64 --utterances 640 --graphs auto --peers transformers \
+    --peer_batches 2
+bench decode_base_eager 25 decode --model base --utterances 160 --graphs off --peers transformers --peer_batches 2
+bench decode_base_static 40 decode --model base --batch_size 64 --utterances 64 --graphs off --peers transformers_static
+bench decode_base_ctranslate2 25 decode --model base --batch_size 64 --utterances 64 --graphs off --peers ctranslate2
+bench decode_large 35 decode --model large-v3 --batch_size 64 --utterances 320 --graphs auto --peers ""
+# transformers on 64 utterances would keep 63 GB of keys and values: each beam has those of the 30 s to itself.
+bench decode_large_eager 35 decode --model large-v3 --utterances 48 --graphs off --peers transformers
+
+bench memory 35 memory --model large-v3 --seconds 10 --measured_only
+bench saving 20 saving --model base --rounds 2 --beside --dir "${out}"
+bench data 20 data --model base --utterances 500 --parts "" --workers 8 --steps 60
+"${python}" tools/benchmark/gpu_table.py "${out}" || failed=1
 exit "${failed}"

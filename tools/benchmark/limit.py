@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from workload import synchronize
 
 
 def attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
@@ -58,11 +59,17 @@ def run_alone(shapes: Counter, device: str) -> tuple[int, float]:
         right = torch.randn((n, k) if right_transposed else (k, n), device=device).to(dtype)
         left, right = left.T if left_transposed else left, right.T if right_transposed else right
         result = left @ right
+        synchronize(device)
         start = time.perf_counter()
         for _ in range(times):
             torch.mm(left, right, out=result)
-        if device != "cpu":
-            torch.cuda.synchronize()
+        synchronize(device)
         flops += times * 2 * m * k * n
         seconds += time.perf_counter() - start
     return flops, seconds
+
+
+def peak_rate(device: str, dtype: torch.dtype, size: int = 8192) -> float:
+    """FLOP/s of one product of large square matrices, 20 times."""
+    flops, seconds = run_alone(Counter({(size, size, size, dtype, False, False): 20}), device)
+    return flops / seconds

@@ -5,13 +5,13 @@
     tools/venv/bin/python tools/benchmark/memory.py --model large-v3 --device cuda --dtype bfloat16
     tools/venv/bin/python tools/benchmark/memory.py --model base --ways "as it is" lora    # lora: setup.py's extra
 
-A step is on the batch with the longest of --utterances, or on utterances of --seconds each.
+A step is one of training, on the batch with the longest of --utterances, or on utterances of --seconds each.
 Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
-not in it. Measured, in a process of its own: on a GPU torch's peak of what is allocated; on a CPU how much the process
-grew. Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of
-one.
+not in it. Measured: on a GPU torch's peak of what is allocated; on a CPU, in a process of its own, how much it grew.
+Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of one.
 """
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -29,19 +29,24 @@ from workload import TASKS, Vocabulary, batches, hf_config, hf_whisper, machine,
 from whisper_er.base.weights import average, save_weights
 from whisper_er.batch import Batch
 from whisper_er.config import SAMPLE_RATE, LoraConfig, ModelConfig, OptimConfig, TrainConfig
-from whisper_er.process.device import autocast
+from whisper_er.models.base import Output
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
 
-WAYS = {  # title -> activation_checkpointing, first_moment, accum_grad, lora.r
-    "as it is": (False, "float32", 1, 0),
-    "first_moment: bfloat16": (False, "bfloat16", 1, 0),
-    "activation_checkpointing": (True, "float32", 1, 0),
-    "batch_size: 4, accum_grad: 4": (False, "float32", 4, 0),
-    "all three": (True, "bfloat16", 4, 0),
-    "lora": (False, "float32", 1, 16),
-    "lora, activation_checkpointing": (True, "float32", 1, 16),
+ROUNDED, ADAPTERS = {"optim": OptimConfig(first_moment="bfloat16")}, {"lora": LoraConfig(r=16)}
+WAYS = {  # title -> options of training
+    "as it is": {},
+    "first_moment: bfloat16": ROUNDED,
+    "activation_checkpointing": {"activation_checkpointing": True},
+    "batch_size: 4, accum_grad: 4": {"accum_grad": 4},
+    "all three": {**ROUNDED, "activation_checkpointing": True, "accum_grad": 4},
+    "lora": ADAPTERS,
+    "lora, activation_checkpointing": {**ADAPTERS, "activation_checkpointing": True},
 }
+IN_BFLOAT16 = {"bfloat16_weights": {"bfloat16_weights": True}}  # with autocast
+ON_A_GPU = {"graphs: off": {"graphs": "off"}}
+KNOWN = WAYS | IN_BFLOAT16 | ON_A_GPU
 
 
 def main() -> None:
@@ -49,18 +54,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0, help="length of every utterance; 0: drawn (%(default)s)")
     parser.add_argument("--computed_only", action="store_true", help="measure nothing: what does not fit this machine")
     parser.add_argument("--measured_only", action="store_true", help="compute nothing: large-v3 takes over 20 minutes")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS][:5], help="rows of the table (%(default)s)")
+    parser.add_argument(
+        "--ways", nargs="+", choices=KNOWN, help="rows of the table (those of the dtype and the device)"
+    )
     parser.add_argument("--average", type=int, default=0, help="checkpoints to average; 0: none (%(default)s)")
     args = parser.parse_args()
-    seconds = longest_batch(args, args.batch_size).wave_BS.shape[1] / SAMPLE_RATE
+    seconds = longest_batch(args, {}).wave_BS.shape[1] / SAMPLE_RATE
     print(
         f"{machine(args.device)}; {args.model}, {args.dtype}, {args.batch_size} utterances of up to {seconds:.1f} s, "
         f"pad {args.pad}; GB = 1e9 bytes"
     )
     rows = [["training", "weights", "optimizer", "gradients, activations", "computed", "measured", "ratio"]]
-    for title in args.ways:
-        parts = ["-"] * 4 if args.measured_only else computed(args, *WAYS[title])
-        measured = "-" if args.computed_only else apart(measure, args, *WAYS[title])
+    for title in args.ways or default_ways(args):
+        parts = ["-"] * 4 if args.measured_only else computed(args, KNOWN[title])
+        measured = "-" if args.computed_only else measure(args, KNOWN[title])
         both = not (args.measured_only or args.computed_only)
         rows.append([title, *parts, measured, measured / parts[-1] if both else "-"])
     tables = {"training": rows}
@@ -81,8 +88,9 @@ def main() -> None:
     )
 
 
-def longest_batch(args, size: int) -> Batch:
-    tokenizer = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en")
+def longest_batch(args, way: dict) -> Batch:
+    """Of one forward pass."""
+    tokenizer, size = Tokenizer(Vocabulary(51865), TASKS, "whisper", "en"), args.batch_size // way.get("accum_grad", 1)
     drawn = batches(tokenizer, size, args.utterances, args.seconds)
     return max(drawn, key=lambda batch: batch.wave_BS.shape[1])
 
@@ -93,46 +101,54 @@ def apart(call, *args):
         return pool.submit(call, *args).result()
 
 
-def prepare(args, checkpointing: bool, first_moment: str, r: int):
+def default_ways(args) -> list[str]:
+    """All that need no extra, of the dtype and the device."""
+    plain = [title for title, way in WAYS.items() if "lora" not in way]
+    return [*plain, *(IN_BFLOAT16 if args.dtype == "bfloat16" else ()), *(ON_A_GPU if args.device != "cpu" else ())]
+
+
+def prepare(args, way: dict) -> Trainer:
+    config = TrainConfig(dtype=args.dtype, model=ModelConfig(whisper_model=args.model), **way)
     with torch.device(args.device):
         whisper = WhisperForConditionalGeneration(hf_config(args.model))
-        model = our_whisper(whisper, args.pad, activation_checkpointing=checkpointing)
-        if r:
+        model = our_whisper(whisper, args.pad, activation_checkpointing=config.activation_checkpointing)
+        if config.lora.r:
             from whisper_er.adapt.lora import add_lora
 
             # Adapters are made on the device; without memory they could not be moved there.
             with mock.patch.object(torch.nn.Module, "to", lambda module, *_, **__: module):
-                add_lora(model, TrainConfig(model=ModelConfig(whisper_model=args.model), lora=LoraConfig(r=r)))
+                add_lora(model, config)
     for module in model.train().modules():  # the tracker knows no frozen weights, but buffers
         for name, weight in [*module.named_parameters(recurse=False)]:
             if not weight.requires_grad:
                 delattr(module, name)
                 module.register_buffer(name, weight.detach())
-    return model, make_optimizer(model, OptimConfig(first_moment=first_moment))
+    return Trainer(model, model.tokenizer, config, Path(), torch.device(args.device))
 
 
-def two_steps(model, optimizer, batch: Batch, passes: int, args, after=lambda: None) -> None:
-    """The second step is the one that has the optimizer's state from its start."""
-    for _ in range(2):
-        for _ in range(passes):
-            with autocast(torch.device(args.device), args.dtype):
-                loss = model(batch).loss
-            loss.backward()
-            after()
-        optimizer.step()
-        optimizer.zero_grad()
+def steps(trainer: Trainer, batch: Batch) -> None:
+    """From the second step on the optimizer's state is there from the start; a graph is captured in the second."""
+    for _ in range(3 if trainer.device.type == "cuda" else 2):
+        passes = trainer.config.accum_grad
+        trainer.step([batch] * passes, passes * len(batch), Sums(0))
 
 
-def computed(args, checkpointing: bool, first_moment: str, passes: int, r: int) -> list[float]:
+def computed(args, way: dict) -> list[float]:
     """GB: weights, optimizer, the rest, all, at the peak."""
-    batch = longest_batch(args, args.batch_size // passes)
+    batch = longest_batch(args, way)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model, optimizer = prepare(args, checkpointing, first_moment, r)
+        trainer = prepare(args, way)
         batch = batch.each(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=args.device))
     tracker = MemTracker()
-    tracker.track_external(model, optimizer)
+    tracker.track_external(trainer.model, trainer.optimizer)
+
+    def forward(batch: Batch) -> Output:
+        tracker.reset_mod_stats()  # it knows one pass
+        return trainer.model(batch)
+
+    trainer.parallel = forward
     with tracker:
-        two_steps(model, optimizer, batch, passes, args, tracker.reset_mod_stats)
+        steps(trainer, batch)
     (peak,) = tracker.get_tracker_snapshot("peak").values()
     gigabytes = {str(kind).rpartition(".")[2]: size / 1e9 for kind, size in peak.items()}
     weights = gigabytes["PARAM"] + gigabytes["BUFFER"]
@@ -140,13 +156,24 @@ def computed(args, checkpointing: bool, first_moment: str, passes: int, r: int) 
     return [weights, states, everything - weights - states, everything]
 
 
-def measure(args, checkpointing: bool, first_moment: str, passes: int, r: int) -> float:
-    """GB of growth."""
-    batch, before = longest_batch(args, args.batch_size // passes), resident()
-    model, optimizer = prepare(args, checkpointing, first_moment, r)
-    two_steps(model, optimizer, batch.to(torch.device(args.device)), passes, args)
-    if args.device != "cpu":
-        return torch.cuda.max_memory_allocated() / 1e9
+def measure(args, way: dict) -> float:
+    """GB at the peak."""
+    return apart(growth, args, way) if args.device == "cpu" else allocated(args, way)
+
+
+def allocated(args, way: dict) -> float:
+    """On a GPU, where one process is enough: what it held before is given back."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    steps(prepare(args, way), longest_batch(args, way))
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+def growth(args, way: dict) -> float:
+    """On a CPU."""
+    batch, before = longest_batch(args, way), resident()
+    steps(prepare(args, way), batch)
     return peak_resident() - before
 
 

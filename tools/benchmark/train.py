@@ -5,31 +5,37 @@
 
 A step is forward, backward and AdamW on a batch. Ours: log-mel included, A+G+S targets, bucketed by length, padded by
 --pad. transformers': the same targets, features of 30 s ready made, attention by sdpa, its own loss. The systems take
-turns, so that other work on the machine slows all of them; the first step of each is not timed.
+turns, so that other work on the machine slows all of them; the first step of each is not timed. On a GPU also: the rate
+of one large product, the card's peak, and how long kernels run of the time of a step.
 """
 
 import torch
-from limit import record, run_alone
+from busy import busy_seconds
+from limit import peak_rate, record, run_alone
 from workload import batches, hf_whisper, machine, options, our_whisper, report, seconds_of
 
 from whisper_er.batch import Batch
 from whisper_er.process.device import autocast
+from whisper_er.train.optimizer import Bfloat16Copies
 
 
 class System:
     """A model with its optimizer, and the time and FLOPs of its steps."""
 
     def __init__(self, name: str, model: torch.nn.Module, args) -> None:
-        self.name, self.model, self.args = name, model.to(args.device).train(), args
+        self.name, self.model, self.args = name, model.train(), args
+        self.copies = Bfloat16Copies(())
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
         self.steps = self.utterances = self.flops = self.product_flops = 0
         self.seconds = self.product_seconds = 0.0
 
     def step(self, batch: Batch) -> None:
-        with autocast(torch.device(self.args.device), self.args.dtype):
-            loss = self.loss(batch.to(self.args.device))
-        loss.backward()
+        with self.copies.in_use():
+            with autocast(torch.device(self.args.device), self.args.dtype):
+                loss = self.loss(batch.to(self.args.device))
+            loss.backward()
         self.optimizer.step()
+        self.copies.write()
         self.optimizer.zero_grad(set_to_none=True)
 
     def time(self, batch: Batch) -> None:
@@ -40,6 +46,11 @@ class System:
         self.steps, self.utterances, self.flops = self.steps + 1, self.utterances + len(batch), self.flops + flops
         flops, seconds = run_alone(products, self.args.device)
         self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
+
+    def busy(self, batch: Batch) -> float:
+        """The share of a step's time in which the GPU works."""
+        seconds = seconds_of(lambda: self.step(batch), self.args.device)
+        return busy_seconds(lambda: self.step(batch)) / seconds
 
     def row(self) -> list:
         rate, limit = self.flops / self.seconds, self.product_flops / self.product_seconds
@@ -54,6 +65,10 @@ class System:
 
 
 class Ours(System):
+    def __init__(self, name: str, model: torch.nn.Module, args) -> None:
+        super().__init__(name, model, args)
+        self.copies = Bfloat16Copies(model.modules() if args.bfloat16_weights else ())
+
     def loss(self, batch: Batch) -> torch.Tensor:
         return self.model(batch).loss / len(batch)
 
@@ -75,14 +90,18 @@ def main() -> None:
     parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="our encoder's layers by torch.compile(dynamic=True)")
     parser.add_argument("--activation_checkpointing", action="store_true", help="in our model")
+    parser.add_argument("--bfloat16_weights", action="store_true", help="in our model, with --dtype bfloat16")
     args = parser.parse_args()
     systems = args.systems.split()
-    whisper = our_whisper(hf_whisper(args.model), args.pad, activation_checkpointing=args.activation_checkpointing)
+    hf = hf_whisper(args.model, args.device)
+    whisper = our_whisper(hf, args.pad, activation_checkpointing=args.activation_checkpointing)
     prepared = list(batches(whisper.tokenizer, args.batch_size, args.utterances))
     for layer in whisper.audio_encoder.encoder.layers if args.compile else ():
         layer.compile(dynamic=True)
     ours = Ours("ours", whisper, args) if "ours" in systems else None
-    peer = Transformers("transformers, 30 s", hf_whisper(args.model), args) if "transformers" in systems else None
+    peer = None
+    if "transformers" in systems:
+        peer = Transformers("transformers, 30 s", hf_whisper(args.model, args.device), args)
     every = max(1, len(prepared) // args.peer_batches)
     for number, batch in enumerate(prepared):
         if ours:
@@ -91,18 +110,25 @@ def main() -> None:
             peer.time(batch)
     samples = sum(batch.wave_BS.numel() for batch in prepared)
     padding = 1 - sum(int(batch.samples_B.sum()) for batch in prepared) / samples
-    rows = [system.row() for system in (ours, peer) if system]
+    systems, head = [system for system in (ours, peer) if system], []
+    rows, typical = [system.row() for system in systems], prepared[len(prepared) // 2]
+    if args.device != "cpu":
+        head = ["GPU busy"]
+        rows = [[*row, system.busy(typical)] for row, system in zip(rows, systems)]
     if ours and peer:
-        rows.append(["ours is faster by", rows[0][1] / rows[1][1], *[""] * 4])
+        rows.append(["ours is faster by", rows[0][1] / rows[1][1], *[""] * (4 + len(head))])
     print(
         f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, pad {args.pad}; of a batch "
         f"{100 * padding:.1f} % is padding"
     )
     facts = {"model": args.model, "device": machine(args.device), "dtype": args.dtype, "pad": args.pad}
     facts |= {"padding": padding, "compile": args.compile, "activation_checkpointing": args.activation_checkpointing}
+    facts |= {"bfloat16_weights": args.bfloat16_weights}
+    if args.device != "cpu":
+        facts["peak GFLOP/s"] = peak_rate(args.device, getattr(torch, args.dtype)) / 1e9
     report(
         {"benchmark": "train"} | facts,
-        systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], *rows],
+        systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation", *head], *rows],
     )
 
 

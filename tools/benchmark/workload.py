@@ -94,20 +94,22 @@ def hf_config(model: str) -> WhisperConfig:
     return WhisperConfig(**sizes, decoder_start_token_id=50258)
 
 
-def hf_whisper(model: str) -> WhisperForConditionalGeneration:
-    """transformers' model in float32: from a directory, or of the true size with random weights."""
+def hf_whisper(model: str, device: str = "cpu") -> WhisperForConditionalGeneration:
+    """transformers' model in float32: from a directory, or of the true size, with weights drawn on the device."""
     torch.manual_seed(0)
     if Path(model).is_dir():
-        return WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
-    return WhisperForConditionalGeneration(hf_config(model))
+        return WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32).to(device)
+    with torch.device(device):
+        return WhisperForConditionalGeneration(hf_config(model))
 
 
 def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **train_options) -> WhisperER:
-    """Whisper-ER around the same weights; the rows of the task tokens are drawn."""
+    """Whisper-ER around the same weights, on their device; the rows of the task tokens are drawn."""
     tokenizer = Tokenizer(Vocabulary(whisper.config.vocab_size), TASKS, "whisper", "en")
-    whisper.model.resize_token_embeddings(tokenizer.size, mean_resizing=False)
     config = TrainConfig(model=ModelConfig(pad=pad), **train_options)
-    return assemble(config, whisper.model, tokenizer)
+    with whisper.device:
+        whisper.model.resize_token_embeddings(tokenizer.size, mean_resizing=False)
+        return assemble(config, whisper.model, tokenizer)
 
 
 def batches(tokenizer: Tokenizer, batch_size: int, utterances: int, length: float = 0) -> Iterator[Batch]:

@@ -32,7 +32,7 @@ from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.train.experiment import BEST, STATE, UNTRAINED
-from whisper_er.train.optimizer import make_optimizer
+from whisper_er.train.optimizer import Bfloat16Copies, make_optimizer
 from whisper_er.train.parallel import spread, whole, without_exchange
 from whisper_er.train.saver import Saver
 from whisper_er.train.schedule import SCHEDULES
@@ -74,7 +74,9 @@ class Trainer:
                 f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour"
             )
         check_scale_loss(config, tokenizer.tasks)
-        self.parallel = spread(model, config.parallel)
+        self.copies = Bfloat16Copies(model.modules() if config.bfloat16_weights else ())
+        with self.copies.in_use():  # DDP exchanges the gradients of the weights that it finds
+            self.parallel = spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
         self.augmentation = augmentation(config.augment, config.seed)
@@ -186,8 +188,9 @@ class Trainer:
         self.schedule.before_step(self.progress.step)
         outputs = []
         for number, batch in enumerate(micro_batches, start=1):
-            is_last = number == len(micro_batches)
-            with nullcontext() if is_last else without_exchange(self.parallel):
+            # DDP would sum those of several passes in bfloat16, so it exchanges each.
+            exchange = number == len(micro_batches) or self.config.bfloat16_weights
+            with self.copies.in_use(), nullcontext() if exchange else without_exchange(self.parallel):
                 with autocast(self.device, self.config.dtype):
                     outputs.append(self.parallel(batch.to(self.device)))
                 # backward gives the mean over the processes; the step needs the sum.
@@ -198,6 +201,7 @@ class Trainer:
         # The fused optimizer reads it on the device, as it does for torch's GradScaler.
         self.optimizer.found_inf = is_bad(verdict_3)
         self.optimizer.step()
+        self.copies.write()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         sums.add(outputs, size, self.optimizer.found_inf)
@@ -310,6 +314,7 @@ class Trainer:
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
+        self.copies.write()
         self.schedule.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])

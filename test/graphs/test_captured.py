@@ -1,0 +1,44 @@
+"""A captured function is the function, whatever shapes come in which order."""
+
+import torch
+
+from whisper_er.graphs.captured import Captured
+
+
+def double(inputs):
+    return {"twice": 2 * inputs["x"], "sum": inputs["x"].sum() + inputs["y"]}
+
+
+def test_every_call_gives_what_the_function_gives():
+    captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
+    for size in (3, 5, 3, 3, 5, 5, 3):
+        inputs = {"x": torch.randn(size), "y": torch.randn(())}
+        outputs = captured(inputs)
+        for name, tensor in double(inputs).items():
+            assert torch.equal(outputs[name], tensor)
+
+
+def test_a_replay_writes_where_the_last_one_did():
+    captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
+    inputs = {"x": torch.ones(2), "y": torch.zeros(())}
+    captured(inputs)
+    first = captured(inputs)["twice"]
+    captured({"x": torch.zeros(2), "y": torch.zeros(())})
+    assert first.tolist() == [0, 0]
+
+
+def test_variants_of_the_same_shapes_are_captured_apart():
+    factor = [1.0]
+    captured = Captured(lambda inputs: {"y": factor[0] * inputs["x"]}, torch.device("cpu"), most=4, rehearse=True)
+    inputs = {"x": torch.ones(())}
+    for variant in ("a", "b"):
+        captured(inputs, variant)
+        captured(inputs, variant)
+    assert len(captured.met) == 2
+
+
+def test_the_graph_that_was_not_used_for_longest_leaves():
+    captured = Captured(double, torch.device("cpu"), most=2, rehearse=True)
+    for size in (1, 2, 1, 3):
+        captured({"x": torch.zeros(size), "y": torch.zeros(())})
+    assert [key[1][1] for key in captured.met] == [(1,), (3,)]

@@ -1,0 +1,100 @@
+"""A function of tensors as CUDA graphs, one for each set of shapes: a GPU gets its thousands of kernels in one call.
+
+What a function may not do in a graph: read a value from the device, copy from the CPU's memory, choose by a value. What
+it reads and writes beside its inputs (weights, gradients, caches) has to keep its place in memory.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+
+import torch
+
+Tensors = dict[str, torch.Tensor]
+Function = Callable[[Tensors], Tensors]
+
+
+class Rehearsal:
+    """What a captured graph is to its caller, without a graph: inputs are copied to where they were the first time, and
+    outputs lie where they lay. It shows on any device that a function is fit for one."""
+
+    def __init__(self, function: Function, inputs: Tensors) -> None:
+        self.function = function
+        self.inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+        self.outputs: Tensors = {}
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        for name, tensor in inputs.items():
+            self.inputs[name].copy_(tensor, non_blocking=True)
+        return self.replay()
+
+    def replay(self) -> Tensors:
+        for name, tensor in self.function(self.inputs).items():
+            self.outputs.setdefault(name, torch.empty_like(tensor)).copy_(tensor)
+        return self.outputs
+
+
+class Graph(Rehearsal):
+    """A captured CUDA graph."""
+
+    def __init__(self, function: Function, inputs: Tensors, pool: tuple[int, int], stream: torch.cuda.Stream) -> None:
+        super().__init__(function, inputs)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool, stream):
+            self.outputs = function(self.inputs)
+
+    def replay(self) -> Tensors:
+        self.graph.replay()
+        return self.outputs
+
+
+class Captured:
+    """The function, called with the same outputs: a set of shapes is run as it is the first time that it is met, which
+    also warms up what cannot be captured cold; the second time it is captured; from then on it is replayed.
+
+    function: inputs on the device -> outputs, both by name.
+    most: graphs that are kept; beyond them the one that was not used for longest leaves. All share one memory pool.
+    rehearse: without a GPU, by Rehearsal; the tests do so.
+    Outputs of a replay are overwritten by the next replay of the same shapes.
+    """
+
+    def __init__(self, function: Function, device: torch.device, most: int, rehearse: bool = False) -> None:
+        self.function, self.most, self.rehearse = function, most, rehearse
+        self.met: OrderedDict[Hashable, Rehearsal | None] = OrderedDict()  # None: once
+        if not rehearse:
+            self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor], variant: Hashable = None) -> Tensors:
+        """variant: what the function does differently beside its inputs; part of the key of a graph."""
+        inputs = dict(inputs)
+        key = (variant, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
+        if key not in self.met:
+            self.met[key] = None
+            self.forget()
+            return self.warm_up(inputs)
+        self.met.move_to_end(key)
+        if self.met[key] is None:
+            self.met[key] = self.capture(inputs)
+        return self.met[key](inputs)
+
+    def forget(self) -> None:
+        while len(self.met) > self.most:
+            self.met.popitem(last=False)
+
+    def warm_up(self, inputs: Tensors) -> Tensors:
+        """On the stream that captures, as torch asks for: nodes of a backward pass stay on the stream they are made
+        on."""
+        if self.rehearse:
+            return self.function(inputs)
+        current = torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            outputs = self.function(inputs)
+        current.wait_stream(self.stream)
+        for tensor in outputs.values():
+            tensor.record_stream(current)
+        return outputs
+
+    def capture(self, inputs: Tensors) -> Rehearsal:
+        if self.rehearse:
+            return Rehearsal(self.function, inputs)
+        return Graph(self.function, inputs, self.pool, self.stream)
