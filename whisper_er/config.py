@@ -215,6 +215,10 @@ class TrainConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds the model | a share of it
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
+    # auto: on one GPU, forward and backward pass are launched as CUDA graphs, one for each of about a hundred shapes that
+    # batches are filled up to; where that is impossible, and on the CPU, kernel by kernel, as off does everywhere
+    graphs: Literal["auto", "off"] = "auto"
+    compile: bool = False  # in graphs, layers by torch.compile: faster steps after some minutes of compiling
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     # GB of memory, on each machine, that keep what has to be decoded, such as FLAC, for the next epochs. It is taken as
@@ -228,6 +232,7 @@ class TrainConfig:
         at_least(1, self, "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
         at_least(1, self, "valid_batch_size", "log_interval")
         at_least(0, self, "max_steps", "save_interval", "num_workers", "cache_gb", "seed")
+        allow(self.graphs == "auto" or not self.compile, "compile", self.compile, "false with graphs=off")
         rule, by = self.sampling.rule, self.sampling.by
         table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
         allow(by or rule == "natural", "sampling.by", "''", table)
