@@ -64,9 +64,7 @@ class Batch:
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """A copy with `change` applied to every tensor but samples_B."""
-        return self.having(
-            **{name: change(value) for name, value in self.tensors().items() if name != "samples_B"}
-        )
+        return self.having(**{name: change(value) for name, value in self.tensors().items() if name != "samples_B"})
 
     def having(self, **tensors: torch.Tensor) -> "Batch":
         """A copy with these fields; none follows from another."""

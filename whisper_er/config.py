@@ -215,10 +215,10 @@ class TrainConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds the model | a share of it
     valid_batch_size: int = 32
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, weights stay float32
-    # auto: on one GPU, forward and backward pass are launched as CUDA graphs, one for each of about a hundred shapes that
-    # batches are filled up to; where that is impossible, and on the CPU, kernel by kernel, as off does everywhere
+    # auto: on one GPU, forward and backward pass are launched as CUDA graphs, one for each of some shapes that batches
+    # are filled up to; kernel by kernel where that is impossible, as on the CPU | off: kernel by kernel
     graphs: Literal["auto", "off"] = "auto"
-    compile: bool = False  # in graphs, layers by torch.compile: faster steps after some minutes of compiling
+    compile: bool = False  # layers by torch.compile in the graphs, where there are any: it compiles for minutes
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     # GB of memory, on each machine, that keep what has to be decoded, such as FLAC, for the next epochs. It is taken as

@@ -4,8 +4,9 @@
     tools/venv/bin/python tools/benchmark/train.py --model base --dtype bfloat16
 
 A step is forward, backward and AdamW on a batch. Ours: log-mel included, A+G+S targets, bucketed by length, padded by
---pad. transformers': the same targets, features of 30 s ready made, attention by sdpa, its own loss. The systems take
-turns, so that other work on the machine slows all of them; the first step of each is not timed.
+--pad; on a GPU by CUDA graphs, unless --graphs off. transformers': the same targets, features of 30 s ready made,
+attention by sdpa, its own loss. The systems take turns, so that other work on the machine slows all of them; the first
+step of each is not timed. On a GPU the mean of five steps in a row is taken: the host prepares one during the other.
 """
 
 import torch
@@ -13,6 +14,8 @@ from limit import record, run_alone
 from workload import batches, hf_whisper, machine, options, our_whisper, report, seconds_of
 
 from whisper_er.batch import Batch
+from whisper_er.config import TrainConfig
+from whisper_er.graphs.passes import Passes, compile_layers, passes
 from whisper_er.process.device import autocast
 
 
@@ -22,6 +25,8 @@ class System:
     def __init__(self, name: str, model: torch.nn.Module, args) -> None:
         self.name, self.model, self.args = name, model.to(args.device).train(), args
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+        self.graphs: Passes | None = None
+        self.repeats = 1 if args.device == "cpu" else 5
         self.steps = self.utterances = self.flops = self.product_flops = 0
         self.seconds = self.product_seconds = 0.0
 
@@ -29,14 +34,27 @@ class System:
         with autocast(torch.device(self.args.device), self.args.dtype):
             loss = self.loss(batch.to(self.args.device))
         loss.backward()
+        self.update()
+
+    def update(self) -> None:
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)
+
+    def timed_steps(self, batch: Batch) -> None:
+        for _ in range(self.repeats):
+            if self.graphs:
+                self.graphs(batch, len(batch))
+                self.update()
+            else:
+                self.step(batch)
 
     def time(self, batch: Batch) -> None:
         if not self.steps:
             self.step(batch)
         flops, products = record(lambda: self.step(batch))
-        self.seconds += seconds_of(lambda: self.step(batch), self.args.device)
+        if self.graphs:
+            self.timed_steps(batch)  # in which one is captured
+        self.seconds += seconds_of(lambda: self.timed_steps(batch), self.args.device) / self.repeats
         self.steps, self.utterances, self.flops = self.steps + 1, self.utterances + len(batch), self.flops + flops
         flops, seconds = run_alone(products, self.args.device)
         self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
@@ -54,6 +72,12 @@ class System:
 
 
 class Ours(System):
+    def __init__(self, name: str, model: torch.nn.Module, args) -> None:
+        super().__init__(name, model, args)
+        checkpointing = args.activation_checkpointing
+        config = TrainConfig(dtype=args.dtype, graphs=args.graphs, activation_checkpointing=checkpointing)
+        self.graphs = passes(self.model, config, torch.device(args.device))
+
     def loss(self, batch: Batch) -> torch.Tensor:
         return self.model(batch).loss / len(batch)
 
@@ -73,14 +97,17 @@ def main() -> None:
     parser = options(__doc__, utterances=160)
     parser.add_argument("--systems", default="ours transformers", help="which are timed (%(default)s)")
     parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time (%(default)s)")
-    parser.add_argument("--compile", action="store_true", help="our encoder's layers by torch.compile(dynamic=True)")
+    parser.add_argument("--graphs", choices=("auto", "off"), default="auto", help="ours on a GPU: auto by CUDA graphs")
+    parser.add_argument("--compile", action="store_true", help="our layers by torch.compile(dynamic=True)")
     parser.add_argument("--activation_checkpointing", action="store_true", help="in our model")
     args = parser.parse_args()
     systems = args.systems.split()
     whisper = our_whisper(hf_whisper(args.model), args.pad, activation_checkpointing=args.activation_checkpointing)
     prepared = list(batches(whisper.tokenizer, args.batch_size, args.utterances))
-    for layer in whisper.audio_encoder.encoder.layers if args.compile else ():
-        layer.compile(dynamic=True)
+    if args.compile:
+        compile_layers(whisper)
+    if args.device != "cpu":
+        prepared = [batch.pin_memory() for batch in prepared]
     ours = Ours("ours", whisper, args) if "ours" in systems else None
     peer = Transformers("transformers, 30 s", hf_whisper(args.model), args) if "transformers" in systems else None
     every = max(1, len(prepared) // args.peer_batches)
@@ -100,6 +127,7 @@ def main() -> None:
     )
     facts = {"model": args.model, "device": machine(args.device), "dtype": args.dtype, "pad": args.pad}
     facts |= {"padding": padding, "compile": args.compile, "activation_checkpointing": args.activation_checkpointing}
+    facts |= {"graphs": bool(ours and ours.graphs)}
     report(
         {"benchmark": "train"} | facts,
         systems=[["system", "utt/s", "s/step", "GFLOP/s", "products alone", "utilisation"], *rows],

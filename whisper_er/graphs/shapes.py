@@ -1,13 +1,13 @@
 """A small set of shapes for the batches of training, since a CUDA graph has one: each size is the next on a geometric
 scale. What is filled up is masked, so losses, gradients and predictions stay those of the batch.
 
-On utterances as long as IEMOCAP's (tools/benchmark/workload.py), in batches of 16, this adds 7 % to the encoder's frames
-and the decoder's tokens together. Eight epochs meet 56 shapes; 108 where the rate of speech varies by a third.
+On utterances as long as IEMOCAP's (tools/benchmark/workload.py), in batches of 16, this adds 7 % to the frames of the
+encoder and the tokens of the decoder together. Eight epochs meet 56 shapes; 108 where the rate of speech varies by a
+third.
 """
 
 import math
 
-import torch
 import torch.nn.functional as F
 
 from whisper_er.batch import IGNORE, Batch
