@@ -66,7 +66,7 @@ class Captured:
         self.function, self.most, self.rehearse = function, most, rehearse
         self.met: OrderedDict[Hashable, Rehearsal | None] = OrderedDict()  # None: once
         if not rehearse:
-            self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+            self.stream = torch.cuda.Stream(device)
 
     def __call__(self, inputs: Mapping[str, torch.Tensor], variant: Hashable = None) -> Tensors:
         """variant: what the function does differently beside its inputs; part of the key of a graph."""
@@ -103,10 +103,17 @@ class Captured:
         if self.rehearse:
             return Rehearsal(self.function, inputs)
         current = torch.cuda.current_stream()
-        try:
-            return Graph(self.function, inputs, self.pool, self.stream)
-        except RuntimeError as error:  # an operation that a graph cannot hold, too little memory, a driver without them
-            reason = " ".join(str(error).split("\n")[0].split())[:200]
+        for _ in range(2):
+            if not any(self.met.values()):  # torch gives a pool up with the last graph in it
+                self.pool = torch.cuda.graph_pool_handle()
+            try:
+                return Graph(self.function, inputs, self.pool, self.stream)
+            except RuntimeError as error:  # such as an operation that a graph cannot hold
+                reason = " ".join(str(error).split("\n")[0].split())[:200]
+                if not isinstance(error, torch.OutOfMemoryError):
+                    break
+            # Where small shapes came before large ones, the pool is in pieces: all graphs leave, this one comes first.
+            self.met.clear()
         # A capture that fails leaves its stream as the current one, and a generator that still waits for its end.
         torch.cuda.set_stream(current)
         device = current.device

@@ -81,8 +81,8 @@ def passes(model: torch.nn.Module, config: TrainConfig, device: torch.device) ->
 def obstacle_to_graphs(model: torch.nn.Module, config: TrainConfig) -> str:
     """Why a GPU cannot take the passes of this training as graphs; empty if it can."""
     if distributed.world_size() > 1:
-        # Both exchange from hooks within the backward pass, on streams of their own. DDP can be captured after eleven
-        # steps of warm-up for each shape, which costs as much as the shape saves in some hundred steps.
+        # Both exchange within the pass, by hooks and on streams of their own. torch captures DDP after eleven eager
+        # steps, and only where NCCL may not tell that another process has died: all others would wait for ever.
         return f"parallel={config.parallel} on {distributed.world_size()} processes exchanges within the pass"
     if config.activation_checkpointing:
         return "activation_checkpointing reads the state of the random numbers"
