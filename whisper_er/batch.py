@@ -67,7 +67,7 @@ class Batch:
         return self.having(**{name: change(value) for name, value in self.tensors().items() if name != "samples_B"})
 
     def having(self, **tensors: torch.Tensor) -> "Batch":
-        """A copy with these fields; none follows from another."""
+        """A copy with other tensors in these fields; learned_N is taken as it is."""
         changed = copy.copy(self)
         vars(changed).update(tensors)
         return changed

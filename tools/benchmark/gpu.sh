@@ -21,7 +21,7 @@ run() {  # run NAME SECONDS command...
 }
 bench() { run "$1" "$2" "${python}" "tools/benchmark/$3.py" --device cuda --dtype bfloat16 "${@:4}"; }
 
-run tests 90 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
+run tests 200 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
 for model in base large-v3; do
     # One system at a time: two of large-v3 with their optimizers do not fit 80 GB.
     bench "train_${model}" 60 train --model "${model}" --utterances 320 --systems ours

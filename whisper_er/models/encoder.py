@@ -32,7 +32,7 @@ class AudioEncoder(torch.nn.Module):
         return encode(self.encoder, mel_BFN, frames_B)
 
     def draw_pad(self) -> PadRule:
-        """The rule of a pass."""
+        """The pad rule of the next pass, drawn on the CPU where there are several."""
         return self.train_pad.draw() if self.training and self.train_pad else self.logmel.pad
 
     def real_frames(self, samples_B: torch.Tensor) -> torch.Tensor:
