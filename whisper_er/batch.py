@@ -17,8 +17,8 @@ class Batch:
     utt_ids:    B ids.
     wave_BS:    16 kHz mono, zeros after the end: int16 where the audio of all utterances is 16-bit, else float32 in
                 [-1, 1], which int16 / 32768 is; models make it float (models/features.py).
-    samples_B:  int64, true lengths in samples; always on the CPU: shapes and masks depend on it, and reading it from
-                a GPU would wait for the GPU.
+    samples_B:  int64, true lengths in samples; on the CPU: masks depend on it, and reading it from a GPU would wait for
+                the GPU. In a graph (graphs/passes.py) on the device, where it is not read.
     input_BL:   int64, what the decoder reads: context, prefix and target, shifted; any token at padding.
     target_BL:  int64, the token to predict next; IGNORE at context, prefix and padding.
     task_BL:    int64 in [0, K): the task that each target token belongs to; 0 where ignored.
@@ -27,7 +27,8 @@ class Batch:
                 other tasks, behind a task's labels, and where there is no label.
     context_B:  int64, tokens of what was said before, which open input_BL; None where no utterance has any. On the CPU,
                 as samples_B is.
-    learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it.
+    learned_N:  int64, positions in the flattened target_BL that are not IGNORE, in order; follows from it. In a batch
+                of rounded shape (graphs/shapes.py) others follow them.
     """
 
     utt_ids: list[str]
@@ -66,8 +67,11 @@ class Batch:
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """A copy with `change` applied to every tensor but those that stay on the CPU."""
+        tensors = {name: value for name, value in self.tensors().items() if name not in ("samples_B", "context_B")}
+        return self.having(**{name: change(value) for name, value in tensors.items()})
+
+    def having(self, **tensors: torch.Tensor) -> "Batch":
+        """A copy with other tensors in these fields; learned_N is taken as it is."""
         changed = copy.copy(self)
-        for name, value in self.tensors().items():
-            if name not in ("samples_B", "context_B"):
-                setattr(changed, name, change(value))
+        vars(changed).update(tensors)
         return changed

@@ -257,6 +257,10 @@ class TrainConfig:
     # Of linear and convolution layers: cast once a step, not by autocast in every forward pass; the same result, and 2
     # bytes a parameter more while gradients are summed. The weights that are trained and saved stay float32.
     bfloat16_weights: bool = False
+    # auto: on one GPU, forward and backward pass are launched as CUDA graphs, one for each of some shapes that batches
+    # are filled up to; kernel by kernel where that is impossible, as on the CPU | off: kernel by kernel
+    graphs: Literal["auto", "off"] = "auto"
+    compile: bool = False  # layers by torch.compile in the graphs, where there are any: it compiles for minutes
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
     # GB of memory, on each machine, that keep what has to be decoded, such as FLAC, for the next epochs. It is taken as
@@ -270,6 +274,7 @@ class TrainConfig:
         at_least(1, self, "valid_interval", "patience", "n_best", "batch_size", "accum_grad")
         at_least(1, self, "valid_batch_size", "log_interval")
         at_least(0, self, "max_steps", "save_interval", "num_workers", "cache_gb", "seed")
+        allow(self.graphs == "auto" or not self.compile, "compile", self.compile, "false with graphs=off")
         rule, by = self.sampling.rule, self.sampling.by
         table = f"with sampling.rule={rule} the name of a table of the training set, such as corpus for utt2corpus"
         allow(by or rule == "natural", "sampling.by", "''", table)

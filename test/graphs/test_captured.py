@@ -1,8 +1,11 @@
 """A captured function is the function, whatever shapes come in which order."""
 
+from unittest import mock
+
+import pytest
 import torch
 
-from whisper_er.graphs.captured import Captured
+from whisper_er.graphs.captured import Captured, CaptureFailed
 
 
 def double(inputs):
@@ -42,3 +45,24 @@ def test_the_graph_that_was_not_used_for_longest_leaves():
     for size in (1, 2, 1, 3):
         captured({"x": torch.zeros(size), "y": torch.zeros(())})
     assert [key[1][1] for key in captured.met] == [(1,), (3,)]
+
+
+def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(monkeypatch):
+    captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
+    captured({"x": torch.ones(2), "y": torch.zeros(())})
+    captured({"x": torch.ones(2), "y": torch.zeros(())})
+    captured.rehearse, captured.pool, captured.stream, tried, generator = False, "first", None, [], mock.Mock()
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "second")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: mock.Mock(device=torch.device("cpu", 0)))
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
+    monkeypatch.setattr(torch.cuda, "default_generators", [generator], raising=False)
+    monkeypatch.setattr(torch, "Generator", mock.Mock())
+
+    def fail(function, inputs, pool, stream):
+        tried.append((len(captured.met), pool))
+        raise torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate")
+
+    monkeypatch.setattr("whisper_er.graphs.captured.Graph", fail)
+    with pytest.raises(CaptureFailed, match=r"^a CUDA graph could not be captured: CUDA out of memory\.$"):
+        captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
+    assert tried == [(1, "first"), (0, "second")] and generator.graphsafe_set_state.called

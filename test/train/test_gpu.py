@@ -12,6 +12,7 @@ from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.export.ctranslate2 import convert
+from whisper_er.graphs.captured import Graph
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.optimizer import make_optimizer
@@ -77,11 +78,12 @@ COPIES = ["dtype=bfloat16", "bfloat16_weights=true"]
 
 @pytest.mark.parametrize("options", [[], COPIES])
 @pytest.mark.parametrize("kind, token_list", SYSTEMS)
-def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list, options):
-    trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", *options)
-    steps = trainer.steps(utterances)
-    trainer.step(*next(steps), Sums(0))  # makes the optimizer's state
-    micro_batches, size = next(steps)
+@pytest.mark.parametrize("graphs", ["auto", "off"])
+def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list, options, graphs):
+    trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", f"graphs={graphs}", *options)
+    micro_batches, size = next(trainer.steps(utterances))
+    for _ in range(2):  # makes the optimizer's state, then captures
+        trainer.step(micro_batches, size, Sums(0))
     torch.cuda.set_sync_debug_mode("error")
     try:
         trainer.step(micro_batches, size, Sums(0))
@@ -96,6 +98,70 @@ def test_weights_cast_once_a_step_learn_on_a_gpu_as_by_autocast(tmp_path):
         steps = trainer.steps(utterances)
         runs.append([float(trainer.step(*next(steps), Sums(0)).losses_M.sum()) for _ in range(20)])
     assert runs[1] == pytest.approx(runs[0], rel=1e-3)  # sums by atomic addition differ in their order
+
+
+def train(trainer, utterances, steps: int) -> torch.Tensor:
+    """Weights after some steps."""
+    trainer.model.train()
+    for group in trainer.optimizer.param_groups:
+        group["eps"] = 1e-3  # else AdamW makes steps of rounding where a gradient is 0
+    batches, sums = trainer.steps(utterances), Sums(0)
+    for _ in range(steps):
+        trainer.judge.add(trainer.step(*next(batches), sums))
+    trainer.judge.finish()
+    return torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize("kind, token_list", SYSTEMS)
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_training_by_graphs_is_training_kernel_by_kernel(tmp_path, monkeypatch, kind, token_list, dtype, tolerance):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # whose rounding depends on the shape
+    options = ["model.whisper_sizes.dropout=0", "model.whisper_sizes.init_std=0.1", f"dtype={dtype}", "optim.lr=1e-4"]
+    options += ["model.train_pad={none: 0.5, to 1: 0.5}", "optim.grad_clip=1", "batch_size=3", "accum_grad=2"]
+    weights = {}
+    for graphs in ("off", "auto"):
+        trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", *options, f"graphs={graphs}")
+        start = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
+        weights[graphs] = train(trainer, utterances, 50)
+    assert any(isinstance(graph, Graph) for graph in trainer.graphs.captured.met.values())
+    assert (weights["off"] - start).abs().max() > 1e-3
+    torch.testing.assert_close(weights["auto"], weights["off"], rtol=0, atol=tolerance)
+
+
+def test_a_replay_draws_dropout_anew_and_the_seed_repeats_it(tmp_path):
+    trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda", "model.whisper_sizes.dropout=0.3")
+    (batch,), size = next(trainer.steps(utterances))
+    trainer.model.train()
+    losses = []
+    for seed in (1, 1, 1, 2):  # warm-up, capture with its replay, two replays
+        torch.manual_seed(seed)
+        losses.append(float(trainer.graphs(batch, size)["loss"]))
+    assert losses[:2] == pytest.approx([losses[2]] * 2, rel=1e-5)
+    assert losses[3] != pytest.approx(losses[2], rel=1e-4)
+    assert float(trainer.graphs(batch, size)["loss"]) != pytest.approx(losses[3], rel=1e-4)
+
+
+def test_a_capture_that_fails_leaves_training_as_it_was(tmp_path, capfd):
+    trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda", "model.whisper_sizes.dropout=0.1")
+    run = trainer.graphs.captured.function
+
+    def reading(inputs):
+        inputs["weight"].item()
+        return run(inputs)
+
+    trainer.graphs.captured.function = reading
+    assert train(trainer, utterances, 10).isfinite().all()
+    assert trainer.graphs is None and trainer.judge.skipped == 0
+    assert capfd.readouterr().out.count("graphs: a CUDA graph could not be captured") == 1
+
+
+def test_compiled_layers_train_as_others_do(tmp_path):
+    options = ["model.whisper_sizes.dropout=0", "model.whisper_sizes.init_std=0.1", "optim.lr=1e-4"]
+    plain, compiled = (
+        train(*prepare(tmp_path, "seq2seq", "token_list", "cuda", *options, f"compile={compiled}"), 10)
+        for compiled in ("false", "true")
+    )
+    torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-4)
 
 
 def test_a_save_from_a_gpu_writes_what_was_there_when_it_was_saved(tmp_path):

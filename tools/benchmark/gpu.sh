@@ -23,7 +23,7 @@ run() {  # run PART SECONDS command...
 }
 bench() { run "$1" "$2" "${python}" "tools/benchmark/$3.py" --device cuda --dtype bfloat16 "${@:4}"; }
 
-run tests 120 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
+run tests 150 "${python}" -m pytest -q test/train/test_gpu.py test/train/test_distributed.py -k gpu
 
 large=(--model large-v3 --utterances 160)
 bench train_base 35 train --model base --utterances 320 --graphs auto

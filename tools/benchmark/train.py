@@ -4,9 +4,10 @@
     tools/venv/bin/python tools/benchmark/train.py --model base --dtype bfloat16
 
 A step is forward, backward and AdamW on a batch. Ours: log-mel included, A+G+S targets, bucketed by length, padded by
---pad. transformers': the same targets, features of 30 s ready made, attention by sdpa, its own loss. The systems take
-turns, so that other work on the machine slows all of them; the first step of each is not timed. On a GPU also: the rate
-of one large product, the card's peak, and how long kernels run of the time of a step.
+--pad; on a GPU by CUDA graphs, unless --graphs off. transformers': the same targets, features of 30 s ready made,
+attention by sdpa, its own loss. The systems take turns, so that other work on the machine slows all of them; the first
+step of each is not timed. On a GPU the mean of five steps in a row is taken: the host prepares one during the other.
+There also: the rate of one large product, the card's peak, and how long kernels run of the time of a step.
 """
 
 import torch
@@ -15,6 +16,8 @@ from limit import peak_rate, record, run_alone
 from workload import batches, hf_whisper, machine, options, our_whisper, report, seconds_of
 
 from whisper_er.batch import Batch
+from whisper_er.config import TrainConfig
+from whisper_er.graphs.passes import Passes, compile_layers, passes
 from whisper_er.process.device import autocast
 from whisper_er.train.optimizer import Bfloat16Copies
 
@@ -26,6 +29,8 @@ class System:
         self.name, self.model, self.args = name, model.train(), args
         self.copies = Bfloat16Copies(())
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+        self.graphs: Passes | None = None
+        self.repeats = 1 if args.device == "cpu" else 5
         self.steps = self.utterances = self.flops = self.product_flops = 0
         self.seconds = self.product_seconds = 0.0
 
@@ -34,23 +39,36 @@ class System:
             with autocast(torch.device(self.args.device), self.args.dtype):
                 loss = self.loss(batch.to(self.args.device))
             loss.backward()
+        self.update()
+
+    def update(self) -> None:
         self.optimizer.step()
         self.copies.write()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)
+
+    def timed_steps(self, batch: Batch) -> None:
+        for _ in range(self.repeats):
+            if self.graphs:
+                self.graphs(batch, len(batch))
+                self.update()
+            else:
+                self.step(batch)
 
     def time(self, batch: Batch) -> None:
         if not self.steps:
             self.step(batch)
         flops, products = record(lambda: self.step(batch))
-        self.seconds += seconds_of(lambda: self.step(batch), self.args.device)
+        if self.graphs:
+            self.timed_steps(batch)  # in which one is captured
+        self.seconds += seconds_of(lambda: self.timed_steps(batch), self.args.device) / self.repeats
         self.steps, self.utterances, self.flops = self.steps + 1, self.utterances + len(batch), self.flops + flops
         flops, seconds = run_alone(products, self.args.device)
         self.product_flops, self.product_seconds = self.product_flops + flops, self.product_seconds + seconds
 
     def busy(self, batch: Batch) -> float:
         """The share of a step's time in which the GPU works."""
-        seconds = seconds_of(lambda: self.step(batch), self.args.device)
-        return busy_seconds(lambda: self.step(batch)) / seconds
+        seconds = seconds_of(lambda: self.timed_steps(batch), self.args.device)
+        return busy_seconds(lambda: self.timed_steps(batch)) / seconds
 
     def row(self) -> list:
         rate, limit = self.flops / self.seconds, self.product_flops / self.product_seconds
@@ -68,6 +86,9 @@ class Ours(System):
     def __init__(self, name: str, model: torch.nn.Module, args) -> None:
         super().__init__(name, model, args)
         self.copies = Bfloat16Copies(model.modules() if args.bfloat16_weights else ())
+        checkpointing = args.activation_checkpointing
+        config = TrainConfig(dtype=args.dtype, graphs=args.graphs, activation_checkpointing=checkpointing)
+        self.graphs = passes(self.model, config, torch.device(args.device), self.copies.in_use)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         return self.model(batch).loss / len(batch)
@@ -88,7 +109,8 @@ def main() -> None:
     parser = options(__doc__, utterances=160)
     parser.add_argument("--systems", default="ours transformers", help="which are timed (%(default)s)")
     parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time (%(default)s)")
-    parser.add_argument("--compile", action="store_true", help="our encoder's layers by torch.compile(dynamic=True)")
+    parser.add_argument("--graphs", choices=("auto", "off"), default="auto", help="ours on a GPU: auto by CUDA graphs")
+    parser.add_argument("--compile", action="store_true", help="our layers by torch.compile(dynamic=True)")
     parser.add_argument("--activation_checkpointing", action="store_true", help="in our model")
     parser.add_argument("--bfloat16_weights", action="store_true", help="in our model, with --dtype bfloat16")
     args = parser.parse_args()
@@ -96,8 +118,10 @@ def main() -> None:
     hf = hf_whisper(args.model, args.device)
     whisper = our_whisper(hf, args.pad, activation_checkpointing=args.activation_checkpointing)
     prepared = list(batches(whisper.tokenizer, args.batch_size, args.utterances))
-    for layer in whisper.audio_encoder.encoder.layers if args.compile else ():
-        layer.compile(dynamic=True)
+    if args.compile:
+        compile_layers(whisper)
+    if args.device != "cpu":
+        prepared = [batch.pin_memory() for batch in prepared]
     ours = Ours("ours", whisper, args) if "ours" in systems else None
     peer = None
     if "transformers" in systems:
@@ -123,7 +147,7 @@ def main() -> None:
     )
     facts = {"model": args.model, "device": machine(args.device), "dtype": args.dtype, "pad": args.pad}
     facts |= {"padding": padding, "compile": args.compile, "activation_checkpointing": args.activation_checkpointing}
-    facts |= {"bfloat16_weights": args.bfloat16_weights}
+    facts |= {"bfloat16_weights": args.bfloat16_weights, "graphs": bool(ours and ours.graphs)}
     if args.device != "cpu":
         facts["peak GFLOP/s"] = peak_rate(args.device, getattr(torch, args.dtype)) / 1e9
     report(

@@ -142,6 +142,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if kind is Any:  # an option of a part that checks it itself
         return value
     if origin is Literal:
+        value = "off" if value is False and "off" in args else value  # as YAML reads off
         if value not in args:
             raise UserError(f"{where}: '{value}' is not allowed; allowed: {' '.join(args)}")
         return value

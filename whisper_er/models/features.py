@@ -11,6 +11,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, PAD_RULE, SAMPLE_RATE, SpecAugmentConfig
+from whisper_er.graphs.shapes import SAMPLES, next_size
 
 N_FFT = 400
 HOP = 160  # samples per mel frame
@@ -46,6 +47,11 @@ class PadRule:
         """int64 (B,), mel frames: even, so that the encoder's stride of 2 divides them, and at most MAX_FRAMES."""
         padded_B = (samples_B + self.extra).clamp(min=max(self.least, 1), max=MAX_SAMPLES)
         return (padded_B + 2 * HOP - 1) // (2 * HOP) * 2
+
+    def round_up(self, samples: int) -> int:
+        """Samples to fill a batch of this length up to: the encoder then reads inputs of few lengths."""
+        read = max(next_size(samples + self.extra, *SAMPLES), self.least)
+        return read - self.extra if read <= MAX_SAMPLES else max(samples, MAX_SAMPLES)
 
 
 class RandomPad:
@@ -88,10 +94,10 @@ class LogMel(torch.nn.Module):
     def forward(
         self, wave_BS: torch.Tensor, samples_B: torch.Tensor, pad: PadRule | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """wave_BS as in Batch; samples_B on the CPU; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an
-        utterance's end, as the convolutions want it) and frames_B (int64, on the CPU)."""
-        frames_B = (pad or self.pad).frames(samples_B)
-        longest = int(frames_B.max())
+        """wave_BS and samples_B as in Batch; pad: instead of its own rule. Returns mel_BFN (float32; 0 after an
+        utterance's end, as the convolutions want it) and frames_B (int64, where samples_B is)."""
+        pad = pad or self.pad
+        frames_B, longest = pad.frames(samples_B), int(pad.frames(torch.tensor(wave_BS.shape[1], device="cpu")))
         # Two frames past the end still see the last samples and count towards the maximum, as they do in Whisper.
         num_computed = min(longest + 2, MAX_FRAMES)
         wave_BS = F.pad(to_float(wave_BS), (0, max(0, num_computed * HOP - wave_BS.shape[1])))

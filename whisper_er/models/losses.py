@@ -182,7 +182,8 @@ def serial_mtl_loss(
     Returns: loss_B (nats, one per utterance: the caller divides by the utterances of the effective batch),
         nll_BK (nats, detached, without `change`), count_BK (tokens). A task without tokens in an utterance adds 0.
     """
-    nll_N = F.cross_entropy(logits_NV.float(), target_BL.flatten()[learned_N], reduction="none")
+    target_N = target_BL.flatten()[learned_N].clamp(min=0)  # IGNORE among them is of no task: it adds 0
+    nll_N = F.cross_entropy(logits_NV.float(), target_N, reduction="none")
     task_BLK = F.one_hot(task_BL, num_tasks) * (target_BL != IGNORE)[..., None]
     nll_BK, count_BK = sum_by_task(nll_N, task_BLK, learned_N), task_BLK.sum(1)
     loss_BK = nll_BK if change is None else sum_by_task(change(logits_NV, learned_N, nll_N), task_BLK, learned_N)
@@ -214,7 +215,7 @@ def with_label_losses(
     is read from the device: every task's loss is computed at all positions.
     """
     # log sum exp over the vocabulary, which the cross-entropy has computed
-    normalizer_N, loss_N = nll_N + logits_NV.gather(1, target_N[:, None])[:, 0].float(), nll_N
+    normalizer_N, loss_N = nll_N + logits_NV.gather(1, target_N.clamp(min=0)[:, None])[:, 0].float(), nll_N
     for k in label_loss.changed:
         ids = label_ids[k]
         label_N = target_N - ids[0]

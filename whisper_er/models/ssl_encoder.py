@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from whisper_er.models.base import Stack
-from whisper_er.models.features import to_float
+from whisper_er.models.features import PadRule, to_float
 
 SSL_TYPES = ("wav2vec2", "hubert", "wavlm")
 VARIANCE_FLOOR = 1e-7  # of transformers' feature extractor
@@ -25,6 +25,10 @@ class SslEncoder(torch.nn.Module):
         self.convolutions, self.projection = model.feature_extractor, model.feature_projection
         self.encoder, self.config = model.encoder, model.config
         self.convolutions.requires_grad_(False)
+        self.drawn: PadRule | None = None  # of no meaning here, where nothing is padded
+
+    def draw_pad(self) -> PadRule:
+        return PadRule()
 
     def forward(self, wave_BS: torch.Tensor, samples_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns states_BTD and mask_BT (bool, True inside the utterance)."""

@@ -33,9 +33,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def autocast(device: torch.device, dtype: str) -> torch.autocast:
-    """Autocast for the configuration's dtype: bfloat16 products on float32 weights, or none for float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+def autocast(device: torch.device, dtype: str, cache_enabled: bool = True) -> torch.autocast:
+    """Autocast for the configuration's dtype: bfloat16 products on float32 weights, or none for float32.
+
+    cache_enabled: keep the casts of weights until it ends.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16", cache_enabled=cache_enabled)
 
 
 def reading_processes(wanted: int, device: torch.device) -> int:

@@ -7,7 +7,8 @@ from whisper_er.base.errors import UserError
 
 TRAINING = (
     "lower batch_size and raise accum_grad as much, which gives the same result (in validation: lower "
-    "valid_batch_size), or set activation_checkpointing=true, dtype=bfloat16, or parallel=fsdp on several GPUs"
+    "valid_batch_size), or set graphs=off, activation_checkpointing=true, dtype=bfloat16, or parallel=fsdp on several "
+    "GPUs"
 )
 DECODING = "lower batch_size or beam_size, or set dtype=bfloat16"
 ANYTHING = "end other programs, or run where there is more memory"

@@ -26,7 +26,7 @@ from whisper_er.score.results import RESULT
 
 # Keys that may differ: the model does not depend on them, or, as with the languages, a digest covers what they say.
 HARMLESS = ("num_workers", "cache_gb", "log_interval", "save_interval", "activation_checkpointing", "bfloat16_weights",
-            "parallel", "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
+            "parallel", "graphs", "compile", "keep_checkpoints", "train_set.path", "valid_set.path", "token_list.path",
             "train_set.teacher_speakers",
              *(f"{name}.{key}" for name in ("train_set", "valid_set")
                for key in ("languages", "text_sources", "without_text", "labels", "label_counts")))  # fmt: skip

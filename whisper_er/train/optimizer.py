@@ -105,10 +105,12 @@ class Bfloat16Copies:
             setattr(module, name, self.copies[weight])
         try:
             yield
+            self.move_gradients()
         finally:
             for module, name, weight in self.places:
                 setattr(module, name, weight)
-        self.move_gradients()
+            for copy in self.copies.values():  # of a pass that failed
+                copy.grad = None
 
     def move_gradients(self) -> None:
         """Add the copies' gradients to the weights', which sum micro-batches in float32."""

@@ -21,7 +21,9 @@ from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
 from whisper_er.data.mixing import make_mixing
 from whisper_er.data.sampling import Sampling
 from whisper_er.data.shared_memory import SampleCache
-from whisper_er.models.base import Model
+from whisper_er.graphs.captured import CaptureFailed
+from whisper_er.graphs.passes import passes
+from whisper_er.models.base import Model, Output
 from whisper_er.process import distributed, torchrun
 from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
@@ -77,6 +79,7 @@ class Trainer:
         self.copies = Bfloat16Copies(model.modules() if config.bfloat16_weights else ())
         with self.copies.in_use():  # DDP exchanges the gradients of the weights that it finds
             self.parallel = spread(model, config.parallel)
+        self.graphs = passes(model, config, device, self.copies.in_use)
         self.optimizer = make_optimizer(model, config.optim)
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
         self.augmentation = augmentation(config.augment, config.seed)
@@ -188,13 +191,7 @@ class Trainer:
         self.schedule.before_step(self.progress.step)
         outputs = []
         for number, batch in enumerate(micro_batches, start=1):
-            # DDP would sum those of several passes in bfloat16, so it exchanges each.
-            exchange = number == len(micro_batches) or self.config.bfloat16_weights
-            with self.copies.in_use(), nullcontext() if exchange else without_exchange(self.parallel):
-                with autocast(self.device, self.config.dtype):
-                    outputs.append(self.parallel(batch.to(self.device)))
-                # backward gives the mean over the processes; the step needs the sum.
-                (outputs[-1].loss * distributed.world_size() / size).backward()
+            outputs.append(self.replay(batch, size) or self.run_pass(batch, size, number == len(micro_batches)))
         norm = self.clip_gradients()
         losses_M = torch.stack([output.loss.detach() for output in outputs])
         verdict_3 = count_bad(norm, losses_M, stop)
@@ -202,10 +199,33 @@ class Trainer:
         self.optimizer.found_inf = is_bad(verdict_3)
         self.optimizer.step()
         self.copies.write()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)  # graphs know them by their place in memory
         self.progress.step += 1
         sums.add(outputs, size, self.optimizer.found_inf)
         return Step(self.progress.step, micro_batches, losses_M, verdict_3)
+
+    def run_pass(self, batch: Batch, size: int, is_last: bool) -> Output:
+        """Forward and backward pass of a micro-batch, on all processes together."""
+        # DDP would sum the copies' gradients of several passes in bfloat16, so it exchanges each.
+        exchange = is_last or self.config.bfloat16_weights
+        with self.copies.in_use(), nullcontext() if exchange else without_exchange(self.parallel):
+            with autocast(self.device, self.config.dtype):
+                output = self.parallel(batch.to(self.device))
+            # backward gives the mean over the processes; the step needs the sum.
+            (output.loss * distributed.world_size() / size).backward()
+        return output
+
+    def replay(self, batch: Batch, size: int) -> Output | None:
+        """The same by a CUDA graph, filled up to one of its shapes; None where there are no graphs."""
+        if not self.graphs:
+            return None
+        try:
+            return Output(**self.graphs(batch, size))
+        except CaptureFailed as error:
+            print(f"graphs: {error}; from here on every kernel is launched by itself", flush=True)
+            self.graphs = None
+            torch.manual_seed(self.seed(self.progress.step))  # the generator was replaced
+            return None
 
     def clip_gradients(self) -> torch.Tensor:
         """The norm of the whole gradient, before it is cut to optim.grad_clip."""

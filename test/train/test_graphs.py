@@ -1,0 +1,114 @@
+"""Training by graphs, rehearsed without a GPU: the weights of training without them."""
+
+import pytest
+import torch
+
+from whisper_er.base.errors import UserError
+from whisper_er.base.settings import load
+from whisper_er.config import TrainConfig
+from whisper_er.data.dataset import read_utterances
+from whisper_er.graphs import passes
+from whisper_er.graphs.captured import CaptureFailed, Rehearsal
+from whisper_er.graphs.passes import Passes
+from whisper_er.models.build import build_model
+from whisper_er.text.tokenizer import load_tokenizer
+from whisper_er.train.train_log import Sums
+from whisper_er.train.trainer import Trainer
+
+CPU = torch.device("cpu")
+systems = pytest.mark.parametrize("kind, token_list", [("seq2seq", "token_list"), ("encoder_classifier", "label_list")])
+# No dropout, which draws as many numbers as there are states; and nothing that AdamW makes of rounding.
+OPTIONS = ["model.whisper_sizes.dropout=0", "optim.grad_clip=1", "batch_size=3", "accum_grad=2"]
+RANDOM = ["model.specaug.time_masks=2", "model.specaug.freq_masks=1", "model.train_pad={none: 0.5, to 1: 0.5}"]
+
+
+def prepare(corpus, tmp_path, kind: str, token_list: str, *options: str):
+    config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", *OPTIONS, *options])
+    tokenizer = load_tokenizer(corpus / token_list)
+    torch.manual_seed(1)
+    trainer = Trainer(build_model(config, tokenizer), tokenizer, config, tmp_path, CPU)
+    trainer.model.train()
+    for group in trainer.optimizer.param_groups:
+        group["eps"] = 1e-3
+    return trainer, read_utterances(corpus / "train", tokenizer, "error")
+
+
+def train(trainer, utterances, steps: int = 8):
+    """Weights and means after some steps."""
+    sums, batches = Sums(0), trainer.steps(utterances)
+    for _ in range(steps):
+        trainer.judge.add(trainer.step(*next(batches), sums))
+    means = sums.means(trainer.task_names)
+    return torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()]), means
+
+
+@systems
+@pytest.mark.parametrize("options", [[], RANDOM, ["dtype=bfloat16"], ["dtype=bfloat16", "bfloat16_weights=true"]])
+def test_steps_by_graphs_are_the_steps_without(corpus, tmp_path, kind, token_list, options):
+    trainer, utterances = prepare(corpus, tmp_path, kind, token_list, *options)
+    start = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
+    exact, means = train(trainer, utterances)
+    trainer, _ = prepare(corpus, tmp_path, kind, token_list, *options)
+    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    weights, own_means = train(trainer, utterances)
+    met = trainer.graphs.captured.met
+    assert 1 < len(met) and any(isinstance(graph, Rehearsal) for graph in met.values())
+    tolerance = 1e-3 if "dtype=bfloat16" in options else 1e-5
+    torch.testing.assert_close(weights, exact, rtol=0, atol=tolerance)
+    assert own_means == pytest.approx(means, abs=tolerance)
+    assert (exact - start).abs().max() > 3 * tolerance
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_is_not(corpus, tmp_path):
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
+    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    batches = trainer.steps(utterances)
+    before = [weight.detach().clone() for weight in trainer.model.parameters()]
+    micro_batches, size = next(batches)
+    spoilt = micro_batches[0].having(wave_BS=torch.full_like(micro_batches[0].wave_BS.float(), torch.nan))
+    trainer.judge.add(trainer.step([spoilt, *micro_batches[1:]], size, Sums(0)))
+    assert all(torch.equal(weight, old) for weight, old in zip(trainer.model.parameters(), before))
+    trainer.judge.add(trainer.step(micro_batches, size, Sums(0)))
+    trainer.judge.finish()
+    assert trainer.judge.skipped == 1 and not torch.equal(trainer.model.decoder.embed_tokens.weight, before[0])
+
+
+def test_a_capture_that_fails_leaves_training_as_it_was(corpus, tmp_path, capfd):
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
+    exact, _ = train(trainer, utterances)
+    trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list")
+    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+
+    def fail(inputs):
+        raise CaptureFailed("no driver")
+
+    trainer.graphs.captured.capture = fail
+    weights, _ = train(trainer, utterances)
+    assert trainer.graphs is None and all(weight.grad is None for weight in trainer.model.parameters())
+    torch.testing.assert_close(weights, exact, rtol=0, atol=1e-5)
+    assert capfd.readouterr().out.count("graphs: no driver; from here on every kernel is launched by itself\n") == 1
+
+
+def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monkeypatch):
+    trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", "activation_checkpointing=true", "compile=true")
+    assert trainer.graphs is None
+    lines = capfd.readouterr().out
+    assert lines == "compile: there is no GPU, and layers are compiled for graphs alone: they are not compiled\n"
+    cuda, config = torch.device("cuda"), trainer.config
+    config.compile = False
+    assert passes.passes(trainer.model, config, CPU) is None and capfd.readouterr().out == ""
+    assert passes.passes(trainer.model, config, cuda) is None
+    assert capfd.readouterr().out.startswith("graphs: activation_checkpointing reads")
+    trainer.model.backbone_config.layerdrop, config.activation_checkpointing = 0.1, False
+    assert "layerdrop" in passes.obstacle_to_graphs(trainer.model, config)
+    trainer.model.backbone_config.layerdrop = 0.0
+    assert passes.obstacle_to_graphs(trainer.model, config) == ""
+    config.graphs = "off"
+    assert passes.passes(trainer.model, config, cuda) is None and capfd.readouterr().out == ""
+    monkeypatch.setattr(passes.distributed, "world_size", lambda: 2)
+    assert "on 2 processes" in passes.obstacle_to_graphs(trainer.model, config)
+
+
+def test_compiled_layers_without_graphs_are_refused(corpus):
+    with pytest.raises(UserError, match="compile: True is not allowed; allowed: false with graphs=off"):
+        load(TrainConfig, corpus / "train.yaml", ["graphs=off", "compile=true"])
