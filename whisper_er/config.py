@@ -263,18 +263,23 @@ class DecodeConfig:
     # best hypothesis has a label. The conventional method always answers the most probable.
     decide: Literal["best", "marginal"] = "best"
     calibrate: bool = False  # posteriors of categories by the temperatures of the experiment's calibration.json
-    search: str = named("beam", "models.search.SEARCHES")  # beam
+    search: str = named("beam", "search.beam.SEARCHES")  # beam
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32
+    # stage 5: batches of so many seconds of audio, padding included, instead of batch_size utterances; 0: of batch_size;
+    # null: of 600 s on a GPU, of batch_size on a CPU
+    batch_seconds: int | float | None = None
+    graphs: Literal["auto", "off"] = "auto"  # on a GPU: a step of the search as one CUDA graph | as on a CPU
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
 
     def __post_init__(self) -> None:
         at_least(1, self, "beam_size", "batch_size")
+        between(0, 1_000_000, self, *(["batch_seconds"] if self.batch_seconds is not None else []))
         between(1, 1000, self, "beam_size")
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")

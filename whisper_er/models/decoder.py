@@ -5,6 +5,7 @@ Axes: R rows (utterances x beams), B utterances, L tokens, T encoder frames, D w
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +28,33 @@ class Cross:
         return Cross([(key[index_B], value[index_B]) for key, value in self.layers], mask)
 
 
+class Cache(Protocol):
+    """Keys and values of one layer's self-attention, of the tokens decoded so far."""
+
+    def extended(self, key_BHLC: torch.Tensor, value_BHLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and all values, with those of further tokens."""
+        ...
+
+
+class Grown(NamedTuple):
+    """A cache that grows by a copy at every token, (R, H, L, C)."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+
+    def extended(self, key_RHLC: torch.Tensor, value_RHLC: torch.Tensor) -> "Grown":
+        return Grown(torch.cat([self.key, key_RHLC], dim=2), torch.cat([self.value, value_RHLC], dim=2))
+
+
 @dataclass
 class Past:
-    """Cache: keys and values of the tokens decoded so far, (R, H, L, C) per layer."""
+    """Caches of the layers."""
 
-    layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    layers: list[Grown] = field(default_factory=list)
 
     def select(self, index_R: torch.Tensor) -> "Past":
         """The rows at these positions, in this order."""
-        return Past([(key[index_R], value[index_R]) for key, value in self.layers])
+        return Past([Grown(key[index_R], value[index_R]) for key, value in self.layers])
 
 
 def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor | None) -> Cross:
@@ -76,18 +95,20 @@ class DecoderLayer(WhisperDecoderLayer):
     def forward(
         self,
         hidden_RLD: torch.Tensor,
-        past: tuple[torch.Tensor, torch.Tensor] | None,
+        past: Cache | None,
         cross: tuple[torch.Tensor, torch.Tensor],
         mask_B11T: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
+        own_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, Grown]:
+        """Self-attention, cross-attention, feed-forward; each normalised before and added after. own_mask: bool, of
+        self-attention; None: causal without a past, else all."""
         rows, length, width = hidden_RLD.shape
 
         attention, normed = self.self_attn, self.self_attn_layer_norm(hidden_RLD)
         key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
         if past is not None:
-            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        attended = attend(attention, normed, key, value, causal=past is None)
+            key, value = past.extended(key, value)
+        attended = attend(attention, normed, key, value, own_mask, causal=past is None)
         hidden_RLD = hidden_RLD + F.dropout(attended, self.dropout, self.training)
 
         # The beams of an utterance query the same keys: they are laid out as further positions of one query.
@@ -97,7 +118,7 @@ class DecoderLayer(WhisperDecoderLayer):
 
         inner = self.activation_fn(self.fc1(self.final_layer_norm(hidden_RLD)))
         inner = self.fc2(F.dropout(inner, self.activation_dropout, self.training))
-        return hidden_RLD + F.dropout(inner, self.dropout, self.training), (key, value)
+        return hidden_RLD + F.dropout(inner, self.dropout, self.training), Grown(key, value)
 
 
 def use_own_layers(decoder: WhisperDecoder) -> WhisperDecoder:

@@ -3,7 +3,7 @@
 Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
 import torch
@@ -17,7 +17,9 @@ from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
+from whisper_er.models.static_decoder import StaticDecoder
+from whisper_er.search.beam import SEARCHES, BestHypotheses, Hypothesis
+from whisper_er.search.captured_beam import CapturedBeamSearch
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
 from whisper_er.text.repetition import REPEATS, repeats_itself
@@ -54,6 +56,8 @@ class WhisperER(Model):
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = StrictGrammar(tokenizer)
+        self.grammars: dict[tuple[str, str], Grammar] = {("strict", "none"): self.grammar}
+        self.searches: dict[Hashable, CapturedBeamSearch] = {}
         self.packed_output: PackedLinear | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -117,6 +121,13 @@ class WhisperER(Model):
         else:
             prefix_BL = prefixes(batch, self.tokenizer, config.lang)
         hidden_BLD, past = decode(self.decoder, prefix_BL, cross)
+        first_logits_UV, grammar = self.logits(hidden_BLD[:, -1]), self.grammar_for(config).to(prefix_BL.device)
+        max_tokens_U = self.max_tokens(batch.samples_B, config.maxlenratio)
+        if self.by_graphs(config, prefix_BL.device):
+            search, prefix_mask_BP = self.captured_search(config, grammar), torch.ones_like(prefix_BL, dtype=torch.bool)
+            cache = search.decoder.begin(past, prefix_mask_BP, cross, config.beam_size)
+            del past, cross  # of which the cache has copies
+            return search(first_logits_UV, cache, max_tokens_U)
         rows_per_utterance = 1
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
@@ -128,13 +139,22 @@ class WhisperER(Model):
             hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
             return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
 
-        return SEARCHES[config.search](
-            self.logits(hidden_BLD[:, -1]),
-            step,
-            self.grammar_for(config).to(prefix_BL.device),
-            self.max_tokens(batch.samples_B, config.maxlenratio),
-            config,
-        )
+        return SEARCHES[config.search](first_logits_UV, step, grammar, max_tokens_U, config)
+
+    def by_graphs(self, config: DecodeConfig, device: torch.device) -> bool:
+        """Whether the search runs as CUDA graphs. n-grams that are not written twice are looked for in as many tokens
+        as there are: their shapes change."""
+        is_possible = device.type == "cuda" and config.search == "beam" and config.beam_size <= self.tokenizer.size
+        return config.graphs == "auto" and is_possible and not config.no_repeat_ngram_size
+
+    def captured_search(self, config: DecodeConfig, grammar: Grammar) -> CapturedBeamSearch:
+        """The same object for the same search, so that its graphs are met again."""
+        key = (config.beam_size, config.length_penalty, grammar)
+        if key not in self.searches:
+            device = self.decoder.embed_tokens.weight.device
+            decoder = StaticDecoder(self.decoder)
+            self.searches[key] = CapturedBeamSearch(decoder, grammar, config, device, rehearse=device.type != "cuda")
+        return self.searches[key]
 
     @torch.no_grad()
     def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
@@ -178,10 +198,11 @@ class WhisperER(Model):
         ]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
-        if config.grammar == "strict" and config.suppress == "none":
-            return self.grammar
-        suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
-        return GRAMMARS[config.grammar](self.tokenizer, suppressed)
+        key = (config.grammar, config.suppress)
+        if key not in self.grammars:
+            suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
+            self.grammars[key] = GRAMMARS[config.grammar](self.tokenizer, suppressed)
+        return self.grammars[key]
 
     def max_tokens(self, samples_B: torch.Tensor, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""
