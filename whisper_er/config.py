@@ -270,8 +270,9 @@ class DecodeConfig:
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
     batch_size: int = 32
-    # stage 5: batches of so many seconds of audio, padding included, instead of batch_size utterances; 0: of batch_size;
-    # null: of 600 s on a GPU, of batch_size on a CPU
+    # stage 5: batches of so many seconds of encoder input instead of batch_size utterances, where an utterance counts
+    # for 2 s at least; 0: of batch_size; null: on a CPU of batch_size, on a GPU of 600 s. Keys and values of large-v3 then
+    # take 10 GB in bfloat16, twice that while they are copied.
     batch_seconds: int | float | None = None
     graphs: Literal["auto", "off"] = "auto"  # on a GPU: a step of the search as one CUDA graph | as on a CPU
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.data.dataset import load, read_utterances
     from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
 
@@ -51,7 +51,8 @@ def decode_set(args: argparse.Namespace) -> None:
     utterances = read_utterances(
         args.data_dir, recognizer.tokenizer, recognizer.config.model.long_audio, labelled=config.teacher_forced
     )
-    plan = by_length(utterances.num_samples_N, config.batch_size)
+    recognizer.decoding = config
+    plan = recognizer.plan(utterances.num_samples_N)
     processes = reading_processes(config.num_workers, recognizer.device)
     batches = load(utterances, plan, recognizer.tokenizer, recognizer.model.max_target, processes, recognizer.device)
     start = time.monotonic()

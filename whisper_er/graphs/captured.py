@@ -94,7 +94,7 @@ class Captured:
         on."""
         if self.rehearse:
             return self.function(inputs)
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             outputs = self.function(inputs)

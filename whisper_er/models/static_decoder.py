@@ -14,8 +14,8 @@ from torch.func import functional_call
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from whisper_er.graphs.captured import Tensors
-from whisper_er.models.decoder import Cross, Past
 from whisper_er.graphs.repeated import rounded
+from whisper_er.models.decoder import Cross, Past
 
 NOBODY = -1  # in holder_BKS: no token yet
 
