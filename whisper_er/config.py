@@ -269,18 +269,17 @@ class DecodeConfig:
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
-    batch_size: int = 32
-    # stage 5: batches of so many seconds of encoder input instead of batch_size utterances, where an utterance counts
-    # for 2 s at least; 0: of batch_size; null: on a CPU of batch_size, on a GPU of 600 s. Keys and values of large-v3 then
-    # take 10 GB in bfloat16, twice that while they are copied.
-    batch_seconds: int | float | None = None
+    batch_size: int = 32  # utterances; stage 5 on a GPU goes by batch_seconds
+    # stage 5 on a GPU: seconds of encoder input in a batch, an utterance counting for 2 s at least; 0: by batch_size.
+    # Keys and values of large-v3 take 10 GB at 600 s in bfloat16, and twice that while they are copied.
+    batch_seconds: float = 600
     graphs: Literal["auto", "off"] = "auto"  # on a GPU: a step of the search as one CUDA graph | as on a CPU
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
 
     def __post_init__(self) -> None:
         at_least(1, self, "beam_size", "batch_size")
-        between(0, 1_000_000, self, *(["batch_seconds"] if self.batch_seconds is not None else []))
+        between(0, 1_000_000, self, "batch_seconds")
         between(1, 1000, self, "beam_size")
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")

@@ -6,7 +6,7 @@ from tiny_whisper import TASKS as USUAL
 from tiny_whisper import batch_of, tiny_model, write_utterances
 
 from whisper_er.config import DecodeConfig
-from whisper_er.graphs.repeated import Repeated, rounded
+from whisper_er.graphs.repeated import Repeated
 from whisper_er.models import seq2seq
 from whisper_er.search import captured_beam
 from whisper_er.task import scale
@@ -101,10 +101,3 @@ def test_a_step_reads_nothing_from_its_device_and_mixes_no_two(bpe_tokens, tmp_p
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(outputs["is_any_running"])
 
-
-def test_sizes_are_rounded_up_by_at_most_their_share():
-    for sizes in (4, 8):
-        numbers = range(1, 3000)
-        results = [rounded(number, sizes) for number in numbers]
-        assert all(number <= result <= number * (1 + 1 / sizes) for number, result in zip(numbers, results))
-        assert len({result for result in results if 512 <= result < 1024}) == sizes

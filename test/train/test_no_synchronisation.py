@@ -17,9 +17,9 @@ from whisper_er.config import DecodeConfig, DistilConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
-from whisper_er.search import beam
 from whisper_er.models.build import build_model
 from whisper_er.retain.distillation import Distillation
+from whisper_er.search import beam
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer

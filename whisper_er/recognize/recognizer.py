@@ -26,8 +26,7 @@ from whisper_er.task import Prediction
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
-GPU_SECONDS = 600  # of encoder input in a batch, where DecodeConfig.batch_seconds is null
-LEAST_SECONDS = 2  # that an utterance counts for there: its hypotheses take as much memory as 2.5 s of encoder output
+LEAST_SECONDS = 2  # that an utterance counts for in batch_seconds: its hypotheses take memory as 2.5 s of audio do
 WINDOW = 4  # batches: so many utterances are read ahead and sorted by length
 
 
@@ -176,11 +175,9 @@ class Recognizer:
         return [by_index[index] for index in range(len(waves))]
 
     def plan(self, num_samples_N: np.ndarray) -> list[list[int]]:
-        """Batches of utterances of these lengths, as indices, longest first: by batch_seconds, or by batch_size."""
+        """Batches of utterances of these lengths, as indices, longest first; see DecodeConfig.batch_seconds."""
         seconds = self.decoding.batch_seconds
-        if seconds is None:
-            seconds = GPU_SECONDS if self.device.type == "cuda" else 0
-        if not seconds:
+        if self.device.type == "cpu" or not seconds:
             return by_length(num_samples_N, self.decoding.batch_size)
         padded_N = PadRule.parse(self.config.model.pad).frames(torch.from_numpy(num_samples_N)).numpy() * HOP
         return by_seconds(padded_N.clip(min=LEAST_SECONDS * SAMPLE_RATE), seconds)
