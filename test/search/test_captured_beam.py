@@ -6,6 +6,7 @@ from tiny_whisper import TASKS as USUAL
 from tiny_whisper import batch_of, tiny_model, write_utterances
 
 from whisper_er.config import DecodeConfig
+from whisper_er.graphs.captured import CaptureFailed
 from whisper_er.graphs.repeated import Repeated
 from whisper_er.models import seq2seq
 from whisper_er.search import captured_beam
@@ -18,7 +19,11 @@ TASKS = USUAL | {"arousal": scale("arousal", 1, 5, 4)}
 
 @pytest.fixture
 def by_graphs(monkeypatch):
-    monkeypatch.setattr(seq2seq.WhisperER, "by_graphs", lambda self, config, device: config.graphs == "auto")
+    monkeypatch.setattr(
+        seq2seq.WhisperER,
+        "by_graphs",
+        lambda self, config, device: config.graphs == "auto" and self.is_capture_possible,
+    )
 
 
 def assert_same_hypotheses(model, batch, **options):
@@ -101,3 +106,15 @@ def test_a_step_reads_nothing_from_its_device_and_mixes_no_two(bpe_tokens, tmp_p
     with pytest.raises((RuntimeError, NotImplementedError)):
         bool(outputs["is_any_running"])
 
+
+def test_where_nothing_can_be_captured_a_line_says_so_and_the_search_goes_on(
+    bpe_tokens, tmp_path, by_graphs, monkeypatch, capsys
+):
+    def fail(self, inputs):
+        raise CaptureFailed("no driver")
+
+    monkeypatch.setattr(Repeated, "capture", fail)
+    model, batch = prepare(bpe_tokens, tmp_path, "asr gender emotion")
+    for _ in range(2):
+        assert_same_hypotheses(model, batch, beam_size=2, maxlenratio=0.1)
+    assert capsys.readouterr().out == "search: no driver; from here on every kernel of it is launched by itself\n"

@@ -13,6 +13,10 @@ Tensors = dict[str, torch.Tensor]
 Function = Callable[[Tensors], Tensors]
 
 
+class CaptureFailed(RuntimeError):
+    """The function could not be captured; the device goes on. torch's default generator was replaced: seed it."""
+
+
 class Rehearsal:
     """What a captured graph is to its caller, without a graph: inputs are copied to where they were the first time, and
     outputs lie where they lay. It shows on any device that a function is fit for one."""
@@ -38,7 +42,8 @@ class Graph(Rehearsal):
     def __init__(self, function: Function, inputs: Tensors, pool: tuple[int, int], stream: torch.cuda.Stream) -> None:
         super().__init__(function, inputs)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool, stream):
+        # thread_local: what other threads do, such as saving, does not end the capture.
+        with torch.cuda.graph(self.graph, pool, stream, capture_error_mode="thread_local"):
             self.outputs = function(self.inputs)
 
     def replay(self) -> Tensors:
@@ -106,4 +111,14 @@ class Captured:
     def capture(self, inputs: Tensors) -> Rehearsal:
         if self.rehearse:
             return Rehearsal(self.function, inputs)
-        return Graph(self.function, inputs, self.pool, self.stream)
+        current = torch.cuda.current_stream(self.stream.device)
+        try:
+            return Graph(self.function, inputs, self.pool, self.stream)
+        except RuntimeError as error:  # an operation that a graph cannot hold, too little memory, a driver without them
+            reason = " ".join(str(error).split("\n")[0].split())[:200]
+        # A capture that fails leaves its stream as the current one, and a generator that still waits for its end.
+        torch.cuda.set_stream(current)
+        device = current.device
+        generator = torch.cuda.default_generators[device.index]
+        generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+        raise CaptureFailed(f"a CUDA graph could not be captured: {reason}")

@@ -12,6 +12,7 @@ from transformers import WhisperModel
 
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.graphs.captured import CaptureFailed
 from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
@@ -58,6 +59,7 @@ class WhisperER(Model):
         self.grammar = StrictGrammar(tokenizer)
         self.grammars: dict[tuple[str, str], Grammar] = {("strict", "none"): self.grammar}
         self.searches: dict[Hashable, CapturedBeamSearch] = {}
+        self.is_capture_possible = True  # until one fails
         self.packed_output: PackedLinear | None = None
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -126,8 +128,12 @@ class WhisperER(Model):
         if self.by_graphs(config, prefix_BL.device):
             search, prefix_mask_BP = self.captured_search(config, grammar), torch.ones_like(prefix_BL, dtype=torch.bool)
             cache = search.decoder.begin(past, prefix_mask_BP, cross, config.beam_size)
-            del past, cross  # of which the cache has copies
-            return search(first_logits_UV, cache, max_tokens_U)
+            try:
+                return search(first_logits_UV, cache, max_tokens_U)
+            except CaptureFailed as error:
+                print(f"search: {error}; from here on every kernel of it is launched by itself", flush=True)
+                self.searches, self.is_capture_possible = {}, False
+                return self.answer(batch, config, (states_BTD, mask_BT))
         rows_per_utterance = 1
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
@@ -145,7 +151,8 @@ class WhisperER(Model):
         """Whether the search runs as CUDA graphs. n-grams that are not written twice are looked for in as many tokens
         as there are: their shapes change."""
         is_possible = device.type == "cuda" and config.search == "beam" and config.beam_size <= self.tokenizer.size
-        return config.graphs == "auto" and is_possible and not config.no_repeat_ngram_size
+        is_possible = is_possible and not config.no_repeat_ngram_size and self.is_capture_possible
+        return config.graphs == "auto" and is_possible
 
     def captured_search(self, config: DecodeConfig, grammar: Grammar) -> CapturedBeamSearch:
         """The same object for the same search, so that its graphs are met again."""

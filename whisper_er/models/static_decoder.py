@@ -52,7 +52,8 @@ class StaticDecoder:
         self.cast: list[Tensors] = [{} for _ in self.weights]  # the same in autocast's type, where it is on
 
     def begin(self, past: Past, prefix_mask_BP: torch.Tensor, cross: Cross, beams: int) -> Tensors:
-        """The tensors, still without slots. past: of the prefix, whose padding prefix_mask_BP tells."""
+        """The tensors, still without slots. past: of the prefix, whose padding prefix_mask_BP tells. It is emptied, and
+        cross as well: memory need not hold them twice."""
         self.refresh()
         frames, positions = cross.layers[0][0].shape[2], prefix_mask_BP.shape[1]
         more_frames, more_positions = rounded(frames, 4) - frames, -positions % 16
@@ -65,8 +66,9 @@ class StaticDecoder:
             "prefix_length_B": prefix_mask_BP.sum(1),
             "holder_BKS": torch.empty(len(cross_mask_BT), beams, 0, dtype=torch.long, device=prefix_mask_BP.device),
         }
-        for index, pairs in enumerate(zip(past.layers, cross.layers)):
-            for name, (key, value), more in zip(("own", "cross"), pairs, (more_positions, more_frames)):
+        for name, layers, more in (("own", past.layers, more_positions), ("cross", cross.layers, more_frames)):
+            for index in reversed(range(len(layers))):
+                key, value = layers.pop()
                 tensors[f"{name}_key.{index}"] = F.pad(key, (0, 0, 0, more))
                 tensors[f"{name}_value.{index}"] = F.pad(value, (0, 0, 0, more))
         return tensors
