@@ -27,7 +27,9 @@ for model in base large-v3; do
     bench "train_${model}" 60 train --model "${model}" --utterances 320 --systems ours
     bench "train_${model}_transformers" 60 train --model "${model}" --utterances 48 --systems transformers \
         --peer_batches 3
-    bench "decode_${model}" 60 decode --model "${model}" --utterances 320 --peer_batches 3 --peers transformers
+    bench "decode_${model}" 60 decode --model "${model}" --utterances 1000 --batch_seconds 600 --peer_batches 3 \
+        --peers transformers
+    bench "decode_${model}_eager" 45 decode --model "${model}" --utterances 320 --batch_size 64 --graphs off --peers ""
 done
 bench train_base_compile 60 train --model base --utterances 320 --systems ours --compile
 bench data 45 data --model base --utterances 10000 --workers 2 8 --steps 60
