@@ -79,12 +79,16 @@ def test_shapes_that_are_met_again_are_captured_once_and_see_weights_that_change
             weight += 0.1 * torch.randn_like(weight)
     found = assert_same_hypotheses(model, batch, **options)
     assert [one.ids for one in found] != [one.ids for one in first]
+    model.load_state_dict({name: 0.9 * weight for name, weight in model.state_dict().items()}, assign=True)
+    assert_same_hypotheses(model, batch, **options)
+    (other,) = model.searches.values()
+    assert other is not search
 
 
 def test_under_autocast_it_multiplies_by_weights_that_were_cast_before(bpe_tokens, tmp_path, by_graphs):
     model, batch = prepare(bpe_tokens, tmp_path, "gender emotion")
-    for _ in range(2):
-        with torch.autocast("cpu", torch.bfloat16):
+    for dtype in ("bfloat16", "float32", "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
             expected, found = (model.answer(batch, DecodeConfig(graphs=graphs)).score_U for graphs in ("off", "auto"))
         torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
         with torch.no_grad():

@@ -22,7 +22,8 @@ class Repeated(Captured):
 
     def __init__(self, function: Function, device: torch.device, most: int, rehearse: bool = False) -> None:
         super().__init__(function, device, most, rehearse)
-        self.device, self.memory = device, torch.empty(0, dtype=torch.uint8, device=device)
+        self.device = device
+        self.memory: torch.Tensor | None = None
         self.current: Rehearsal | None = None
 
     def begin(self, inputs: Mapping[str, torch.Tensor], variant: Hashable = None) -> None:
@@ -49,8 +50,8 @@ class Repeated(Captured):
         return self.current.inputs
 
     def reserve(self, size: int) -> None:
-        if size > len(self.memory):
-            self.current, self.memory = None, self.memory[:0].clone()
+        if self.memory is None or size > len(self.memory):
+            self.current = self.memory = None
             self.met.clear()
             if not self.rehearse:
                 self.pool = torch.cuda.graph_pool_handle()  # torch does not take up one whose graphs are all gone

@@ -59,6 +59,7 @@ class WhisperER(Model):
         self.grammar = StrictGrammar(tokenizer)
         self.grammars: dict[tuple[str, str], Grammar] = {("strict", "none"): self.grammar}
         self.searches: dict[Hashable, CapturedBeamSearch] = {}
+        self.places: list[int] = []  # of the decoder's weights, when these were made
         self.is_capture_possible = True  # until one fails
         self.packed_output: PackedLinear | None = None
 
@@ -155,7 +156,11 @@ class WhisperER(Model):
         return config.graphs == "auto" and is_possible
 
     def captured_search(self, config: DecodeConfig, grammar: Grammar) -> CapturedBeamSearch:
-        """The same object for the same search, so that its graphs are met again."""
+        """The same object for the same search, so that its graphs are met again, as long as the weights keep their
+        places, which graphs know."""
+        places = [weight.data_ptr() for weight in self.decoder.parameters()]
+        if places != self.places:
+            self.places, self.searches = places, {}
         key = (config.beam_size, config.length_penalty, grammar)
         if key not in self.searches:
             device = self.decoder.embed_tokens.weight.device

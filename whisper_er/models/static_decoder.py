@@ -43,13 +43,8 @@ class StaticDecoder:
 
     def __init__(self, decoder: WhisperDecoder) -> None:
         self.decoder, self.kind = decoder, decoder.embed_tokens.weight.device.type
-        # What is multiplied by; name -> weight of each layer, and of the output.
-        self.weights: list[Tensors] = [
-            {name: weight for name, weight in layer.named_parameters() if "norm" not in name}
-            for layer in decoder.layers
-        ]
-        self.weights.append({"output": decoder.embed_tokens.weight})
-        self.cast: list[Tensors] = [{} for _ in self.weights]  # the same in autocast's type, where it is on
+        # Weights in autocast's type, name -> weight of each layer and, last, of the output; empty until it is on.
+        self.cast: list[Tensors] = [{} for _ in range(len(decoder.layers) + 1)]
 
     def begin(self, past: Past, prefix_mask_BP: torch.Tensor, cross: Cross, beams: int) -> Tensors:
         """The tensors, still without slots. past: of the prefix, whose padding prefix_mask_BP tells. It is emptied, and
@@ -75,13 +70,16 @@ class StaticDecoder:
 
     def refresh(self) -> None:
         """Cast the weights as autocast would in every step, to where a graph finds them; they may have been trained."""
-        on, dtype = torch.is_autocast_enabled(self.kind), torch.get_autocast_dtype(self.kind)
-        for cast, weights in zip(self.cast, self.weights):
-            if not on:
-                cast.clear()
-                continue
+        if not torch.is_autocast_enabled(self.kind):
+            return
+        own = [dict(layer.named_parameters()) for layer in self.decoder.layers]
+        for cast, weights in zip(self.cast, [*own, {"output": self.decoder.embed_tokens.weight}]):
             for name, weight in weights.items():
-                cast.setdefault(name, torch.empty_like(weight, dtype=dtype)).copy_(weight)
+                if "norm" in name:  # which autocast has in float32
+                    continue
+                if name not in cast:
+                    cast[name] = torch.empty_like(weight, dtype=torch.get_autocast_dtype(self.kind))
+                cast[name].copy_(weight)
 
     def with_slots(self, tensors: Tensors, slots: int) -> Tensors:
         """The same with so many slots, which are more than before."""
@@ -96,9 +94,14 @@ class StaticDecoder:
         """logits_BKV after these tokens, which are written into a slot (int64, no axis)."""
         dtype, on = torch.get_autocast_dtype(self.kind), torch.is_autocast_enabled(self.kind)
         with torch.autocast(self.kind, dtype, on, cache_enabled=False):  # what it keeps would leave before the graph
-            return self.logits(tensors, token_BK, slot)
+            hidden_BKD = self.hidden(tensors, token_BK, slot, self.cast[:-1] if on else [{}] * len(self.cast[:-1]))
+            weight = self.cast[-1]["output"] if on else self.decoder.embed_tokens.weight
+            return F.linear(self.decoder.layer_norm(hidden_BKD), weight)
 
-    def logits(self, tensors: Tensors, token_BK: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
+    def hidden(
+        self, tensors: Tensors, token_BK: torch.Tensor, slot: torch.Tensor, weights: list[Tensors]
+    ) -> torch.Tensor:
+        """Hidden states (B, K, D) after the last layer. weights: of each layer, instead of its own."""
         decoder, holder_BKS = self.decoder, tensors["holder_BKS"]
         beam_K = torch.arange(token_BK.shape[1], device=slot.device)
         is_slot_S = torch.arange(holder_BKS.shape[2], device=slot.device) == slot
@@ -111,13 +114,13 @@ class StaticDecoder:
         # An utterance that is done still gets tokens, which mean nothing, maybe beyond the last position.
         position_B = (tensors["prefix_length_B"] + slot).clamp(max=decoder.embed_positions.num_embeddings - 1)
         hidden_BKD = decoder.embed_tokens(token_BK) + decoder.embed_positions.weight[position_B][:, None]
-        for index, (layer, cast) in enumerate(zip(decoder.layers, self.cast)):
+        for index, layer in enumerate(decoder.layers):
             own_key, own_value, *cross = (
                 tensors[f"{name}.{index}"] for name in ("own_key", "own_value", "cross_key", "cross_value")
             )
             inputs = hidden_BKD, Slots(own_key, own_value, place_K), tuple(cross), cross_mask_B11T, own_mask_B1KX
-            hidden_BKD, _ = functional_call(layer, cast, inputs)
-        return F.linear(decoder.layer_norm(hidden_BKD), self.cast[-1].get("output", decoder.embed_tokens.weight))
+            hidden_BKD, _ = functional_call(layer, weights[index], inputs)
+        return hidden_BKD
 
     def follow(self, tensors: Tensors, parent_BK: torch.Tensor) -> None:
         """Each hypothesis goes on from its parent's tokens."""

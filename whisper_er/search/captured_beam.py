@@ -47,8 +47,8 @@ class CapturedBeamSearch:
         beam, longest = Beam(self.config, self.grammar), int(max_tokens_U.max())
         beam.start(max_tokens_U, first_logits_UV.device, room=1)
         beam.extend(first_logits_UV[:, None], first=True)
-        running_B, length, slots = ~beam.done(), 1, 0
-        while number := len(running := positions(running_B)):
+        running, length, slots = positions(~beam.done()), 1, 0
+        while number := len(running):
             assert length < longest
             # Rows beyond the utterances that are searched are copies of the first one, which are done.
             rows = torch.cat([running, running[:1].expand(rounded(number, 8) - number)])
@@ -67,7 +67,7 @@ class CapturedBeamSearch:
                 length += STEPS
                 if not is_any_running:  # waits for the device
                     break
-            running_B, cache = self.repeated.inputs["running_B"], inside("cache", self.repeated.inputs)
+            running, cache = positions(self.repeated.inputs["running_B"]), inside("cache", self.repeated.inputs)
             beam.put({name: tensor[:number] for name, tensor in inside("beam", self.repeated.inputs).items()})
         return beam.best()
 
@@ -79,8 +79,9 @@ class CapturedBeamSearch:
         parent_BK = beam.extend(self.decoder.step(cache, beam.token_BK, slot=state["length"] - 1))
         self.decoder.follow(cache, parent_BK)
         for name, after in beam.tensors().items():
-            is_running_B = state["running_B"].view(-1, *[1] * (after.dim() - 1))
-            before[name].copy_(torch.where(is_running_B, after, before[name]))
+            if after is not before[name]:
+                is_running_B = state["running_B"].view(-1, *[1] * (after.dim() - 1))
+                before[name].copy_(torch.where(is_running_B, after, before[name]))
         state["running_B"] &= ~beam.done()
         state["length"] += 1
         return {"is_any_running": state["running_B"].any()}
