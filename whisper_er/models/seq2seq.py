@@ -133,8 +133,8 @@ class WhisperER(Model):
                 return search(first_logits_UV, cache, max_tokens_U)
             except CaptureFailed as error:
                 print(f"search: {error}; from here on every kernel of it is launched by itself", flush=True)
-                self.searches, self.is_capture_possible = {}, False
-                return self.answer(batch, config, (states_BTD, mask_BT))
+            self.searches, self.is_capture_possible = {}, False
+            return self.answer(batch, config, (states_BTD, mask_BT))
         rows_per_utterance = 1
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
@@ -151,9 +151,8 @@ class WhisperER(Model):
     def by_graphs(self, config: DecodeConfig, device: torch.device) -> bool:
         """Whether the search runs as CUDA graphs. n-grams that are not written twice are looked for in as many tokens
         as there are: their shapes change."""
-        is_possible = device.type == "cuda" and config.search == "beam" and config.beam_size <= self.tokenizer.size
-        is_possible = is_possible and not config.no_repeat_ngram_size and self.is_capture_possible
-        return config.graphs == "auto" and is_possible
+        is_fit = config.search == "beam" and config.beam_size <= self.tokenizer.size and not config.no_repeat_ngram_size
+        return config.graphs == "auto" and device.type == "cuda" and self.is_capture_possible and is_fit
 
     def captured_search(self, config: DecodeConfig, grammar: Grammar) -> CapturedBeamSearch:
         """The same object for the same search, so that its graphs are met again, as long as the weights keep their

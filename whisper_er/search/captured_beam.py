@@ -30,7 +30,8 @@ class Decoder(Protocol):
 
 
 class CapturedBeamSearch:
-    """`beam_search` with a decoder of fixed shapes; the first token is found eagerly, as is what comes before.
+    """`beam_search` with a decoder of fixed shapes. The first token is found eagerly, as is what comes before: the
+    encoder and the prefix are few launches beside those of the steps.
 
     config: without no_repeat_ngram_size; the vocabulary has beam_size tokens or more. rehearse: without a GPU.
     """
