@@ -327,7 +327,7 @@ class DecodeConfig:
     # tau: from the log posteriors of categories tau times the log prior of the labels that training drew is taken, and
     # the label is the most probable one; after calibrate; 0: off, 1: the prior has no say (Menon et al., 2021)
     prior_correction: float = 0.0
-    search: str = named("beam", "models.search.SEARCHES")  # beam
+    search: str = named("beam", "search.beam.SEARCHES")  # beam
     # only well-formed answers | any token: a plain beam, where an answer may lack its label
     grammar: Literal["strict", "free"] = "strict"
     teacher_forced: bool = False  # each answer given the references of the tasks before it: what it could be at best
@@ -336,12 +336,17 @@ class DecodeConfig:
     context_from: Literal["hyp", "ref"] = "hyp"
     lang: str = ""  # language token of the prefix; empty: that of utt2lang, or of the token list; auto: the likeliest
     suppress: Literal["none", "whisper"] = "none"  # whisper: the tokens that its generation config lists
-    batch_size: int = 32
+    batch_size: int = 32  # utterances; stage 5 on a GPU goes by batch_seconds
+    # stage 5 on a GPU: seconds of encoder input in a batch, an utterance counting for 2 s at least; 0: by batch_size.
+    # Keys and values of large-v3 take 10 GB at 600 s in bfloat16, and twice that while they are copied.
+    batch_seconds: float = 600
+    graphs: Literal["auto", "off"] = "auto"  # on a GPU: a step of the search as one CUDA graph | as on a CPU
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
 
     def __post_init__(self) -> None:
         at_least(1, self, "beam_size", "batch_size")
+        between(0, 1_000_000, self, "batch_seconds")
         between(1, 1000, self, "beam_size")
         between(-100, 100, self, "length_penalty")
         between(0, 1000, self, "maxlenratio", "no_repeat_ngram_size")

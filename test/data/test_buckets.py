@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from whisper_er.data.dataset import bucketed, by_length, count_labels, read_utterances, shuffled
+from whisper_er.data.dataset import bucketed, by_length, by_seconds, count_labels, read_utterances, shuffled
 from whisper_er.text.tokenizer import load_tokenizer
 
 NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)
@@ -21,6 +21,16 @@ def test_an_epoch_holds_every_utterance_once(batch_size):
     for batches in (*epochs, by_length(NUM_SAMPLES, batch_size)):
         assert sorted(index for batch in batches for index in batch) == list(range(1003))
         assert max(map(len, batches)) == min(batch_size, 1003)
+
+
+def test_batches_by_seconds_hold_every_utterance_once_and_last_no_longer_filled_up_to_the_longest():
+    batches = by_seconds(NUM_SAMPLES, 60)
+    assert sorted(index for batch in batches for index in batch) == list(range(1003))
+    for batch, after in zip(batches, batches[1:]):
+        longest = NUM_SAMPLES[batch].max()
+        assert longest * len(batch) <= 60 * 16_000 < longest * (len(batch) + 1)
+        assert NUM_SAMPLES[batch].min() >= NUM_SAMPLES[after].max()
+    assert list(map(len, by_seconds(NUM_SAMPLES, 0.1))) == [1] * 1003
 
 
 @pytest.mark.parametrize("batch_size", [7, 16])

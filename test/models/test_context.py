@@ -9,6 +9,7 @@ from tiny_whisper import batch_of, logits_of, tasks_of, tiny_model, whisper_toke
 from whisper_er.batch import IGNORE
 from whisper_er.config import DecodeConfig
 from whisper_er.models.decoder import cross_attention_inputs, decode
+from whisper_er.models.seq2seq import WhisperER
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import PREVIOUS
 from whisper_er.text.whisper_vocabulary import WhisperTokens
@@ -69,6 +70,16 @@ def test_prefixes_of_different_length_decode_the_same_in_a_batch_and_alone(token
     assert [one.score == pytest.approx(two.score, rel=1e-3) for one, two in zip(together, without)] == [
         not context for context in CONTEXTS
     ]
+
+
+def test_a_search_by_graphs_reads_them_as_the_other_search_does(tokenizer, utterances, monkeypatch):
+    monkeypatch.setattr(WhisperER, "by_graphs", lambda self, config, device: config.graphs == "auto")
+    model, batch = tiny_model(tokenizer), batch_of(utterances, tokenizer)
+    eager, by_graphs = (
+        model.answer(batch, DecodeConfig(graphs=graphs)).read(tokenizer.end) for graphs in ("off", "auto")
+    )
+    assert model.searches and [one.ids for one in by_graphs] == [one.ids for one in eager]
+    assert [one.score for one in by_graphs] == pytest.approx([one.score for one in eager], abs=1e-5)
 
 
 @torch.no_grad()

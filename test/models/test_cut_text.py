@@ -5,8 +5,8 @@ import torch
 from tiny_export import tokenizer_of
 
 from whisper_er.config import DecodeConfig
-from whisper_er.models.search import Hypothesis
 from whisper_er.models.seq2seq import CUT, longest_targets, to_prediction
+from whisper_er.search.beam import Hypothesis
 from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.repetition import REPEATS
 

@@ -8,8 +8,8 @@ from tiny_whisper import THREE_WORDS, tasks_of
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
-from whisper_er.models.search import beam_search
 from whisper_er.models.seq2seq import to_prediction
+from whisper_er.search.beam import beam_search
 from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
 

@@ -17,7 +17,7 @@ from assets import ASSETS, recordings
 from guide import Reader
 from repository import ROOT
 from tiny_export import cut, features
-from tiny_whisper import ASR
+from tiny_whisper import ASR, EMOTION, GENDER
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from whisper_er.audio.reading import load_audio
@@ -27,6 +27,7 @@ from whisper_er.data import kaldi
 from whisper_er.data.dataset import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode
+from whisper_er.models.seq2seq import WhisperER
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.whisper_vocabulary import from_whisper
@@ -74,6 +75,24 @@ def test_zero_shot_transcripts_and_logits_are_those_of_transformers(whole_whispe
     texts = [tokenizer.decode_text(ids) for ids in generated.tolist()]
     assert [item.values["asr"] for item in found] == texts
     assert texts == [line["text"] for line in lines]
+
+
+def test_the_search_of_fixed_shapes_finds_what_the_search_with_the_growing_cache_finds(whole_whisper, monkeypatch):
+    directory = whole_whisper("whisper-base")
+    tokenizer = Tokenizer(from_whisper(str(directory), "de"), [ASR, GENDER, EMOTION], "whisper", "de")
+    options = [f"model.whisper_model={directory}", "model.pad=none"]
+    model = build_model(load(TrainConfig, CONF / "train_zero_shot.yaml", options), tokenizer).eval()
+    lines = recordings("emodb", "03a01Nc", "08a01Na", "09a01Nb", "03a02Nc", "08a02Na", "10a02Na", "11a02Nc", "03b01Nb")
+    batch = unlabelled([load_audio(line["audio"], line["id"]) for line in lines], tokenizer, model.max_target)
+    monkeypatch.setattr(WhisperER, "by_graphs", lambda self, config, device: config.graphs == "auto")
+    expected, found = (
+        model.predict(batch, DecodeConfig(beam_size=2, maxlenratio=0.1, graphs=graphs)) for graphs in ("off", "auto")
+    )
+    for one, other in zip(expected, found, strict=True):
+        assert other.values == one.values and other.values["asr"]
+        assert other.score == pytest.approx(one.score, abs=1e-5)
+        for task, posterior in one.posteriors.items():
+            assert other.posteriors[task] == pytest.approx(posterior, abs=1e-4)
 
 
 def write_corpus(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -17,6 +18,7 @@ from whisper_er.bin import decode, export, token_list
 from whisper_er.config import ContextConfig, DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import read_utterances
+from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.turns import predict_all, reads_references
 from whisper_er.task import Prediction
 from whisper_er.text.tokenizer import Tokenizer
@@ -93,7 +95,9 @@ def echo(tokenizer, seen):
 
     model, device = SimpleNamespace(max_target=64), torch.device("cpu")
     config = TrainConfig(context=ContextConfig(turns=2))
-    return SimpleNamespace(tokenizer=tokenizer, model=model, device=device, config=config, predict=predict)
+    recognizer = SimpleNamespace(tokenizer=tokenizer, model=model, device=device, config=config, predict=predict)
+    recognizer.plan = partial(Recognizer.plan, recognizer)
+    return recognizer
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -13,7 +13,9 @@ from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.graphs.captured import Graph
+from whisper_er.graphs.repeated import Repeated
 from whisper_er.models.build import build_model
+from whisper_er.process.device import autocast
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.saver import Saver
@@ -55,6 +57,59 @@ def test_a_gpu_says_what_the_cpu_says(tmp_path, kind, token_list):
     for on_cpu, on_gpu in zip(*predictions):
         assert (on_gpu.utt_id, on_gpu.values) == (on_cpu.utt_id, on_cpu.values)
         assert on_gpu.score == pytest.approx(on_cpu.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"beam_size": 1}, {"grammar": "free", "length_penalty": 0.5}])
+def test_decoding_by_graphs_is_decoding_kernel_by_kernel(tmp_path, options):
+    trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda")
+    model = trainer.model.eval()
+    plan = [*by_length(utterances.num_samples_N, 8), [2, 5], *by_length(utterances.num_samples_N, 8)]  # all met again
+    for batch in load_batches(utterances, plan, trainer.tokenizer, model.max_target, 0, trainer.device):
+        expected, found = (
+            model.predict(batch.to(trainer.device), DecodeConfig(graphs=graphs, **options))
+            for graphs in ("off", "auto")
+        )
+        for one, other in zip(expected, found, strict=True):
+            assert other.values == one.values
+            assert other.score == pytest.approx(one.score, abs=1e-4)
+            for task, posterior in one.posteriors.items():
+                assert other.posteriors[task] == pytest.approx(posterior, abs=1e-4)
+    (search,) = model.searches.values()
+    assert all(isinstance(graph, Graph) for graph in search.repeated.met.values())
+
+
+def test_graphs_of_the_search_see_weights_that_were_trained_and_casts_of_them(tmp_path):
+    trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda")
+    model = trainer.model.eval()
+    plan = by_length(utterances.num_samples_N, 16)
+    (batch,) = load_batches(utterances, plan, trainer.tokenizer, model.max_target, 0, trainer.device)
+    for _ in range(3):
+        scores = {}
+        for graphs in ("off", "auto"):
+            with autocast(trainer.device, "bfloat16"):
+                answers = model.answer(batch.to(trainer.device), DecodeConfig(graphs=graphs, maxlenratio=0.01))
+            scores[graphs] = answers.score_U
+        torch.testing.assert_close(scores["auto"], scores["off"], atol=0.1, rtol=0)
+        with torch.no_grad():
+            for weight in model.decoder.parameters():
+                weight *= 1.2
+
+
+def test_a_search_by_graphs_waits_once_in_four_steps(tmp_path, monkeypatch):
+    trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda")
+    model, inside = trainer.model.eval(), Repeated.step
+
+    def strict(repeated):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return inside(repeated)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Repeated, "step", strict)
+    plan = by_length(utterances.num_samples_N, 16)
+    (batch,) = load_batches(utterances, plan, trainer.tokenizer, model.max_target, 0, trainer.device)
+    model.predict(batch.to(trainer.device), DecodeConfig())
 
 
 def test_recordings_are_recognised_on_a_gpu_as_on_the_cpu(trained):

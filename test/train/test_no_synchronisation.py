@@ -18,9 +18,9 @@ from whisper_er.data import kaldi
 from whisper_er.data.dataset import by_length, read_utterances
 from whisper_er.data.dataset import load as load_batches
 from whisper_er.graphs.passes import Passes
-from whisper_er.models import search
 from whisper_er.models.build import build_model
 from whisper_er.retain.distillation import Distillation
+from whisper_er.search import beam
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
@@ -116,7 +116,7 @@ def test_a_validation_batch_and_a_search_mix_no_devices(tmp_path, monkeypatch, k
     batch = batch.to(META)
     encoded = model.encode(batch)
     assert model(batch, encoded).loss.is_meta
-    monkeypatch.setattr(search, "positions", lambda mask_B: torch.tensor(next(running), dtype=torch.long, device=META))
+    monkeypatch.setattr(beam, "positions", lambda mask_B: torch.tensor(next(running), dtype=torch.long, device=META))
     decoding = DecodeConfig(**options)
     answers = model.answer(batch, decoding, encoded)
     assert (next(running, None) is None) == (kind == "seq2seq")  # all steps of the search were made

@@ -3,7 +3,8 @@
     tools/venv/bin/python tools/benchmark/decode.py --model base --utterances 64
 
 A+G+S targets; with random weights no system stops by itself, so every hypothesis of every system has the tokens that
-an utterance of its length has (--tokens: the same number for all). Ours: log-mel included. Peers: features ready made;
+an utterance of its length has (--tokens: the same number for all). Ours: log-mel included; on a GPU by CUDA graphs,
+unless --graphs off, and once more with all of them captured. Peers: features ready made;
 padded to 30 s, and for CTranslate2 also unpadded (utterances of similar length together, filled up to the longest).
 CTranslate2 is timed where it is installed (the extra `export`).
 """
@@ -24,17 +25,22 @@ from whisper_er.process.device import autocast
 def main() -> None:
     parser = options(__doc__, utterances=64)
     parser.add_argument("--beam_size", type=int, default=4, help="%(default)s")
+    parser.add_argument("--graphs", choices=("auto", "off"), default="auto", help="ours on a GPU: auto by CUDA graphs")
+    parser.add_argument("--batch_seconds", type=float, default=0, help="ours: instead of --batch_size (%(default)s)")
     parser.add_argument("--tokens", type=int, default=20, help="of every hypothesis, the prefix left out (%(default)s)")
     parser.add_argument(
         "--peers", default="transformers ctranslate2", help='or transformers_static; "": none (%(default)s)'
     )
     parser.add_argument("--peer_batches", type=int, default=1, help="padded batches to time (%(default)s)")
     args = parser.parse_args()
-    device, config = torch.device(args.device), DecodeConfig(beam_size=args.beam_size)
+    device, config = torch.device(args.device), DecodeConfig(beam_size=args.beam_size, graphs=args.graphs)
 
     model = our_whisper(hf_whisper(args.model, args.device), args.pad).eval()
     model.max_tokens = lambda samples_B, ratio: torch.full_like(samples_B, args.tokens)
     prepared = list(batches(model.tokenizer, args.batch_size, args.utterances))
+    own = prepared
+    if args.batch_seconds:
+        own = list(batches(model.tokenizer, args.batch_size, args.utterances, batch_seconds=args.batch_seconds))
 
     def ours(batch) -> None:
         with autocast(device, args.dtype):
@@ -42,9 +48,11 @@ def main() -> None:
 
     if args.dtype == "float32":
         model.pack()
-    ours(prepared[0])
-    taken = sum(seconds_of(lambda batch=batch: ours(batch), args.device) for batch in prepared)
-    rows = [["system", "utt/s", "s/batch"], ["ours", sum(map(len, prepared)) / taken, taken / len(prepared)]]
+    ours(own[0])
+    rows = [["system", "utt/s", "s/batch"]]
+    for name in ["ours"] if args.device == "cpu" or args.graphs == "off" else ["ours", "ours, all captured"]:
+        taken = sum(seconds_of(lambda batch=batch: ours(batch), args.device) for batch in own)
+        rows.append([name, sum(map(len, own)) / taken, taken / len(own)])
 
     if "transformers" in args.peers.split():
         rows.append(["transformers, 30 s", *transformers_generate(args, prepared[: args.peer_batches])])
@@ -54,9 +62,10 @@ def main() -> None:
     if "ctranslate2" in args.peers.split():
         rows += ctranslate2_generate(args, prepared)
     ours_per_second = rows[1][1]
+    batch = f"{args.batch_seconds:g} s" if args.batch_seconds else args.batch_size
     print(
-        f"{machine(args.device)}; {args.model}, {args.dtype}, batch {args.batch_size}, beam {args.beam_size}, "
-        f"{args.tokens} tokens, pad {args.pad}"
+        f"{machine(args.device)}; {args.model}, {args.dtype}, batch {batch}, graphs {args.graphs}, "
+        f"beam {args.beam_size}, {args.tokens} tokens, pad {args.pad}"
     )
     report(
         {
@@ -64,6 +73,8 @@ def main() -> None:
             "model": args.model,
             "device": machine(args.device),
             "dtype": args.dtype,
+            "graphs": args.graphs,
+            "batch_seconds": args.batch_seconds,
             "beam_size": args.beam_size,
             "tokens": args.tokens,
             "pad": args.pad,

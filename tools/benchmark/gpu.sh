@@ -35,12 +35,12 @@ bench train_large_eager 25 train --model large-v3 --utterances 80 --graphs off -
 # Alone: two of large-v3 with their optimizers do not fit 80 GB.
 bench train_large_transformers 25 train --model large-v3 --utterances 48 --systems transformers --peer_batches 3
 
-bench decode_base 40 decode --model base --batch_size 64 --utterances 640 --graphs auto --peers transformers \
+bench decode_base 40 decode --model base --batch_seconds 600 --utterances 1000 --graphs auto --peers transformers \
     --peer_batches 2
 bench decode_base_eager 25 decode --model base --utterances 160 --graphs off --peers transformers --peer_batches 2
 bench decode_base_static 40 decode --model base --batch_size 64 --utterances 64 --graphs off --peers transformers_static
 bench decode_base_ctranslate2 25 decode --model base --batch_size 64 --utterances 64 --graphs off --peers ctranslate2
-bench decode_large 35 decode --model large-v3 --batch_size 64 --utterances 320 --graphs auto --peers ""
+bench decode_large 35 decode --model large-v3 --batch_seconds 600 --utterances 500 --graphs auto --peers ""
 # transformers on 64 utterances would keep 63 GB of keys and values: each beam has those of the 30 s to itself.
 bench decode_large_eager 35 decode --model large-v3 --utterances 48 --graphs off --peers transformers
 

@@ -17,7 +17,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import SAMPLE_RATE, ModelConfig, TrainConfig
-from whisper_er.data.dataset import bucketed, stack
+from whisper_er.data.dataset import bucketed, by_seconds, stack
 from whisper_er.models.build import assemble
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.size import published_sizes
@@ -112,18 +112,24 @@ def our_whisper(whisper: WhisperForConditionalGeneration, pad: str, **train_opti
         return assemble(config, whisper.model, tokenizer)
 
 
-def batches(tokenizer: Tokenizer, batch_size: int, utterances: int, length: float = 0) -> Iterator[Batch]:
+def batches(
+    tokenizer: Tokenizer, batch_size: int, utterances: int, length: float = 0, batch_seconds: float = 0
+) -> Iterator[Batch]:
     """Batches of an epoch, as bucketed by length: noise, and targets of a length that goes with it.
 
     As many as `utterances` fill, evenly spaced from the shortest to the longest, so that few have the mean of all.
-    length: seconds of every utterance; 0: drawn.
+    length: seconds of every utterance; 0: drawn. batch_seconds: `utterances` of them, as decoding on a GPU has them.
     """
     seconds = np.full(batch_size, length) if length else draw_seconds()
     samples = (seconds * SAMPLE_RATE).round().astype(int)
     random = np.random.default_rng(1)
-    plan = sorted(bucketed(samples, batch_size, seed=0), key=lambda indices: samples[indices].max())
-    wanted = min(len(plan), max(1, utterances // batch_size))
-    for indices in (plan[round((index + 0.5) * len(plan) / wanted - 0.5)] for index in range(wanted)):
+    if batch_seconds:
+        plan = by_seconds(samples[:utterances], batch_seconds)
+    else:
+        every = sorted(bucketed(samples, batch_size, seed=0), key=lambda indices: samples[indices].max())
+        wanted = min(len(every), max(1, utterances // batch_size))
+        plan = [every[round((index + 0.5) * len(every) / wanted - 0.5)] for index in range(wanted)]
+    for indices in plan:
         waves = [random.standard_normal(samples[i], dtype=np.float32) * 0.1 for i in indices]
         texts = [random.integers(0, 50000, max(1, round(seconds[i] * TOKENS_PER_SECOND))).tolist() for i in indices]
         gender, emotion, end = tokenizer.task_ids[1], tokenizer.task_ids[2], tokenizer.end

@@ -333,6 +333,17 @@ def by_length(num_samples_N: np.ndarray, batch_size: int) -> list[list[int]]:
     return cut(np.argsort(-num_samples_N, kind="stable"), batch_size)
 
 
+def by_seconds(num_samples_N: np.ndarray, seconds: float) -> list[list[int]]:
+    """Every index once, longest first, in batches that last so long together, filled up to the longest; at least one
+    utterance each."""
+    order, batches = np.argsort(-num_samples_N, kind="stable"), []
+    while len(order):
+        number = max(1, int(seconds * SAMPLE_RATE // num_samples_N[order[0]]))
+        batches.append(order[:number].tolist())
+        order = order[number:]
+    return batches
+
+
 def cut(order: np.ndarray, batch_size: int) -> list[list[int]]:
     return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
 

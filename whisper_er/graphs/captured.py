@@ -22,13 +22,12 @@ class Rehearsal:
     outputs lie where they lay. It shows on any device that a function is fit for one."""
 
     def __init__(self, function: Function, inputs: Tensors) -> None:
-        self.function = function
-        self.inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+        """inputs: they keep their place, and are overwritten."""
+        self.function, self.inputs = function, inputs
         self.outputs: Tensors = {}
 
     def __call__(self, inputs: Tensors) -> Tensors:
-        for name, tensor in inputs.items():
-            self.inputs[name].copy_(tensor, non_blocking=True)
+        fill(self.inputs, inputs)
         return self.replay()
 
     def replay(self) -> Tensors:
@@ -52,6 +51,16 @@ class Graph(Rehearsal):
         return self.outputs
 
 
+def fill(places: Tensors, inputs: Tensors) -> None:
+    for name, tensor in inputs.items():
+        places[name].copy_(tensor, non_blocking=True)
+
+
+def key_of(inputs: Tensors, variant: Hashable) -> Hashable:
+    """What two calls have in common that one graph serves."""
+    return (variant, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
+
+
 class Captured:
     """The function, called with the same outputs: a set of shapes is run as it is the first time that it is met, which
     also warms up what cannot be captured cold; the second time it is captured; from then on it is replayed.
@@ -71,14 +80,14 @@ class Captured:
     def __call__(self, inputs: Mapping[str, torch.Tensor], variant: Hashable = None) -> Tensors:
         """variant: what the function does differently beside its inputs; part of the key of a graph."""
         inputs = dict(inputs)
-        key = (variant, *((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items())))
+        key = key_of(inputs, variant)
         if key not in self.met:
             self.met[key] = None
             self.forget()
             return self.warm_up(inputs)
         self.met.move_to_end(key)
         if self.met[key] is None:
-            self.met[key] = self.capture(inputs)
+            self.met[key] = self.capture({name: tensor.clone() for name, tensor in inputs.items()})
         return self.met[key](inputs)
 
     def forget(self) -> None:
@@ -90,7 +99,7 @@ class Captured:
         on."""
         if self.rehearse:
             return self.function(inputs)
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             outputs = self.function(inputs)
@@ -102,7 +111,7 @@ class Captured:
     def capture(self, inputs: Tensors) -> Rehearsal:
         if self.rehearse:
             return Rehearsal(self.function, inputs)
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self.stream.device)
         for _ in range(2):
             if not any(self.met.values()):  # torch gives a pool up with the last graph in it
                 self.pool = torch.cuda.graph_pool_handle()

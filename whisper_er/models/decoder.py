@@ -6,6 +6,7 @@ K tokens of the past and of the input.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,20 +29,38 @@ class Cross:
         return Cross([(key[index_B], value[index_B]) for key, value in self.layers], mask)
 
 
+class Cache(Protocol):
+    """Keys and values of one layer's self-attention, of the tokens decoded so far."""
+
+    def extended(self, key_BHLC: torch.Tensor, value_BHLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and all values, with those of further tokens."""
+        ...
+
+
+class Grown(NamedTuple):
+    """A cache that grows by a copy at every token, (R, H, L, C)."""
+
+    key: torch.Tensor
+    value: torch.Tensor
+
+    def extended(self, key_RHLC: torch.Tensor, value_RHLC: torch.Tensor) -> "Grown":
+        return Grown(torch.cat([self.key, key_RHLC], dim=2), torch.cat([self.value, value_RHLC], dim=2))
+
+
 @dataclass
 class Past:
-    """Cache: keys and values of the tokens decoded so far, (R, H, L, C) per layer.
+    """Caches of the layers.
 
     left_R: int64, how many tokens in front of each row are padding; None where rows start together.
     """
 
-    layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    layers: list[Grown] = field(default_factory=list)
     left_R: torch.Tensor | None = None
 
     def select(self, index_R: torch.Tensor) -> "Past":
         """The rows at these positions, in this order."""
         left_R = None if self.left_R is None else self.left_R[index_R]
-        return Past([(key[index_R], value[index_R]) for key, value in self.layers], left_R)
+        return Past([Grown(key[index_R], value[index_R]) for key, value in self.layers], left_R)
 
 
 def cross_attention_inputs(decoder: WhisperDecoder, states_BTD: torch.Tensor, mask_BT: torch.Tensor | None) -> Cross:
@@ -68,20 +87,20 @@ def decode(
     past_length = past.layers[0][0].shape[2] if past.layers else 0
     assert not past_length or input_RL.shape[1] == 1
     if past.left_R is None:
-        positions, mask_R1LK = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]], None
+        positions, own_mask_R1LK = decoder.embed_positions.weight[past_length : past_length + input_RL.shape[1]], None
     else:
         place_K = torch.arange(past_length + input_RL.shape[1], device=input_RL.device)
         place_L1 = place_K[past_length:, None]
         positions = decoder.embed_positions.weight[(place_L1[:, 0] - past.left_R[:, None]).clamp(min=0)]
         is_real_R1K = place_K >= past.left_R[:, None, None]
         # Padding reads itself: a softmax over nothing would be NaN.
-        mask_R1LK = ((place_K <= place_L1) & is_real_R1K | (place_K == place_L1))[:, None]
+        own_mask_R1LK = ((place_K <= place_L1) & is_real_R1K | (place_K == place_L1))[:, None]
     hidden = decoder.embed_tokens(input_RL) + positions
     hidden = F.dropout(hidden, decoder.dropout, decoder.embed_positions.training)  # not where these are frozen
     caches = []
     for index, layer in enumerate(decoder.layers):
         cached = past.layers[index] if past_length else None
-        hidden, cache = layer(hidden, cached, cross.layers[index], cross.mask_B11T, mask_R1LK)
+        hidden, cache = layer(hidden, cached, cross.layers[index], cross.mask_B11T, own_mask_R1LK)
         caches.append(cache)
     return decoder.layer_norm(hidden), Past(caches, past.left_R)
 
@@ -92,22 +111,22 @@ class DecoderLayer(WhisperDecoderLayer):
     def forward(
         self,
         hidden_RLD: torch.Tensor,
-        past: tuple[torch.Tensor, torch.Tensor] | None,
+        past: Cache | None,
         cross: tuple[torch.Tensor, torch.Tensor],
         mask_B11T: torch.Tensor | None,
-        mask_R1LK: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        own_mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, Grown]:
         """Self-attention, cross-attention, feed-forward; each normalised before and added after.
 
-        mask_R1LK: of the self-attention, bool; None: each token reads those up to itself.
+        own_mask: bool, of self-attention; None: each token reads those up to itself.
         """
         rows, length, width = hidden_RLD.shape
 
         attention, normed = self.self_attn, self.self_attn_layer_norm(hidden_RLD)
         key, value = split_heads(attention, attention.k_proj(normed)), split_heads(attention, attention.v_proj(normed))
         if past is not None:
-            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        attended = attend(attention, normed, key, value, mask_R1LK, causal=past is None and mask_R1LK is None)
+            key, value = past.extended(key, value)
+        attended = attend(attention, normed, key, value, own_mask, causal=past is None and own_mask is None)
         hidden_RLD = hidden_RLD + F.dropout(attended, self.dropout, self.training)
 
         # The beams of an utterance query the same keys: they are laid out as further positions of one query.
@@ -117,7 +136,7 @@ class DecoderLayer(WhisperDecoderLayer):
 
         inner = self.activation_fn(self.fc1(self.final_layer_norm(hidden_RLD)))
         inner = self.fc2(F.dropout(inner, self.activation_dropout, self.training))
-        return hidden_RLD + F.dropout(inner, self.dropout, self.training), (key, value)
+        return hidden_RLD + F.dropout(inner, self.dropout, self.training), Grown(key, value)
 
 
 def use_own_layers(decoder: WhisperDecoder) -> WhisperDecoder:

@@ -3,7 +3,7 @@
 Axes: B utterances, L tokens, T encoder frames, K tasks, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
 import torch
@@ -12,12 +12,15 @@ from transformers import WhisperModel
 
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import DecodeConfig, TrainConfig
+from whisper_er.graphs.captured import CaptureFailed
 from whisper_er.models.base import Encoded, Model, Output, Stack
 from whisper_er.models.decoder import Cross, Past, cross_attention_inputs, decode, use_own_layers
 from whisper_er.models.encoder import AudioEncoder, real_frames
 from whisper_er.models.losses import LabelCounts, LabelLoss, serial_mtl_loss, with_label_losses
 from whisper_er.models.packed_linear import PackedLinear, can_pack
-from whisper_er.models.search import SEARCHES, BestHypotheses, Hypothesis
+from whisper_er.models.static_decoder import StaticDecoder
+from whisper_er.search.beam import SEARCHES, BestHypotheses, Hypothesis
+from whisper_er.search.captured_beam import CapturedBeamSearch
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import GRAMMARS, Grammar, StrictGrammar
 from whisper_er.text.repetition import REPEATS, repeats_itself
@@ -54,6 +57,10 @@ class WhisperER(Model):
         self.tokenizer, self.normalize_loss = tokenizer, config.normalize_loss
         self.label_loss = LabelLoss(config.loss, tokenizer.tasks, label_counts)
         self.grammar = StrictGrammar(tokenizer)
+        self.grammars: dict[tuple[str, str], Grammar] = {("strict", "none"): self.grammar}
+        self.searches: dict[Hashable, CapturedBeamSearch] = {}
+        self.places: list[int] = []  # of the decoder's weights, when these were made
+        self.is_capture_possible = True  # until one fails
         self.output: Callable[[torch.Tensor], torch.Tensor] | None = None  # instead of the product with the token table
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -116,8 +123,21 @@ class WhisperER(Model):
     def answer(self, batch: Batch, config: DecodeConfig, encoded: Encoded | None = None) -> BestHypotheses:
         states_BTD, mask_BT = encoded or self.encode(batch)
         cross = cross_attention_inputs(self.decoder, states_BTD, mask_BT)
-        prefix_BL = self.prefix(batch, cross, config.lang)
-        hidden_BLD, past = decode(self.decoder, prefix_BL, cross, Past(left_R=padding(batch)))
+        prefix_BL, left_B = self.prefix(batch, cross, config.lang), padding(batch)
+        hidden_BLD, past = decode(self.decoder, prefix_BL, cross, Past(left_R=left_B))
+        first_logits_UV, grammar = self.logits(hidden_BLD[:, -1]), self.grammar_for(config).to(prefix_BL.device)
+        max_tokens_U = self.max_tokens(batch, config.maxlenratio)
+        if self.by_graphs(config, prefix_BL.device):
+            search, prefix_mask_BP = self.captured_search(config, grammar), torch.ones_like(prefix_BL, dtype=torch.bool)
+            if left_B is not None:
+                prefix_mask_BP = torch.arange(prefix_BL.shape[1], device=left_B.device) >= left_B[:, None]
+            cache = search.decoder.begin(past, prefix_mask_BP, cross, config.beam_size)
+            try:
+                return search(first_logits_UV, cache, max_tokens_U)
+            except CaptureFailed as error:
+                print(f"search: {error}; from here on every kernel of it is launched by itself", flush=True)
+            self.searches, self.is_capture_possible = {}, False
+            return self.answer(batch, config, (states_BTD, mask_BT))
         rows_per_utterance = 1
 
         def step(tokens_BK: torch.Tensor, rows_BK: torch.Tensor) -> torch.Tensor:
@@ -129,13 +149,27 @@ class WhisperER(Model):
             hidden_R1D, past = decode(self.decoder, tokens_BK.reshape(-1, 1), cross, past)
             return self.logits(hidden_R1D[:, 0]).view(*tokens_BK.shape, -1)
 
-        return SEARCHES[config.search](
-            self.logits(hidden_BLD[:, -1]),
-            step,
-            self.grammar_for(config).to(prefix_BL.device),
-            self.max_tokens(batch, config.maxlenratio),
-            config,
-        )
+        return SEARCHES[config.search](first_logits_UV, step, grammar, max_tokens_U, config)
+
+    def by_graphs(self, config: DecodeConfig, device: torch.device) -> bool:
+        """Whether the search runs as CUDA graphs: not where n-grams are not written twice, which are looked for in as
+        many tokens as there are, nor where the output layer is another one (LoRA in training)."""
+        if config.graphs == "off" or device.type != "cuda" or not self.is_capture_possible or self.output is not None:
+            return False
+        return config.search == "beam" and config.beam_size <= self.tokenizer.size and not config.no_repeat_ngram_size
+
+    def captured_search(self, config: DecodeConfig, grammar: Grammar) -> CapturedBeamSearch:
+        """The same object for the same search, so that its graphs are met again, as long as the weights keep their
+        places, which graphs know."""
+        places = [weight.data_ptr() for weight in self.decoder.parameters()]
+        if places != self.places:
+            self.places, self.searches = places, {}
+        key = (config.beam_size, config.length_penalty, grammar)
+        if key not in self.searches:
+            device = self.decoder.embed_tokens.weight.device
+            decoder = StaticDecoder(self.decoder)
+            self.searches[key] = CapturedBeamSearch(decoder, grammar, config, device, rehearse=device.type != "cuda")
+        return self.searches[key]
 
     @torch.no_grad()
     def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:
@@ -186,10 +220,11 @@ class WhisperER(Model):
         ]
 
     def grammar_for(self, config: DecodeConfig) -> Grammar:
-        if config.grammar == "strict" and config.suppress == "none":
-            return self.grammar
-        suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
-        return GRAMMARS[config.grammar](self.tokenizer, suppressed)
+        key = (config.grammar, config.suppress)
+        if key not in self.grammars:
+            suppressed = NOTHING_SUPPRESSED if config.suppress == "none" else self.tokenizer.text.suppressed
+            self.grammars[key] = GRAMMARS[config.grammar](self.tokenizer, suppressed)
+        return self.grammars[key]
 
     def max_tokens(self, batch: Batch, maxlenratio: float) -> torch.Tensor:
         """int64 (B,), most tokens of each target; on the CPU, as samples_B is."""

@@ -10,7 +10,7 @@ TRAINING = (
     "valid_batch_size), or set graphs=off, activation_checkpointing=true, dtype=bfloat16, or parallel=fsdp on several "
     "GPUs"
 )
-DECODING = "lower batch_size or beam_size, or set dtype=bfloat16"
+DECODING = "lower batch_size or beam_size, in stage 5 on a GPU batch_seconds, or set dtype=bfloat16"
 ANYTHING = "end other programs, or run where there is more memory"
 # torch on a GPU and on a CPU, CTranslate2, cuBLAS and cuDNN, C++, oneDNN, the operating system.
 SIGNS = re.compile(

@@ -18,8 +18,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import DecodeConfig
 from whisper_er.models.features import LogMel, PadRule
-from whisper_er.models.search import Hypothesis
 from whisper_er.models.seq2seq import longest_targets, prefixes, to_prediction
+from whisper_er.search.beam import Hypothesis
 from whisper_er.task import Prediction
 from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer

@@ -14,9 +14,10 @@ from whisper_er.base import settings
 from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
-from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.data.dataset import by_length, unlabelled
+from whisper_er.config import SAMPLE_RATE, DecodeConfig, TrainConfig
+from whisper_er.data.dataset import by_length, by_seconds, unlabelled
 from whisper_er.models.base import Predictor
+from whisper_er.models.features import HOP, PadRule
 from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.recognize.prior_correction import LabelCounts, with_correction
@@ -29,6 +30,7 @@ from whisper_er.train.experiment import trained_label_counts
 
 Audio = str | Path | np.ndarray
 Several = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]  # a list's type is its own
+LEAST_SECONDS = 2  # that an utterance counts for in batch_seconds: its hypotheses take memory as 2.5 s of audio do
 WINDOW = 4  # batches: so many utterances are read ahead and sorted by length
 
 
@@ -186,6 +188,13 @@ class Recognizer:
         for indices, predictions in zip(plan, self.predict(batches, self.decoding)):
             by_index.update(zip(indices, predictions))
         return [by_index[index] for index in range(len(waves))]
+
+    def plan(self, num_samples_N: np.ndarray, config: DecodeConfig) -> list[list[int]]:
+        """Batches of utterances of these lengths, as indices, longest first; see DecodeConfig.batch_seconds."""
+        if self.device.type == "cpu" or not config.batch_seconds:
+            return by_length(num_samples_N, config.batch_size)
+        padded_N = PadRule.parse(self.config.model.pad).frames(torch.from_numpy(num_samples_N)).numpy() * HOP
+        return by_seconds(padded_N.clip(min=LEAST_SECONDS * SAMPLE_RATE), config.batch_seconds)
 
     def predict(self, batches: Iterable[Batch], config: DecodeConfig) -> Iterator[list[Prediction]]:
         """Predictions of each batch, in batch order."""

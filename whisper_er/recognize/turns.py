@@ -8,7 +8,7 @@ import numpy as np
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
-from whisper_er.data.dataset import Utterances, by_length, load
+from whisper_er.data.dataset import Utterances, load
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Prediction
 
@@ -35,7 +35,7 @@ def predict_all(
         hypotheses = {task.name: [""] * len(utterances) for task in recognizer.tokenizer.tasks}
         utterances = replace(utterances, values=hypotheses)
     for index_N in rounds:
-        batches = by_length(utterances.num_samples_N[index_N], config.batch_size)
+        batches = recognizer.plan(utterances.num_samples_N[index_N], config)
         plan = [index_N[batch].tolist() for batch in batches]
         device, longest = recognizer.device, recognizer.model.max_target
         loaded = load(utterances, plan, recognizer.tokenizer, longest, num_workers, device)

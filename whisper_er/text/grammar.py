@@ -133,7 +133,7 @@ class FreeGrammar(Grammar):
         return torch.where(room_N1, ~self.suppressed_V(first), self.is_end_V)
 
     def after(self, state: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        return torch.where(token == self.end, self.finished, state | self.bit_V[token])
+        return (state | self.bit_V[token]).masked_fill(token == self.end, self.finished)
 
     def awaits(self, state: torch.Tensor, k: int) -> torch.Tensor:
         return state & (1 << k) == 0

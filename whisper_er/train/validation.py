@@ -66,7 +66,8 @@ def validate(
     """
     plan = by_length(utterances.num_samples_N, config.valid_batch_size)[distributed.rank() :: distributed.world_size()]
     losses, hypotheses, stopped = [], {}, True
-    greedy = DecodeConfig(beam_size=1, maxlenratio=longest_text(utterances, tokenizer.tasks))
+    graphs = "off" if config.parallel == "fsdp" else config.graphs  # its weights lie elsewhere in each validation
+    greedy = DecodeConfig(beam_size=1, maxlenratio=longest_text(utterances, tokenizer.tasks), graphs=graphs)
     model.eval()
     processes = reading_processes(config.num_workers, device)
     with suppress(GivenUp), gathered(model):

@@ -6,10 +6,11 @@ a value of `search` in the configuration of decoding.
 Axes: B utterances still searched, U utterances in all, K beams, V vocabulary, L tokens, C labels of a category.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from whisper_er.config import DecodeConfig
 from whisper_er.text.grammar import Grammar
@@ -84,15 +85,15 @@ def beam_search(
     An utterance is done when beam_size sequences are finished and the best running one, normalised by its length so
     far, is no better than the worst of them: the rule of transformers' generate with early_stopping=False.
     """
-    beam = Beam(first_logits_UV.device, config, grammar, max_tokens_U)
-    logits_BKV = first_logits_UV[:, None]
-    while True:
-        rows_BK = beam.extend(logits_BKV)
-        running = positions(~beam.done())
-        if not len(running):
-            return beam.best()
-        tokens_BK = beam.keep(running)
-        logits_BKV = step(tokens_BK, rows_BK[running])
+    beam, longest = Beam(config, grammar), int(max_tokens_U.max())
+    beam.start(max_tokens_U, first_logits_UV.device, room=longest)
+    parent_BK, beams = beam.extend(first_logits_UV[:, None], first=True), 1
+    while len(running := positions(~beam.done())):
+        assert beam.length < longest
+        beam.keep(running)
+        logits_BKV = step(beam.token_BK, running[:, None] * beams + parent_BK[running])
+        parent_BK, beams = beam.extend(logits_BKV), logits_BKV.shape[1]
+    return beam.best()
 
 
 SEARCHES: dict[str, Search] = {"beam": beam_search}
@@ -104,37 +105,68 @@ def positions(mask_B: torch.Tensor) -> torch.Tensor:
 
 
 class Beam:
-    """Hypotheses of the utterances still searched, and the finished sequences of all."""
+    """Hypotheses of the utterances still searched, their finished sequences, and the best ones of all utterances.
 
-    def __init__(
-        self, device: torch.device, config: DecodeConfig, grammar: Grammar, max_tokens_U: torch.Tensor
-    ) -> None:
-        num, longest, size = len(max_tokens_U), int(max_tokens_U.max()), config.beam_size
-        self.size, self.length_penalty, self.grammar = size, config.length_penalty, grammar
+    Its tensors have the axis B in front; `extend` takes each utterance by itself.
+    length: tokens of every running hypothesis; an int, or a tensor on the device, which `extend` does not read then.
+    """
+
+    def __init__(self, config: DecodeConfig, grammar: Grammar) -> None:
+        self.size, self.length_penalty, self.grammar = config.beam_size, config.length_penalty, grammar
         self.no_repeat_ngram_size = config.no_repeat_ngram_size
-        self.max_tokens_U = max_tokens_U.to(device)
-        self.length = 0  # tokens of every running hypothesis
-        self.utts_B = torch.arange(num, device=device)
-        self.score_BK = torch.zeros(num, 1, device=device)
-        self.state_BK = torch.zeros(num, 1, dtype=torch.long, device=device)
-        self.ids_BKL = torch.zeros(num, 1, longest, dtype=torch.long, device=device)
-        self.done_score_UK = torch.full((num, size), -torch.inf, device=device)
-        self.done_ids_UKL = torch.zeros(num, size, longest, dtype=torch.long, device=device)
-        # Per category: its posterior given each hypothesis, running and finished, and over all prefixes visited.
-        self.label_logp_BKC, self.done_logp_UKC, self.marginal_UC = {}, {}, {}
+        self.length: int | torch.Tensor = 0
+        self.places_C, labels = {}, 0  # of the labels of each category, which stand side by side
         for k, ids in enumerate(grammar.task_ids):
             if ids:
-                self.label_logp_BKC[k] = torch.full((num, 1, len(ids)), -torch.inf, device=device)
-                self.done_logp_UKC[k] = torch.full((num, size, len(ids)), -torch.inf, device=device)
-                self.marginal_UC[k] = torch.full((num, len(ids)), -torch.inf, device=device)
+                self.places_C[k] = slice(labels, labels := labels + len(ids))
+        self.num_labels = labels
 
-    def extend(self, logits_BKV: torch.Tensor) -> torch.Tensor:
-        """Extend each hypothesis by a token. Returns rows_BK, int64: its row in the previous step."""
+    def start(self, max_tokens_U: torch.Tensor, device: torch.device, room: int) -> None:
+        """One empty hypothesis for each utterance. room: tokens of a hypothesis that there is room for."""
+        num, size, labels = len(max_tokens_U), self.size, self.num_labels
+
+        def full(*shape: int, value: float) -> torch.Tensor:
+            return torch.full(shape, value, device=device)
+
+        self.utts_B = torch.arange(num, device=device)
+        self.max_tokens_B = max_tokens_U.to(device)
+        self.token_BK, self.state_BK = full(num, 1, value=0), full(num, 1, value=0)
+        self.score_BK = full(num, 1, value=0.0)
+        self.ids_BKL = full(num, 1, room, value=0)
+        self.done_score_BK = full(num, size, value=-torch.inf)
+        self.done_ids_BKL = full(num, size, room, value=0)
+        # Log posteriors of labels given each hypothesis, running and finished, and over all prefixes visited.
+        self.label_logp_BKC = full(num, 1, labels, value=-torch.inf)
+        self.done_logp_BKC = full(num, size, labels, value=-torch.inf)
+        self.marginal_BC = full(num, labels, value=-torch.inf)
+
+        self.max_tokens_U = self.max_tokens_B
+        self.best_score_U = full(num, value=-torch.inf)
+        self.best_ids_UL = full(num, int(max_tokens_U.max()), value=0)
+        self.best_logp_UC, self.marginal_UC = (full(num, labels, value=-torch.inf) for _ in range(2))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Those of the utterances still searched, by name."""
+        return {name: value for name, value in vars(self).items() if "_B" in name}
+
+    def put(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Replace them."""
+        vars(self).update(tensors)
+
+    def make_room(self, room: int) -> None:
+        """For hypotheses of so many tokens."""
+        for name in ("ids_BKL", "done_ids_BKL"):
+            tensor = getattr(self, name)
+            setattr(self, name, F.pad(tensor, (0, room - tensor.shape[2])))
+
+    def extend(self, logits_BKV: torch.Tensor, first: bool = False) -> torch.Tensor:
+        """Extend each hypothesis by a token. Returns parent_BK, int64: the one that each came from. first: by its
+        first token."""
         num, beams, vocabulary = logits_BKV.shape
         logp_BKV = logits_BKV.float().log_softmax(-1)
-        label_logp_BKC = self.posteriors(logp_BKV)
-        tokens_left_BK = (self.max_tokens_U[self.utts_B] - self.length)[:, None].expand(num, beams)
-        allowed_NV = self.grammar.mask(self.state_BK.flatten(), tokens_left_BK.flatten(), first=self.length == 0)
+        label_logp_BKC, self.marginal_BC = self.posteriors(logp_BKV)
+        tokens_left_BK = (self.max_tokens_B - self.length)[:, None].expand(num, beams)
+        allowed_NV = self.grammar.mask(self.state_BK.flatten(), tokens_left_BK.flatten(), first)
         allowed_BKV = allowed_NV.view_as(logp_BKV)
         if size := self.no_repeat_ngram_size:
             allowed_BKV = allowed_BKV & ~repeated(
@@ -147,20 +179,21 @@ class Beam:
         parent_B2, token_B2 = flat_B2 // vocabulary, flat_B2 % vocabulary
         utt_B1 = torch.arange(num, device=parent_B2.device)[:, None]
         state_B2 = self.grammar.after(self.state_BK[utt_B1, parent_B2], token_B2)
-        ids_B2L = self.ids_BKL[utt_B1, parent_B2]
-        ids_B2L[..., self.length] = token_B2
-        label_logp_B2C = {k: logp[utt_B1, parent_B2] for k, logp in label_logp_BKC.items()}
-        self.length += 1
+        is_last_L = torch.arange(self.ids_BKL.shape[2], device=parent_B2.device) == self.length
+        ids_B2L = torch.where(is_last_L, token_B2[..., None], self.ids_BKL[utt_B1, parent_B2])
+        label_logp_B2C = label_logp_BKC[utt_B1, parent_B2]
+        self.length = self.length + 1
 
         finished_B2 = state_B2 == self.grammar.finished
         self.finish(score_B2, finished_B2, ids_B2L, label_logp_B2C)
         self.score_BK, best_BK = score_B2.masked_fill(finished_B2, -torch.inf).topk(min(self.size, score_B2.shape[1]))
         self.state_BK, self.ids_BKL = state_B2[utt_B1, best_BK], ids_B2L[utt_B1, best_BK]
-        self.label_logp_BKC = {k: logp[utt_B1, best_BK] for k, logp in label_logp_B2C.items()}
-        return parent_B2[utt_B1, best_BK] + utt_B1 * beams
+        self.token_BK, self.label_logp_BKC = token_B2[utt_B1, best_BK], label_logp_B2C[utt_B1, best_BK]
+        return parent_B2[utt_B1, best_BK]
 
-    def posteriors(self, logp_BKV: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Log posterior of each category, (B, K, C), where it may come next in a hypothesis; collects the marginal.
+    def posteriors(self, logp_BKV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log posteriors of the labels, (B, K, C), where their category may come next in a hypothesis, and the
+        marginal ones, (B, C).
 
         marginal(c) = sum over the prefixes visited of p(prefix) p(c | prefix), normalised in `best`. Where the grammar
         demands the category p(c | prefix) is the softmax over its tokens; where other tokens may come as well it is the
@@ -168,17 +201,16 @@ class Beam:
         grammar a hypothesis awaits a category until its first label; one that ends without any has the posterior of its
         last place, that of <|endoftext|>.
         """
-        posteriors = dict(self.label_logp_BKC)
-        for k in posteriors:
+        posteriors, visited = [self.label_logp_BKC[..., :0]], [self.marginal_BC[:, :0]]
+        for k, places in self.places_C.items():
             is_next_BK1 = self.grammar.awaits(self.state_BK, k)[..., None]
             logp_BKC = logp_BKV[..., self.grammar.task_ids[k][0] : self.grammar.task_ids[k][-1] + 1]
             slot_logp_BKC = logp_BKC.log_softmax(-1)
-            posteriors[k] = torch.where(is_next_BK1, slot_logp_BKC, posteriors[k])
+            posteriors.append(torch.where(is_next_BK1, slot_logp_BKC, self.label_logp_BKC[..., places]))
             demanded_BK1 = self.grammar.demands(self.state_BK, k)[..., None]
             joint_BKC = self.score_BK[..., None] + torch.where(demanded_BK1, slot_logp_BKC, logp_BKC)
-            visited_BC = joint_BKC.masked_fill(~is_next_BK1, -torch.inf).logsumexp(1)
-            self.marginal_UC[k][self.utts_B] = torch.logaddexp(self.marginal_UC[k][self.utts_B], visited_BC)
-        return posteriors
+            visited.append(joint_BKC.masked_fill(~is_next_BK1, -torch.inf).logsumexp(1))
+        return torch.cat(posteriors, -1), torch.logaddexp(self.marginal_BC, torch.cat(visited, -1))
 
     def finish(self, score_B2, finished_B2, ids_B2L, label_logp_B2C) -> None:
         """Merge the sequences that ended among the best `size` candidates into the finished ones."""
@@ -186,31 +218,34 @@ class Beam:
         normalised_B2 = (score_B2 / self.length**self.length_penalty).masked_fill(
             ~(finished_B2 & among_best_2), -torch.inf
         )
-        rows = torch.arange(len(self.utts_B), device=score_B2.device)[:, None]
-        pool = torch.cat([self.done_score_UK[self.utts_B], normalised_B2], dim=1)
-        self.done_score_UK[self.utts_B], best = pool.topk(self.size)
-        self.done_ids_UKL[self.utts_B] = torch.cat([self.done_ids_UKL[self.utts_B], ids_B2L], dim=1)[rows, best]
-        for k, logp in label_logp_B2C.items():
-            self.done_logp_UKC[k][self.utts_B] = torch.cat([self.done_logp_UKC[k][self.utts_B], logp], 1)[rows, best]
+        rows = torch.arange(len(score_B2), device=score_B2.device)[:, None]
+        self.done_score_BK, best = torch.cat([self.done_score_BK, normalised_B2], dim=1).topk(self.size)
+        self.done_ids_BKL = torch.cat([self.done_ids_BKL, ids_B2L], dim=1)[rows, best]
+        self.done_logp_BKC = torch.cat([self.done_logp_BKC, label_logp_B2C], dim=1)[rows, best]
 
     def done(self) -> torch.Tensor:
         """bool (B,): no running hypothesis can still enter the finished ones."""
         best_running_B = self.score_BK[:, 0] / self.length**self.length_penalty
-        worst_B = self.done_score_UK[self.utts_B, -1]
-        return (best_running_B <= worst_B) | (self.score_BK[:, 0] == -torch.inf)
+        return (best_running_B <= self.done_score_BK[:, -1]) | (self.score_BK[:, 0] == -torch.inf)
 
-    def keep(self, running: torch.Tensor) -> torch.Tensor:
-        """Keep the utterances at these positions; returns the last token of each hypothesis, tokens_BK."""
-        self.utts_B, self.score_BK, self.state_BK = self.utts_B[running], self.score_BK[running], self.state_BK[running]
-        self.ids_BKL = self.ids_BKL[running]
-        self.label_logp_BKC = {k: logp[running] for k, logp in self.label_logp_BKC.items()}
-        return self.ids_BKL[..., self.length - 1]
+    def keep(self, running: torch.Tensor) -> None:
+        """Go on with the utterances at these positions."""
+        self.record()
+        self.put({name: tensor[running] for name, tensor in self.tensors().items()})
+
+    def record(self) -> None:
+        """Write down the best hypothesis of each utterance still searched."""
+        longest = min(self.best_ids_UL.shape[1], self.done_ids_BKL.shape[2])
+        self.best_score_U[self.utts_B] = self.done_score_BK[:, 0]
+        self.best_ids_UL[self.utts_B, :longest] = self.done_ids_BKL[:, 0, :longest]
+        self.best_logp_UC[self.utts_B], self.marginal_UC[self.utts_B] = self.done_logp_BKC[:, 0], self.marginal_BC
 
     def best(self) -> BestHypotheses:
+        self.record()
         return BestHypotheses(
-            self.done_ids_UKL[:, 0],
-            self.done_score_UK[:, 0],
-            {k: table_UC.log_softmax(-1) for k, table_UC in self.marginal_UC.items()},
-            {k: table_UKC[:, 0] for k, table_UKC in self.done_logp_UKC.items()},
+            self.best_ids_UL,
+            self.best_score_U,
+            {k: self.marginal_UC[:, places].log_softmax(-1) for k, places in self.places_C.items()},
+            {k: self.best_logp_UC[:, places] for k, places in self.places_C.items()},
             self.max_tokens_U,
         )

@@ -9,7 +9,7 @@ from random_language import RandomLanguage
 from tiny_whisper import ORDERS, THREE_WORDS, tasks_of
 
 from whisper_er.config import DecodeConfig
-from whisper_er.models.search import beam_search
+from whisper_er.search.beam import beam_search
 from whisper_er.text.grammar import StrictGrammar
 from whisper_er.text.tokenizer import Tokenizer
 

@@ -7,7 +7,7 @@ from tiny_whisper import EMOTION, GENDER, batch_of, tiny_model, write_utterances
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build
 from whisper_er.config import DecodeConfig
-from whisper_er.models.search import SEARCHES, BestHypotheses
+from whisper_er.search.beam import SEARCHES, BestHypotheses
 from whisper_er.text.tokenizer import Tokenizer
 
 

@@ -11,8 +11,8 @@ from tiny_whisper import EMOTION, GENDER, ORDERS, THREE_WORDS, batch_of, tasks_o
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
-from whisper_er.models.search import Hypothesis, beam_search
 from whisper_er.models.seq2seq import to_prediction
+from whisper_er.search.beam import Hypothesis, beam_search
 from whisper_er.task import scale
 from whisper_er.text.grammar import FreeGrammar
 from whisper_er.text.tokenizer import Tokenizer
