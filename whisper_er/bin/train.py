@@ -50,7 +50,7 @@ def train_model(args: argparse.Namespace) -> None:
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
-    tables = tables_of(config.augment)
+    tables = tables_of(config.augment) | experiment.kept_weights(config)
     if config.distil.model:
         from whisper_er.retain.distillation import weights_of
 
