@@ -120,6 +120,7 @@ def read_utterances(
         if path.name not in columns:
             if needs_votes:
                 raise UserError(f"{path}: no such file; loss.soft_labels needs it of the training and validation sets")
+            print(f"{path}: no such file: of loss.soft_labels, each label is one vote", flush=True)
             votes[task.name] = blank
             continue
         values[task.name], votes[task.name] = checked_votes(path, utt_ids, columns[path.name], values[task.name], task)

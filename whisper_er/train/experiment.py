@@ -63,6 +63,25 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
     return {"config": settings.to_plain(config), "data": data}
 
 
+def kept_weights(config: TrainConfig) -> dict[str, Path]:
+    """What to compare when a training with LoRA goes on, or its checkpoints are merged: the files of the pretrained
+    model, which these lack, where it is a directory."""
+    directory = Path(config.model.whisper_model or config.model.encoder_model)
+    files = sorted(directory.glob("model*.safetensors")) if config.lora.r and directory.is_dir() else []
+    return {f"pretrained/{path.name}": path for path in files}
+
+
+def check_kept_weights(exp_dir: Path, config: TrainConfig) -> None:
+    """UserError where the pretrained model of a training with LoRA has changed since."""
+    recorded = read_data(exp_dir)
+    for name, path in kept_weights(config).items():
+        if recorded.get(name) != {"sha256": file_digest(path)}:
+            raise UserError(
+                f"{path}: has changed since {exp_dir} was trained with LoRA, whose checkpoints need it as it was; put "
+                f"it back, or {NEW_TAG}"
+            )
+
+
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
     """UserError that lists every difference from what the directory was started with, once something was trained.
 
