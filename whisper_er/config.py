@@ -292,6 +292,8 @@ class TrainConfig:
         if self.distil.model:  # every process holds the whole teacher, whose loss is one of a decoder
             allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with distil.model")
             allow(self.model.kind == "seq2seq", "model.kind", self.model.kind, "seq2seq with distil.model")
+        fine = self.lora.r or self.lora == LoraConfig()
+        allow(fine, "lora.r", 0, "a rank from 1, where another key of lora is set")
         if self.lora.r:
             allow(self.parallel == "ddp", "parallel", self.parallel, "ddp with lora.r")
             fine = self.model.decoder_init == "pretrained"

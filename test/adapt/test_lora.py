@@ -1,5 +1,6 @@
 """LoRA: at first the pretrained model, then only what it says is trained and saved; merged, the model that it was."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tiny_ssl import write_model
 from tiny_whisper import EMOTION, batch_of, logits_of, write_utterances, write_whisper
 
 from whisper_er.base import settings
-from whisper_er.base.weights import load_weights
+from whisper_er.base.weights import load_weights, save_weights
 from whisper_er.bin import average, export, info, model_info, token_list, train
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data.dataset import read_utterances
@@ -110,6 +111,12 @@ def test_steps_change_the_adapters_outside_of_frozen_parts_the_added_rows_and_th
     assert changed == expected | heads | ({"decoder.embed_tokens.added"} if kind == "seq2seq" else set())
 
 
+def test_layers_that_are_not_read_get_no_adapters(base):
+    _, model, *_ = models_of(base, "encoder_classifier", "model.layers=[1]")
+    adapted = {name for name, _ in model.named_parameters() if ".lora_" in name}
+    assert adapted and all(name.startswith("audio_encoder.encoder.layers.0.") for name in adapted)
+
+
 def test_checkpoints_and_states_have_what_is_trained_the_mean_is_whole_and_the_sizes_are_those_computed(trained, base):
     kind, exp_dir = trained
     _, model, _, config = models_of(base, kind, "keep_checkpoints=true")
@@ -182,8 +189,8 @@ def test_info_and_export_open_it_and_say_how_it_was_trained(trained, tmp_path, c
 
 
 def test_model_info_shows_what_large_v3_trains_and_takes(tmp_path, capsys):
-    (tmp_path / "train.yaml").write_text("{lora: {r: 16, where: [q_proj, v_proj]}, model: {whisper_model: x}}")
-    options = ["--whisper_model", "openai/whisper-large-v3", "--tasks", "emotion=4"]
+    (tmp_path / "train.yaml").write_text("model: {whisper_model: x}")
+    options = ["--whisper_model", "openai/whisper-large-v3", "--tasks", "emotion=4", "lora.r=16"]
     call(model_info, "--config", tmp_path / "train.yaml", *options)
     lines = capsys.readouterr().out.splitlines()
     # 32 layers of the encoder and 32 of the decoder, which has two attentions; q and v; A and B; 4 new rows
@@ -217,6 +224,7 @@ def test_ssl_encoders_get_adapters_as_well(tmp_path, family, where):
     (["freeze=[encoder,decoder]"], "to adapt; everything is frozen: take a part out of freeze"),
     (["parallel=fsdp"], "parallel: fsdp is not allowed; allowed: ddp with lora.r"),
     (["model.decoder_init=all"], "model.decoder_init: all is not allowed; allowed: pretrained"),
+    (["lora.r=0"], "lora.r: 0 is not allowed; allowed: a rank from 1, where another key of lora is set"),
     (["lora.r=-1"], "lora: r: -1 is not allowed; allowed: 0 to 1000"),
     (["lora.where=[]"], "names of linear layers, such as q_proj"),
     (["model.whisper_model=''", "model.whisper_sizes={d_model: 18, encoder_layers: 1, decoder_layers: 1}"],
@@ -234,9 +242,18 @@ def test_without_peft_the_extra_is_named(corpus, base, tmp_path, capfd, monkeypa
 
 
 def test_checkpoints_on_another_pretrained_model_are_refused(corpus, base, tmp_path, capfd):
-    exp_dir = tmp_path / "exp"
-    call(train, *arguments(corpus, base, "encoder_classifier", exp_dir, "max_steps=1", "valid_interval=1"))
+    exp_dir, model = tmp_path / "exp", tmp_path / "whisper"
+    shutil.copytree(base / "whisper", model)
+    options = arguments(
+        corpus, base, "encoder_classifier", exp_dir, f"model.whisper_model={model}", "max_steps=1", "valid_interval=1"
+    )
+    call(train, *options)
+    weights = load_weights(model / "model.safetensors")
+    save_weights({name: weight + 1 for name, weight in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    assert "whisper/model.safetensors: has changed since" in error_line(capfd, average, "--exp_dir", exp_dir)
+    assert "pretrained/model.safetensors.sha256: " in error_line(capfd, train, *options)
+
     config = yaml.safe_load((exp_dir / "config.yaml").read_text())
-    config["model"]["kind"] = "seq2seq"
+    config["model"] |= {"kind": "seq2seq", "whisper_model": str(base / "whisper")}
     (exp_dir / "config.yaml").write_text(yaml.safe_dump(config))
     assert "the pretrained model has no" in error_line(capfd, average, "--exp_dir", exp_dir)

@@ -54,6 +54,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
     rows = [f"{utt_id},{speaker},sad" for utt_id, speaker in spoken.items()]
     (root / "all.csv").write_text("\n".join(["file,speaker,emotion", *rows]) + "\n")
     (root / "corpora.yaml").write_text(f"one: {{dump: {root / 'dump'}, lang: en}}\n")
+    (root / "spans").write_text("talk 0 1 sad\n")
     hyp, tasks = exp / "decode_x/test", "gender emotion"
     call(decode, *decode_arguments(root, exp, exp / "decode_x/valid", "--data_dir", sets["valid"]))
     table = ["wav.scp=file", "utt2spk=speaker", "utt2emotion=emotion"]
@@ -70,7 +71,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
          "--out_dir", root / "tokens"),
         ("augment_dir", "--data_dir", sets["test"], "--out_dir", root / "telephone", "telephone="),
         ("check_config", "--kind", "train", "--config", root / "train.yaml"),
-        ("split_dir", "--data_dir", sets["test"], "--n", 2, "--out_dir", root / "parts"),
+        ("split_dir", "--data_dir", sets["test"], "--n", 2, "--out_dir", root / "parts", "--exp_dir", exp),
         ("combine_dirs", "--out_dir", root / "joined", root / "parts/1", root / "parts/2"),
         ("score", "--ref_dir", sets["test"], "--hyp_dir", hyp, "--tasks", tasks, "--exp_dir", exp,
          "--out", hyp / "score/result.json"),
@@ -78,6 +79,7 @@ def test_entry_points_without_a_model_work_without_torch_and_transformers(scored
         ("compare", "--first", exp, "--second", exp, "--out_dir", root / "compared"),
         ("ensemble", "--exp_dirs", exp, exp, "--inference_tag", "x", "--out_dir", root / "ensemble"),
         ("calibrate", "--exp_dir", exp, "--ref_dir", sets["valid"], "--hyp_dir", exp / "decode_x/valid"),
+        ("eder", "--ref", root / "spans", "--hyp", root / "spans"),
         ("average", "--exp_dir", exp),
     ]  # fmt: skip
     assert {name for name, *_ in calls} == {*command.names()} - HEAVY | {"average"}

@@ -57,6 +57,12 @@ def test_a_long_target_leaves_the_turns_fewer_positions(tokenizer, utterances):
     assert batch.input_BL.shape == (1, 64) and batch.context_B.tolist() == [64 - 3 - len(tokenizer.encode(own)[0])]
 
 
+def test_a_special_token_that_an_answer_spells_is_read_as_its_letters(tokenizer):
+    ids = tokenizer.encode_context([{"asr": "good <|endoftext|> day"}], 31)[1:]
+    assert max(ids) < tokenizer.text.num_text and tokenizer.decode_text(ids) == "good <|endoftext|> day"
+    assert tokenizer.text.encode_answer("good day") == tokenizer.text.encode("good day")
+
+
 @pytest.mark.parametrize("lang", ["", "de", "auto"])
 def test_prefixes_of_different_length_decode_the_same_in_a_batch_and_alone(tokenizer, utterances, lang):
     model, config = tiny_model(tokenizer), DecodeConfig(lang=lang)

@@ -14,7 +14,7 @@ from tiny_experiment import call, decode_arguments, train_and_average
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build
-from whisper_er.bin import decode, export, token_list
+from whisper_er.bin import decode, export, split_dir, token_list
 from whisper_er.config import ContextConfig, DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.data.dataset import read_utterances
@@ -137,12 +137,17 @@ def test_a_training_that_no_turns_fit_is_refused(values, message):
         build(TrainConfig, values, "train.yaml")
 
 
-def test_parts_of_a_set_are_of_whole_dialogues(talks, tmp_path):
-    kaldi.split_dir(talks / "test", 2, tmp_path)
+def test_parts_of_a_set_are_of_whole_dialogues_for_a_model_that_reads_them(talks, tmp_path):
+    (tmp_path / "config.yaml").write_text("context: {turns: 1}\n")
+    words = ["--data_dir", talks / "test", "--out_dir", tmp_path, "--exp_dir", tmp_path]
+    call(split_dir, *words, "--n", 2)
     parts = [kaldi.utterances(kaldi.read_dir(tmp_path / name)) for name in "12"]
     assert parts == [["test-00", "test-01", "test-02"], ["test-03"]]
     with pytest.raises(UserError, match="allowed are 1 to 2, one for each dialogue"):
-        kaldi.split_dir(talks / "test", 3, tmp_path)
+        call(split_dir, *words, "--n", 3)
+    (tmp_path / "config.yaml").write_text("{}\n")
+    call(split_dir, *words, "--n", 4)
+    assert [kaldi.utterances(kaldi.read_dir(tmp_path / name)) for name in "1234"] == [[utt_id] for utt_id in PREV]
 
 
 def test_from_training_to_hypotheses(talks, tmp_path):

@@ -78,6 +78,14 @@ def test_the_words_are_those_of_the_text_in_order_and_within_the_audio(base_toke
     assert len({word.start for words in found for word in words}) > 3
 
 
+def test_words_without_positions_in_the_decoder_end_where_the_others_do(whisper_tokens):
+    model = tiny_model(Tokenizer(whisper_tokens, tasks_of("asr emotion"), "whisper", "en"))
+    text = " ".join(["good", "day", "<|endoftext|>"] * 30)
+    (words,) = find_words(model, unlabelled([sound(16000, 0)], model.tokenizer, 64), [{"asr": text} | LABELS], "")
+    assert " ".join(word.text for word in words) == text
+    assert words[0].start < words[-1].start == words[-1].end == words[-2].end <= 1.0
+
+
 def test_a_word_lasts_from_its_first_token_to_its_last_letter(whisper_tokens):
     tokenizer = Tokenizer(whisper_tokens, tasks_of("asr"), "whisper", "en")
     ids = whisper_tokens.encode("hé, good!")
@@ -89,6 +97,7 @@ def test_a_word_lasts_from_its_first_token_to_its_last_letter(whisper_tokens):
 
 def test_what_each_token_brings_is_a_word_in_a_script_without_spaces():
     assert word_spans("今日は ok day", [1, 1, 3, 6, 10]) == [(0, 1), (1, 3), (4, 6), (7, 10)]
+    assert word_spans("「今日」は。", [1, 2, 3, 4, 5, 6]) == [(0, 2), (2, 4), (4, 6)]
 
 
 def test_a_word_reaches_into_no_pause_and_its_neighbour_gets_the_rest():

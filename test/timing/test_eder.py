@@ -5,7 +5,10 @@ from tiny_experiment import call
 
 from whisper_er.base.errors import UserError
 from whisper_er.bin import eder
+from whisper_er.recognize.formats import as_rttm
+from whisper_er.recognize.result import Recognition, Segment
 from whisper_er.timing.eder import DiarizationErrors, count_errors, pooled
+from whisper_er.timing.span_tables import read_reference
 from whisper_er.timing.spans import Span
 
 TRUE = [Span(0, 2, "neutral", 1), Span(2, 5, "angry", 1), Span(5, 10, "neutral", 1)]  # as in ZED: one emotion
@@ -59,6 +62,15 @@ def test_tables_and_rttm_give_the_rate(tmp_path, capsys):
     assert "EDER 17.5: " in capsys.readouterr().out
 
 
+def test_stretches_of_rttm_that_meet_do_not_overlap(tmp_path):
+    """0.1 + 0.2 is more than 0.3, and of a start and an end that are rounded the rounded length is not the distance."""
+    found = (Span(0.1, 0.3, "sad", 1), Span(0.3, 0.5335, "angry", 1), Span(0.5335, 0.7004, "sad", 1))
+    found = (*found, Span(0.7004, 1.2509, "happy", 1), Span(1.2509, 2, "sad", 1))
+    segment = Segment(0, 2, "", {}, {}, {}, emotions=found)
+    (tmp_path / "ref").write_text(as_rttm(Recognition("a.wav", 2, "", {}, {}, {}, (segment,))))
+    assert [span.label for span in read_reference(tmp_path / "ref")["a"]] == [span.label for span in found]
+
+
 @pytest.mark.parametrize("ref, hyp, reco2dur, message", [
     ("a 0 2 sad\na 1 3 angry\n", "", "", "sad 0 to 2 and angry 1 to 3 overlap"),
     ("a 0 2\n", "", "", "ref, line 1: 'a 0 2'; allowed are lines of"),
@@ -68,6 +80,8 @@ def test_tables_and_rttm_give_the_rate(tmp_path, capsys):
     ("a 0 2 sad\n", "b 0 2 sad\n", "", "1 recordings that .* lacks: b"),
     ("a 0 2 sad\n", "", "a 1\n", "no seconds, or fewer than the reference has, of a"),
     ("a 0 2 sad\n", "", "b 1\n", "no seconds, or fewer than the reference has, of a"),
+    ("a 0 2 sad\n", "", "a 1 2\n", "reco2dur, line 1: 'a 1 2'; allowed are lines of"),
+    ("a 0 0 sad\n", "", "", "ref: no seconds, .* of a; give --reco2dur a line"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_is_named(tmp_path, ref, hyp, reco2dur, message):
     for name, text in {"ref": ref, "hyp": hyp, "reco2dur": reco2dur}.items():

@@ -11,7 +11,7 @@ from tiny_whisper import write_whisper
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load, to_plain
 from whisper_er.bin import token_list, train
-from whisper_er.config import TrainConfig
+from whisper_er.config import ContextConfig, TrainConfig
 from whisper_er.data import kaldi
 from whisper_er.train.experiment import check_same, describe, protocol, trained_languages
 
@@ -93,6 +93,18 @@ def test_a_changed_table_of_either_set_is_refused_by_name(root):
     assert "train_set.sha256: " in (message := refusal(root)) and "valid_set" not in message
     change(root / "valid", "utt2emotion", valid_00="happy")
     assert "valid_set.sha256: " in refusal(root)
+
+
+def test_turns_that_a_training_does_not_read_may_come_and_change(root, capsys):
+    kaldi.write_table(root / "train/utt2prev", dict.fromkeys(kaldi.read_table(root / "train/utt2spk"), ""))
+    call(train, *train_arguments(root, root / "exp", "max_steps=2"))
+    assert "ended before" in capsys.readouterr().out
+    inputs = {name: root / name.removesuffix("_set") for name in ("train_set", "valid_set", "token_list")}
+    context = TrainConfig(context=ContextConfig(turns=1))
+    (root / "exp/data.yaml").write_text(yaml.safe_dump(describe(context, inputs, {})["data"]))
+    assert "data have changed" not in protocol(root / "exp", root / "test")
+    change(root / "train", "utt2prev", train_00="train-01")
+    assert "the training data have changed" in protocol(root / "exp", root / "test")
 
 
 def test_a_changed_token_list_is_refused(root):

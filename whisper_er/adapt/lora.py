@@ -35,12 +35,12 @@ def add_lora(model: Model, config: TrainConfig) -> None:
 
 def layers_to_adapt(model: Model, where: list[str]) -> list[str]:
     """Whole names of the linear layers that have one of these last names. UserError where one of them names none."""
-    frozen = {inner for module in model.frozen for inner in module.modules()}
     unfit = {inner for module in model.modules() if isinstance(module, WavLMAttention) for inner in module.modules()}
     layers = {module for stack in model.stacks().values() for layer in stack.layers for module in layer.modules()}
     found: dict[str, list[str]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and module in layers - frozen - unfit:
+        # Without a gradient: what `freeze` names, and layers that are not read (model.layers).
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad and module in layers - unfit:
             found.setdefault(name.rpartition(".")[2], []).append(name)
     for word in where:
         if word not in found:

@@ -31,18 +31,20 @@ def merge(base: Mapping[str, torch.Tensor], checkpoints: Sequence[Path], config:
     for name in trained[0]:
         if name.endswith(B):
             continue
-        if name.endswith(A):
+        rows, is_adapter = slice(None), name.endswith(A)
+        if is_adapter:
             name, layer = name.removesuffix(A) + ".weight", name.removesuffix(A)
-            products = [tensors[layer + B].double() @ tensors[layer + A].double() for tensors in trained]
-            value = base[name].double() + config.alpha / config.r * mean(products)
+            value = mean([tensors[layer + B].double() @ tensors[layer + A].double() for tensors in trained])
         else:
             value = mean([tensors[name].double() for tensors in trained])
-            if name == ADDED:
-                name = TABLE
-                value = torch.cat([base[name][: -len(value)].double(), value])
-        if name not in base or base[name].shape != value.shape:
+        if name == ADDED:
+            name, rows = TABLE, slice(-len(value), None)
+        if name not in base or base[name][rows].shape != value.shape:
             raise UserError(f"{checkpoints[0]}: the pretrained model has no {name} of its shape; is it another one?")
-        whole[name] = value.to(base[name].dtype)
+        if is_adapter:
+            value = base[name].double() + config.alpha / config.r * value
+        whole[name] = base[name].clone()
+        whole[name][rows] = value
     return whole
 
 

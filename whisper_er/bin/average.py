@@ -10,7 +10,6 @@ into the pretrained model first, so that the mean is always a whole model, even 
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from whisper_er.base import settings
 from whisper_er.base.errors import UserError
@@ -18,9 +17,6 @@ from whisper_er.base.files import link
 from whisper_er.bin import add_folds_argument, make_parser, of_each_fold, run
 from whisper_er.config import ONLY_TRAINING, TrainConfig
 from whisper_er.train.experiment import AVERAGE, UNTRAINED, keeps_checkpoints, read_best, write_keeping
-
-if TYPE_CHECKING:
-    import torch
 
 
 def main() -> None:
@@ -80,21 +76,15 @@ def write_mean(exp_dir: Path, paths: list[Path], averaged: Path) -> None:
         if not path.is_file():
             raise no_such_checkpoint(path)
     if holds_adapters(paths[0]):
-        save_weights(merged(exp_dir, paths), averaged)
+        from whisper_er.recognize.pretrained import merged
+        from whisper_er.text.tokenizer import load_tokenizer
+
+        config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
+        save_weights(merged(exp_dir, config, load_tokenizer(exp_dir / "token_list"), paths), averaged)
     elif len(paths) == 1:
         link(paths[0], averaged)
     else:
         save_weights(average(paths), averaged)
-
-
-def merged(exp_dir: Path, paths: list[Path]) -> "dict[str, torch.Tensor]":
-    """The mean of the models whose adapters are in the checkpoints of a training with LoRA."""
-    from whisper_er.adapt.merging import merge
-    from whisper_er.models.build import build_model
-    from whisper_er.text.tokenizer import load_tokenizer
-
-    config = settings.load(TrainConfig, exp_dir / "config.yaml", leave_out=ONLY_TRAINING)
-    return merge(build_model(config, load_tokenizer(exp_dir / "token_list")).state_dict(), paths, config.lora)
 
 
 def point_to(target: Path, name: Path) -> None:

@@ -3,8 +3,9 @@
     whisper-er recognize --model exp/tag/fold1 --format rttm --emotion_every 0.5 recordings/ > found.rttm
     whisper-er eder --ref reference.rttm --hyp found.rttm
 
-Either file: `<recording> <start> <end> <label>` a line, in seconds, or RTTM. Time in no stretch counts as neutral. A
-recording ends with its last stretch in the reference, unless --reco2dur says how long it is.
+Either file: `<recording> <start> <end> <label>` a line, in seconds, or RTTM. Time in no stretch of a file counts as
+neutral, such as what recognize takes for silence. A recording ends with its last stretch in the reference, unless
+--reco2dur says how long it is.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.bin import make_parser, run
 from whisper_er.timing.eder import NEUTRAL, count_errors, pooled
-from whisper_er.timing.span_tables import read_reference, read_spans, seconds
+from whisper_er.timing.span_tables import read_reference, read_seconds, read_spans
 
 
 def main() -> None:
@@ -27,9 +28,13 @@ def main() -> None:
         raise UserError(f"{args.hyp}: {len(unknown)} recordings that {args.ref} lacks: {first_few(unknown)}")
     if silent := sorted(reference.keys() - hypothesis.keys()):
         print(f"{len(silent)} recordings without a line in {args.hyp} count as neutral: {first_few(silent)}")
-    durations = {recording: max(span.end for span in spans) for recording, spans in reference.items()}
-    if args.reco2dur:
-        durations = given_durations(args.reco2dur, durations)
+    ends = {recording: max(span.end for span in spans) for recording, spans in reference.items()}
+    durations = read_seconds(args.reco2dur) if args.reco2dur else ends
+    if wrong := sorted(name for name, end in ends.items() if not 0 < durations.get(name, 0.0) >= end):
+        raise UserError(
+            f"{args.reco2dur or args.ref}: no seconds, or fewer than the reference has, of {first_few(wrong)}; give "
+            "--reco2dur a line `<recording> <seconds>` for each recording"
+        )
 
     neutral = set(args.neutral.split())
     errors = [
@@ -40,21 +45,6 @@ def main() -> None:
     parts = {name: getattr(total, name) / total.duration for name in ("false_alarm", "missed", "confusion", "overlap")}
     print(f"EDER {100 * total.rate:.1f}: " + " ".join(f"{name}={100 * part:.1f}" for name, part in parts.items()))
     print(f"{len(errors)} recordings of {total.duration:.1f} s; mean of their rates {100 * mean:.1f}")
-
-
-def given_durations(path: Path, ends: dict[str, float]) -> dict[str, float]:
-    """Seconds of each recording of `ends`. UserError for one that is not there, or ends before its reference does."""
-    given = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        name, *rest = line.split() or [""]
-        if name in ends:
-            given[name] = seconds(rest, f"{path}, line {number}")[0] if len(rest) == 1 else 0.0
-    if wrong := sorted(name for name, end in ends.items() if given.get(name, 0.0) < end or not given[name]):
-        raise UserError(
-            f"{path}: no seconds, or fewer than the reference has, of {first_few(wrong)}; give a line "
-            "`<recording> <seconds>` for each recording"
-        )
-    return given
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ def main() -> None:
     parser.add_argument("--whisper_model", default="", help="overrides model.whisper_model")
     parser.add_argument("--encoder_model", default="", help="overrides model.encoder_model")
     parser.add_argument("--tasks", default="asr", help='tasks and how many labels each has: "asr gender=2 emotion=4"')
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the configuration")
     args = parser.parse_args()
-    if (args.exp_dir is None) == (args.config is None):
+    if (args.exp_dir is None) == (args.config is None) or args.exp_dir and args.overrides:
         raise UserError("give --exp_dir, or --config with --tasks")
     if args.exp_dir:
         show(of_experiment(args.exp_dir))
@@ -80,7 +81,7 @@ def of_experiment(exp_dir: Path) -> "Model":
 def of_config(args: argparse.Namespace) -> tuple["Model", TrainConfig]:
     from whisper_er.models.size import backbone_sizes, sized_model
 
-    config = settings.load(TrainConfig, args.config)
+    config = settings.load(TrainConfig, args.config, args.overrides)
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     return adapted(sized_model(config, backbone_sizes(config.model), parse_tasks(args.tasks)), config), config

@@ -13,13 +13,14 @@ read does not stop the others; it is named at the end, and the exit code is the 
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisper_er.audio.reading import open_audio
-from whisper_er.base.errors import UserError, printable
+from whisper_er.base.errors import UserError, first_few, printable
 from whisper_er.base.files import write_text
 from whisper_er.bin import add_recognizer_arguments, make_parser, open_recognizer, run
 from whisper_er.process.memory import DECODING
@@ -82,6 +83,10 @@ def main() -> None:
         check_distinct(files, args.out_dir)
     elif args.timeline or args.format == "srt" and len(files) > 1:
         raise UserError("--timeline, and --format srt of several recordings, make a file for each: give --out_dir DIR")
+    elif args.format in ("ctm", "rttm"):
+        numbers = Counter(formats.recording_id(str(path)) for path, _ in files)
+        if twice := [name for name, number in numbers.items() if number > 1]:
+            raise UserError(f"--format {args.format}: several recordings are {first_few(twice)}; give --out_dir DIR")
 
     recognizer = open_recognizer(args, times=wanted_times(args))
     categories = [task.name for task in recognizer.tokenizer.tasks if task.kind == "category"]
@@ -103,6 +108,8 @@ def wanted_times(args: argparse.Namespace) -> "Times":
         raise UserError(f"--emotion_every: --format {args.format} has no place for it; allowed: jsonl rttm")
     if args.format == "rttm" and not (every or at_words):
         raise UserError(f"--format rttm: the emotion over time; give --emotion_every SECONDS or {EACH_WORD}")
+    if args.emotion_window != WINDOW and not (every or at_words):
+        raise UserError(f"--emotion_window: of the emotion over time; give --emotion_every SECONDS or {EACH_WORD}")
 
     from whisper_er.recognize.times import Times
 

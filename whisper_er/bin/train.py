@@ -14,7 +14,7 @@ starts it, and the processes share each batch:
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whisper_er.base import settings
 from whisper_er.base.errors import UserError
@@ -28,7 +28,13 @@ from whisper_er.task import Task
 from whisper_er.train import experiment
 
 if TYPE_CHECKING:
+    import torch
+
     from whisper_er.data.dataset import Utterances
+    from whisper_er.models.base import Model
+    from whisper_er.models.losses import LabelCounts
+    from whisper_er.text.tokenizer import Tokenizer
+    from whisper_er.train.disk import RunSize
 
 
 def main() -> None:
@@ -50,7 +56,7 @@ def train_model(args: argparse.Namespace) -> None:
     config.model.whisper_model = args.whisper_model or config.model.whisper_model
     config.model.encoder_model = args.encoder_model or config.model.encoder_model
     inputs = {"train_set": args.train_set, "valid_set": args.valid_set, "token_list": args.token_list}
-    tables = tables_of(config.augment)
+    tables = tables_of(config.augment) | experiment.kept_weights(config)
     if config.distil.model:
         from whisper_er.retain.distillation import weights_of
 
@@ -59,22 +65,22 @@ def train_model(args: argparse.Namespace) -> None:
     experiment.check_same(args.exp_dir, description)
     if experiment.started(args.exp_dir):
         config.keep_checkpoints |= experiment.keeps_checkpoints(args.exp_dir)
-    if experiment.ended(args.exp_dir):
-        if torchrun.rank() == 0:
-            tidy(args.exp_dir, config.keep_checkpoints)
-        return
+    if not experiment.ended(args.exp_dir):
+        train_on(args, config, description)
+    elif torchrun.rank() == 0:
+        tidy(args.exp_dir, config.keep_checkpoints)
 
+
+def train_on(args: argparse.Namespace, config: TrainConfig, description: dict[str, Any]) -> None:
+    """From what exp_dir has, or from the start. description: what is written there at the start."""
     import torch
 
     from whisper_er.data.dataset import count_labels, read_utterances
-    from whisper_er.data.labels import count_languages
     from whisper_er.data.sampling import read_sampling
-    from whisper_er.models.build import build_model
-    from whisper_er.models.size import rounded, trained_parameters
     from whisper_er.process import distributed
     from whisper_er.process.device import choose_device
     from whisper_er.text.tokenizer import load_tokenizer
-    from whisper_er.train.disk import run_size, warn_of_full_disk
+    from whisper_er.train.disk import run_size
     from whisper_er.train.trainer import Trainer
 
     device = choose_device(args.ngpu)
@@ -86,37 +92,21 @@ def train_model(args: argparse.Namespace) -> None:
         for directory in (args.train_set, args.valid_set)
     )
     sampling = read_sampling(config.sampling, args.train_set, train.utt_ids)
-    if train.languages and config.max_steps and config.model.kind == "seq2seq":  # the other kind reads no prefix
-        description["data"]["train_set"]["languages"] = count_languages(train.languages, tokenizer)
     torch.manual_seed(config.seed)
     label_counts = count_labels(train, tokenizer.tasks, sampling and sampling.draws_N())
-    if config.max_steps:  # the prior that is learned
-        labels = {task.name: task.labels for task in tokenizer.tasks}
-        description["data"]["train_set"]["label_counts"] = {
-            name: dict(zip(labels[name], counts)) for name, counts in label_counts.items()
-        }
-    model = build_model(config, tokenizer, label_counts)
-    if config.lora.r:
-        from whisper_er.adapt.lora import add_lora
-
-        add_lora(model, config)
-    model.to(device)
+    of_train_set = description["data"]["train_set"]
+    of_train_set |= what_is_learned(train, tokenizer, label_counts, config)
+    model = make_model(config, tokenizer, label_counts).to(device)
     if config.distil.model:
         from whisper_er.retain.distillation import distil
 
         if speakers := distil(model, config, args.exp_dir.name, args.train_set, args.valid_set):
-            description["data"]["train_set"]["teacher_speakers"] = speakers
-    size, trained = run_size(model, config), trained_parameters(model)
+            of_train_set["teacher_speakers"] = speakers
+    size = run_size(model, config)
     trainer = Trainer(model, tokenizer, config, args.exp_dir, device)
     if config.max_steps:
         check_known(args.valid_set, valid, next(one for one in tokenizer.tasks if one.name == trainer.valid_task))
-    for task in tokenizer.tasks:
-        if unlabelled := train.values[task.name].num_empty():
-            print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
-    print(
-        f"{len(train)} training and {len(valid)} validation utterances, {rounded(trained)} trained parameters, "
-        f"{distributed.world_size()} x {device.type}"
-    )
+    print_sets(train, valid, model, device)
     if sampling:
         print(sampling.describe())
     args.exp_dir.mkdir(parents=True, exist_ok=True)
@@ -125,13 +115,61 @@ def train_model(args: argparse.Namespace) -> None:
             print(f"training ended before: {ended}")
             return
         if distributed.is_main():
-            if experiment.started(args.exp_dir):
-                experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
-            else:
-                experiment.write_description(args.exp_dir, description, args.token_list)
-            warn_of_full_disk(args.exp_dir, size)
-            write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
+            write_start(args, config, description, model, size)
         print(f"training ended: {trainer.run(train, valid, sampling)}")
+
+
+def what_is_learned(
+    train: "Utterances", tokenizer: "Tokenizer", label_counts: "LabelCounts", config: TrainConfig
+) -> dict[str, Any]:
+    """Of data.yaml: the languages of the prefixes, and the prior of the labels."""
+    from whisper_er.data.labels import count_languages
+
+    if not config.max_steps:
+        return {}
+    labels = {task.name: task.labels for task in tokenizer.tasks}
+    counts = {name: dict(zip(labels[name], counts)) for name, counts in label_counts.items()}
+    if not train.languages or config.model.kind != "seq2seq":  # the other kind reads no prefix
+        return {"label_counts": counts}
+    return {"languages": count_languages(train.languages, tokenizer), "label_counts": counts}
+
+
+def make_model(config: TrainConfig, tokenizer: "Tokenizer", label_counts: "LabelCounts") -> "Model":
+    from whisper_er.models.build import build_model
+
+    model = build_model(config, tokenizer, label_counts)
+    if config.lora.r:
+        from whisper_er.adapt.lora import add_lora
+
+        add_lora(model, config)
+    return model
+
+
+def print_sets(train: "Utterances", valid: "Utterances", model: "Model", device: "torch.device") -> None:
+    from whisper_er.models.size import rounded, trained_parameters
+    from whisper_er.process import distributed
+
+    for task in model.tokenizer.tasks:
+        if unlabelled := train.values[task.name].num_empty():
+            print(f"{task.name}: {unlabelled} of {len(train)} training utterances have no label or text")
+    print(
+        f"{len(train)} training and {len(valid)} validation utterances, {rounded(trained_parameters(model))} trained "
+        f"parameters, {distributed.world_size()} x {device.type}"
+    )
+
+
+def write_start(
+    args: argparse.Namespace, config: TrainConfig, description: dict[str, Any], model: "Model", size: "RunSize"
+) -> None:
+    """What an experiment has before its first step."""
+    from whisper_er.train.disk import warn_of_full_disk
+
+    if experiment.started(args.exp_dir):
+        experiment.write_keeping(args.exp_dir, config.keep_checkpoints)
+    else:
+        experiment.write_description(args.exp_dir, description, args.token_list)
+    warn_of_full_disk(args.exp_dir, size)
+    write_text(args.exp_dir / "backbone_config.json", model.backbone_config.to_json_string(use_diff=False))
 
 
 def tidy(exp_dir: Path, keep: bool) -> None:

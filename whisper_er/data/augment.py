@@ -238,9 +238,8 @@ class Mix:
         check_share(self.share)
 
 
-IN_TRAINING = ChainMap(
-    {"mix": Mix}, AUGMENTATIONS
-)  # what `augment` may name; a mix needs labels: no copy of a test set
+# What `augment` may name in training. A mix needs labels: augment_dir has none.
+IN_TRAINING = ChainMap({"mix": Mix}, AUGMENTATIONS)
 
 
 def make_augmentations(chosen: dict[str, dict[str, Any]]) -> dict[str, Augmentation]:

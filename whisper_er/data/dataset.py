@@ -16,7 +16,7 @@ from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import MAX_SAMPLES, MAX_SECONDS, SAMPLE_RATE, ContextConfig
 from whisper_er.data import kaldi
 from whisper_er.data.augment import Change
-from whisper_er.data.dialogue import PREVIOUS_TABLE, Dialogues, read_dialogues
+from whisper_er.data.dialogue import Dialogues, read_dialogues
 from whisper_er.data.labels import LANGUAGE, check_languages, checked_labels
 from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.data.shared_memory import BatchSlots, Parked, SampleCache
@@ -102,7 +102,7 @@ def read_utterances(
     """
     tasks = tokenizer.tasks if labelled else ()
     soft = soft_tasks(tasks, soft_labels)
-    before = [PREVIOUS_TABLE] if context and context.turns else []
+    before = [kaldi.PREVIOUS_TABLE] if context and context.turns else []
     utt_ids, columns = kaldi.read_columns(
         directory,
         ["wav.scp", LENGTHS, LANGUAGE, *before, *(task.table for task in tasks), *map(votes_table, soft)],
@@ -120,6 +120,7 @@ def read_utterances(
         if path.name not in columns:
             if needs_votes:
                 raise UserError(f"{path}: no such file; loss.soft_labels needs it of the training and validation sets")
+            print(f"{path}: no such file: of loss.soft_labels, each label is one vote", flush=True)
             votes[task.name] = blank
             continue
         values[task.name], votes[task.name] = checked_votes(path, utt_ids, columns[path.name], values[task.name], task)
@@ -129,7 +130,7 @@ def read_utterances(
         languages = None
     dialogues = None
     if before:
-        dialogues = read_dialogues(directory, utt_ids, columns.get(PREVIOUS_TABLE), tokenizer, context)
+        dialogues = read_dialogues(directory, utt_ids, columns.get(kaldi.PREVIOUS_TABLE), tokenizer, context)
     utterances = Utterances(utt_ids, columns["wav.scp"], num_samples_N, values, languages, votes, dialogues)
     check_length(directory, utterances, long_audio)
     return utterances

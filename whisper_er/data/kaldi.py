@@ -1,10 +1,10 @@
 """Data directories in Kaldi's manner: read, write, validate, subset, combine.
 
 A directory holds tables, one `id value...` a line, UTF-8: `wav.scp` (id -> file, `command |` or file.ark:offset),
-`text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2<task>_votes` (votes.py), `utt2fold`, and
-`segments` (utterance -> recording start end, in seconds) where wav.scp is keyed by recording, `utt2prev`
-(dialogue.py). Every other table lists
-every utterance; an id alone on its line is an empty transcript or, in `utt2<task>`, an utterance that has no label.
+`text`, `utt2spk`, one `utt2<task>` per label task (see `label_table`), `utt2<task>_votes` (votes.py), `utt2fold`,
+`utt2prev` (dialogue.py), and `segments` (utterance -> recording start end, in seconds) where wav.scp is keyed by
+recording. Every other table lists every utterance; an id alone on its line is an empty transcript or, in `utt2<task>`,
+an utterance that has no label.
 """
 
 import re
@@ -24,6 +24,7 @@ Columns = dict[str, PackedStrings]  # file name -> values in the order of the id
 
 ABOUT = ".about"  # of a data directory: what became of its labels, in one line for the protocol; may be missing
 AUDIO = "wav"  # a dump directory's folder of the audio that format_data wrote
+PREVIOUS_TABLE = "utt2prev"  # dialogue.py
 TABLE_NAME = re.compile(r"wav\.scp|segments|text|utt2[^.~]+")  # an editor's text~ or utt2spk.bak is not a table
 # Ids become file names, words of a line and words on a terminal. Zero-width joiners do not print but belong to some
 # scripts, and are allowed; a byte order mark is not: at the start of a file, it vanishes.
@@ -206,16 +207,16 @@ def subset(data: DataDir, utt_ids: Iterable[str]) -> DataDir:
     return part
 
 
-def split_dir(data_dir: Path, num_parts: int, out_dir: Path) -> None:
+def split_dir(data_dir: Path, num_parts: int, out_dir: Path, keep_dialogues: bool = False) -> None:
     """Write out_dir/1 .. out_dir/<num_parts>: runs of neighbouring utterances, whose numbers differ by one at most.
 
-    With utt2prev, of whole dialogues, whose numbers do.
+    keep_dialogues: of whole dialogues, by utt2prev, whose numbers do.
     """
     data = read_dir(data_dir)
     validate(data_dir, data)
-    runs = whole_dialogues(data)
+    runs = dialogues(data) if keep_dialogues else [[utt_id] for utt_id in utterances(data)]
     if not 1 <= num_parts <= len(runs):
-        what = ", one for each dialogue at most" if "utt2prev" in data else ""
+        what = ", one for each dialogue at most" if keep_dialogues else ""
         raise UserError(f"{data_dir}: cannot be split into {num_parts} parts; allowed are 1 to {len(runs)}{what} (--n)")
     bounds = [len(runs) * part // num_parts for part in range(num_parts + 1)]
     for part in range(num_parts):
@@ -223,9 +224,9 @@ def split_dir(data_dir: Path, num_parts: int, out_dir: Path) -> None:
         write_dir(out_dir / str(part + 1), subset(data, own))
 
 
-def whole_dialogues(data: DataDir) -> list[list[str]]:
-    """Utterance ids in lists that must not be separated: dialogues by utt2prev, else each utterance alone."""
-    previous, first = data.get("utt2prev", {}), {}
+def dialogues(data: DataDir) -> list[list[str]]:
+    """The utterance ids of each dialogue, by utt2prev; without such a table each utterance is one."""
+    previous, first = data.get(PREVIOUS_TABLE, {}), {}
     for utt_id in utterances(data):
         path = [utt_id]
         while (before := previous.get(path[-1])) in previous and before not in first and before not in path:

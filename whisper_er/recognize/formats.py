@@ -9,6 +9,7 @@ from pathlib import Path
 from whisper_er.base.errors import printable
 from whisper_er.recognize.result import Recognition, Segment, clock
 from whisper_er.task import Task
+from whisper_er.timing.spans import Span, Word
 
 
 def as_text(recognition: Recognition) -> str:
@@ -86,21 +87,24 @@ def srt_time(seconds: float) -> str:
 def as_ctm(recognition: Recognition) -> str:
     """A line for each word, as NIST's and Kaldi's tools read it: recording, channel, start, duration, word."""
     words = [word for segment in recognition.segments for word in segment.words or ()]
-    name = recording_id(recognition)
-    return "".join(printable(f"{name} 1 {w.start:.2f} {w.end - w.start:.2f} {w.text}") + "\n" for w in words)
+    name = recording_id(recognition.name)
+    return "".join(printable(f"{name} 1 {start_and_length(w, 2)} {w.text}") + "\n" for w in words)
 
 
 def as_rttm(recognition: Recognition) -> str:
     """A line for each stretch of one emotion, with its probability, in the fields of NIST's RTTM for speakers."""
     spans = [span for segment in recognition.segments for span in segment.emotions or ()]
-    name = recording_id(recognition)
-    lines = [
-        f"SPEAKER {name} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> {s.label} {s.probability:.4f} <NA>"
-        for s in spans
-    ]
+    name = recording_id(recognition.name)
+    lines = [f"SPEAKER {name} 1 {start_and_length(s, 3)} <NA> <NA> {s.label} {s.probability:.4f} <NA>" for s in spans]
     return "".join(printable(line) + "\n" for line in lines)
 
 
-def recording_id(recognition: Recognition) -> str:
+def start_and_length(one: Word | Span, digits: int) -> str:
+    """Seconds, of which the sum is the end as it is rounded itself: neighbours do not overlap."""
+    start, end = round(one.start, digits), round(one.end, digits)
+    return f"{start:.{digits}f} {end - start:.{digits}f}"
+
+
+def recording_id(path: str) -> str:
     """The file's name without its ending, as one word."""
-    return "_".join(Path(recognition.name).stem.split())
+    return "_".join(Path(path).stem.split())

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from whisper_er.recognize.ctranslate2_engine import CTranslate2Whisper
 from whisper_er.score.temperature import read_temperatures
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.train.checkpoints import no_such_checkpoint
-from whisper_er.train.experiment import AVERAGE, BEST, ended
+from whisper_er.train.experiment import AVERAGE, BEST, check_kept_weights, ended
 
 EXPORTED = "whisper_er.json"  # settings that transformers' and CTranslate2's own files lack; marks what stage 7 wrote
 FORMAT = 1
@@ -51,8 +51,8 @@ class Pretrained:
 
 
 def open_model(directory: Path, weights: str = AVERAGE) -> Pretrained:
-    """Read a directory; neither the hub nor the model that training started from is needed,
-    except for a single checkpoint of a training with LoRA.
+    """Read a directory; neither the hub nor the model that training started from is needed, except for a single
+    checkpoint of a training with LoRA.
 
     weights: file of an experiment. UserError for a directory of no known kind, and for files that do not fit.
     """
@@ -94,13 +94,21 @@ def open_experiment(exp_dir: Path, weights: str) -> Pretrained:
     tokenizer = load_tokenizer(exp_dir / "token_list")
     model = read_empty_model(config, exp_dir / BACKBONE, tokenizer)
     if config.lora.r and holds_adapters(exp_dir / weights):  # a checkpoint; the mean of several is whole
-        tensors = merge(build_model(config, tokenizer).state_dict(), [exp_dir / weights], config.lora)
+        tensors = merged(exp_dir, config, tokenizer, [exp_dir / weights])
     else:
         tensors = load_weights(exp_dir / weights)
     fill(model, tensors, exp_dir / weights, f"{exp_dir}/config.yaml")
     if config.model.kind == "seq2seq":
         check_size(exp_dir, model.backbone_config.vocab_size, tokenizer)
     return Pretrained(model, config, read_temperatures(exp_dir, (exp_dir / weights).resolve().name))
+
+
+def merged(
+    exp_dir: Path, config: TrainConfig, tokenizer: Tokenizer, checkpoints: Sequence[Path]
+) -> dict[str, torch.Tensor]:
+    """The mean of the whole models of an experiment's checkpoints with adapters (lora.r)."""
+    check_kept_weights(exp_dir, config)
+    return merge(build_model(config, tokenizer).state_dict(), checkpoints, config.lora)
 
 
 def open_export(directory: Path) -> Pretrained:

@@ -14,7 +14,7 @@ import numpy as np
 from whisper_er.score.temperature import log
 from whisper_er.task import Prediction, Task
 
-LabelCounts = Mapping[str, Mapping[str, int]]  # category -> label -> how often an epoch of the training drew it
+DrawnLabels = Mapping[str, Mapping[str, int]]  # category -> label -> how often an epoch of the training drew it
 
 
 def corrected(posterior_C: Sequence[float], count_C: Sequence[int], tau: float) -> np.ndarray:
@@ -24,7 +24,7 @@ def corrected(posterior_C: Sequence[float], count_C: Sequence[int], tau: float) 
     return weight_C / weight_C.sum()
 
 
-def with_correction(prediction: Prediction, tasks: Sequence[Task], label_counts: LabelCounts, tau: float) -> Prediction:
+def with_correction(prediction: Prediction, tasks: Sequence[Task], label_counts: DrawnLabels, tau: float) -> Prediction:
     """The same with the posteriors of its categories corrected, and by them the labels, where it has any. Texts and
     scales stay as they are."""
     values, posteriors = dict(prediction.values), dict(prediction.posteriors)

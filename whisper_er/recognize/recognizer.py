@@ -20,7 +20,7 @@ from whisper_er.models.base import Predictor
 from whisper_er.models.features import HOP, PadRule
 from whisper_er.process.device import autocast, find_device
 from whisper_er.recognize.pretrained import open_model
-from whisper_er.recognize.prior_correction import LabelCounts, with_correction
+from whisper_er.recognize.prior_correction import DrawnLabels, with_correction
 from whisper_er.recognize.recordings import LONGEST, Recording, Split, open_recording
 from whisper_er.recognize.result import Recognition, Segment, combine
 from whisper_er.recognize.times import Times, with_times
@@ -49,7 +49,7 @@ class Recognizer:
         device: torch.device,
         decoding: DecodeConfig | None = None,
         temperatures: Mapping[str, float] | None = None,
-        label_counts: Callable[[], LabelCounts] = dict,
+        label_counts: Callable[[], DrawnLabels] = dict,
     ) -> None:
         self.model, self.tokenizer, self.config, self.device = model.to(device), model.tokenizer, config, device
         self.decoding, self.temperatures = decoding or DecodeConfig(), temperatures or {}

@@ -90,15 +90,17 @@ class Tokenizer:
         training; nothing where nothing was said.
 
         turns: oldest first, task -> text or label, of the tasks that are read. Of a turn first its text, then its
-        labels in the order of the tasks; what is "" is left out.
+        labels in the order of the tasks; what is "" is left out. They may be answers of a model.
         """
         ids: list[int] = []
         in_order = sorted(range(len(self.tasks)), key=lambda k: self.tasks[k].kind != "text")
         for values in turns:
             for k in in_order:
                 task, value = self.tasks[k], values.get(self.tasks[k].name)
-                if value:
-                    ids += self.text.encode(value) if task.kind == "text" else [self.task_ids[k][task.index(value)]]
+                if value and task.kind == "text":
+                    ids += self.text.encode_answer(value)
+                elif value:
+                    ids.append(self.task_ids[k][task.index(value)])
         return [self.text.find(PREVIOUS), *ids[-most:]] if ids and most > 0 else []
 
     def decode_text(self, ids: Sequence[int], cut: bool = False) -> str:

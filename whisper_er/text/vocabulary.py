@@ -32,6 +32,7 @@ class TextTokens(Protocol):
 
     prefix: ids that open every sequence and are not learned; end: id of <|endoftext|>;
     num_text: ids below it are text; size: length of the base vocabulary, where the added tokens start.
+    encode: UserError for a text that holds a special token; encode_answer: of one that a model wrote, where it is text.
     """
 
     prefix: list[int]
@@ -42,6 +43,7 @@ class TextTokens(Protocol):
     suppressed: Suppressed
 
     def encode(self, text: str) -> list[int]: ...
+    def encode_answer(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def find(self, token: str) -> int | None: ...
     def prefix_in(self, language: str) -> list[int]: ...
@@ -77,6 +79,8 @@ class SentencePieceTokens(OneLanguage):
     def encode(self, text: str) -> list[int]:
         return self.pieces.encode(text)
 
+    encode_answer = encode
+
     def decode(self, ids: Sequence[int]) -> str:
         return self.pieces.decode(list(ids)).strip()
 
@@ -95,6 +99,8 @@ class NoText(OneLanguage):
 
     def encode(self, text: str) -> list[int]:
         raise UserError("token_type=none has no text: leave asr out of the tasks, or choose whisper or bpe")
+
+    encode_answer = encode
 
     def decode(self, ids: Sequence[int]) -> str:
         return ""

@@ -1,6 +1,7 @@
 """Whisper's vocabulary: text <-> token ids by the tokenizer of transformers."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from whisper_er.text.vocabulary import END, NOTHING_SUPPRESSED, START, Suppresse
 
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either, of a directory
 SUPPRESSED_FILE = "suppressed.json"
+SPELLED = re.compile(r"(?<=<)(?=\|)")  # within <|, which opens every special token
 
 
 class WhisperTokens:
@@ -58,6 +60,11 @@ class WhisperTokens:
         if any(index >= self.num_text for index in ids):
             raise UserError(f"text: '{text}' contains one of Whisper's special tokens; remove it from the transcript")
         return ids
+
+    def encode_answer(self, text: str) -> list[int]:
+        """As `encode`, of a text that a model wrote: the letters of a special token in it are letters."""
+        pieces = SPELLED.split(f" {text}")
+        return [index for piece in pieces for index in self.backend.encode(piece, add_special_tokens=False).ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False).strip()

@@ -56,7 +56,8 @@ def attention_weights(
         length, logits = prefix_BL.shape[1] + len(targets[b]), []
         for layer, own in heads.items():
             query_HNC, key_HTC = queries[layer][b, own, :length], cross.layers[layer][0][b, own, :frames]
-            logits.append(query_HNC.float() @ key_HTC.float().transpose(1, 2) / query_HNC.shape[2] ** 0.5)
+            with torch.autocast(query_HNC.device.type, enabled=False):  # which would round the product to bfloat16
+                logits.append(query_HNC.float() @ key_HTC.float().transpose(1, 2) / query_HNC.shape[2] ** 0.5)
         found.append(torch.cat(logits).softmax(-1))
     return found
 

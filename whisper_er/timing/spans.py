@@ -12,7 +12,7 @@ Cell = tuple[float, float]  # start and end in seconds
 
 @dataclass(frozen=True)
 class Word:
-    """A word with its punctuation; in a script without spaces between words, the characters of a token.
+    """A word with its punctuation; in a script without spaces between words, the characters of a token are one.
 
     start, end: seconds.
     """

@@ -37,22 +37,28 @@ def find_words(
 
     values: answers of every task, as in Prediction; language: as DecodeConfig.lang.
     """
-    tokenizer, texts = model.tokenizer, []
-    task = next(k for k, task in enumerate(tokenizer.tasks) if task.kind == "text")
-    for one in values:
-        ids, owners = tokenizer.encode(one)
-        of_text = [i for i, owner in enumerate(owners) if owner == task and ids[i] != tokenizer.end]
-        first, last = (of_text[0], of_text[-1] + 1) if of_text else (0, 0)
-        texts.append((ids[:last][: model.max_target - len(tokenizer.prefix)], first))
-    scores = attention_scores(model, batch, [ids for ids, _ in texts], language)
+    tokenizer, room = model.tokenizer, model.max_target - len(model.tokenizer.prefix)
+    targets = [before_and_text(tokenizer, one) for one in values]
+    scores = attention_scores(model, batch, [(before + text)[:room] for before, text in targets], language)
     found = []
-    for (ids, first), score_NT in zip(texts, scores):
-        own = ids[first:]
+    for (before, text), score_NT in zip(targets, scores):
         # The position that reads a token predicts the next one: the row of the first token stands before it, and the
-        # last row, behind the text, begins where the last token ends.
-        begin_N = first_frames(score_NT[-len(own) - 1 :]) * FRAME
-        found.append(to_words(own, begin_N, tokenizer))
+        # last row, behind the text, begins where the last token ends. What has no position begins and ends there too.
+        begin_N = first_frames(score_NT[len(tokenizer.prefix) + len(before) - 1 :]) * FRAME
+        begin_N = np.pad(begin_N, (0, len(text) + 1 - len(begin_N)), mode="edge")
+        found.append(to_words(text, begin_N, tokenizer))
     return found
+
+
+def before_and_text(tokenizer: Tokenizer, values: dict[str, str]) -> tuple[list[int], list[int]]:
+    """Token ids of the answers in front of the text, and of the text. values: as of find_words."""
+    before: list[int] = []
+    for task, ids in zip(tokenizer.tasks, tokenizer.task_ids):
+        value = values[task.name]
+        if task.kind == "text":
+            return before, tokenizer.text.encode_answer(value) if value else []
+        before.append(ids[task.index(value)])
+    raise AssertionError("check_words has seen a text")
 
 
 def to_words(ids: Sequence[int], begin_N: np.ndarray, tokenizer: Tokenizer) -> tuple[Word, ...]:
@@ -73,11 +79,13 @@ def to_words(ids: Sequence[int], begin_N: np.ndarray, tokenizer: Tokenizer) -> t
 
 
 def word_spans(text: str, ends: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, end) in characters: what white space separates, and in a script without spaces what each token brings."""
+    """(start, end) in characters: what white space separates, and in a script without spaces what each token brings,
+    with the punctuation around it."""
     pieces = []
     for match in regex.finditer(r"\S+", text):
         start, end = match.span()
-        inner = sorted({cut for cut in ends if start < cut < end}) if UNSPACED.search(match[0]) else []
+        cuts = sorted({cut for cut in ends if start < cut < end}) if UNSPACED.search(match[0]) else []
+        inner = [cut for cut in cuts if SPOKEN.match(text, cut) and SPOKEN.search(text, start, cut)]
         pieces += pairwise([start, *inner, end])
     return pieces
 

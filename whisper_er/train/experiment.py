@@ -47,7 +47,8 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
 
     inputs: train_set, valid_set and token_list, directories; tables: single files, such as a list of noises.
     """
-    data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path)} for name, path in inputs.items()}
+    turns = config.context.turns > 0
+    data: dict[str, Any] = {name: {"path": str(path), "sha256": digest(path, turns)} for name, path in inputs.items()}
     for name in ("train_set", "valid_set"):
         spoken_by = kaldi.read_table(inputs[name] / "utt2spk").values()
         data[name] |= {"num_utterances": len(spoken_by), "speakers": sorted(set(spoken_by))}
@@ -55,11 +56,31 @@ def describe(config: TrainConfig, inputs: dict[str, Path], tables: dict[str, Pat
             "text_sources": text_sources(inputs[name]),
             "without_text": without_text(inputs[name]),
             "labels": about_labels(inputs[name]),
+            "turns": turns,
         }
         data[name] |= {key: value for key, value in found.items() if value}
     for name, path in tables.items():
         data[name] = {"sha256": file_digest(path)}
     return {"config": settings.to_plain(config), "data": data}
+
+
+def kept_weights(config: TrainConfig) -> dict[str, Path]:
+    """What to compare when a training with LoRA goes on, or its checkpoints are merged: the files of the pretrained
+    model, which these lack, where it is a directory."""
+    directory = Path(config.model.whisper_model or config.model.encoder_model)
+    files = sorted(directory.glob("model*.safetensors")) if config.lora.r and directory.is_dir() else []
+    return {f"pretrained/{path.name}": path for path in files}
+
+
+def check_kept_weights(exp_dir: Path, config: TrainConfig) -> None:
+    """UserError where the pretrained model of a training with LoRA has changed since."""
+    recorded = read_data(exp_dir)
+    for name, path in kept_weights(config).items():
+        if recorded.get(name) != {"sha256": file_digest(path)}:
+            raise UserError(
+                f"{path}: has changed since {exp_dir} was trained with LoRA, whose checkpoints need it as it was; put "
+                f"it back, or {NEW_TAG}"
+            )
 
 
 def check_same(exp_dir: Path, description: dict[str, Any]) -> None:
@@ -164,7 +185,7 @@ def validation_set(exp_dir: Path, data_dir: Path | None) -> Path:
     directory = data_dir or Path(valid["path"])
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; give --ref_dir, the validation set of {exp_dir}")
-    if digest(directory) != valid["sha256"]:
+    if not is_as_recorded(directory, valid):
         raise UserError(
             f"{directory}: not the validation set of {exp_dir}, {valid['path']}, as training read it; only that is "
             "allowed here, never a test set"
@@ -206,7 +227,12 @@ def has_changed(recorded: dict[str, Any]) -> bool:
     """Whether the directory of a set that data.yaml records is still there and holds something else."""
     path = recorded.get("path", "")
     is_there = "sha256" in recorded and os.path.isfile(os.path.join(path, "utt2spk"))
-    return is_there and digest(Path(path)) != recorded["sha256"]
+    return is_there and not is_as_recorded(Path(path), recorded)
+
+
+def is_as_recorded(directory: Path, recorded: dict[str, Any]) -> bool:
+    """Whether a directory holds the set that data.yaml records."""
+    return digest(directory, recorded.get("turns", False)) == recorded["sha256"]
 
 
 def about_labels(data_dir: Path) -> str:
@@ -244,7 +270,7 @@ def read_data(exp_dir: Path) -> dict[str, Any]:
     what, remedy = "the sets of a training", NEW_TAG
     data = read_plain(parse_yaml, path, {"train_set": dataset, "valid_set": dataset}, what, remedy)
     shapes = {"languages": {str: int}, "text_sources": {str: int}, "without_text": int, "labels": str, "path": str,
-              "sha256": str, "teacher_speakers": [str], "label_counts": {str: {str: int}}}  # fmt: skip
+              "sha256": str, "teacher_speakers": [str], "label_counts": {str: {str: int}}, "turns": bool}  # fmt: skip
     for recorded in (data["train_set"], data["valid_set"]):
         for key in shapes.keys() & recorded.keys():
             if problem := misfit(recorded[key], shapes[key], f"'{key}'"):
@@ -284,12 +310,17 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
     return changes
 
 
-def digest(directory: Path) -> str:
-    """sha256 over the names and contents of a directory's own files (tables, not the audio below it)."""
+def digest(directory: Path, turns: bool = False) -> str:
+    """sha256 over the names and contents of a directory's own files (tables, not the audio below it).
+
+    turns: whether utt2prev is among them. A training without context does not read it, and may have begun before it was
+    there.
+    """
     sha256 = hashlib.sha256()
     paths = []
     for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if name != kaldi.AUDIO and not name.startswith(".")]
+        names = [name for name in names if turns or name != kaldi.PREVIOUS_TABLE]
         paths += [Path(folder, name) for name in names if not name.startswith(".")]
     for path in sorted(paths):
         sha256.update(f"{path.relative_to(directory)}\0".encode())

@@ -17,7 +17,8 @@ decode_sets() {
     for ((i = 0; i < ${#sets[@]}; i += 3)); do
         say 5 "decoding: ${sets[i + 1]} + ${sets[i]}/${inference_model} -> ${sets[i + 2]}" \
             "(log: ${work}/decode.$((n + 1))$([ "${inference_nj}" -eq 1 ] || echo " to $((n + inference_nj))").log)"
-        run_python split_dir --data_dir "${sets[i + 1]}" --n "${inference_nj}" --out_dir "${work}/jobs/parts"
+        run_python split_dir --data_dir "${sets[i + 1]}" --n "${inference_nj}" --out_dir "${work}/jobs/parts" \
+            --exp_dir "${sets[i]}"
         for ((part = 1; part <= inference_nj; part++)); do
             n=$((n + 1))
             mkdir -p "${work}/jobs/${n}"
