@@ -1,5 +1,6 @@
 """A captured function is the function, whatever shapes come in which order."""
 
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -47,22 +48,56 @@ def test_the_graph_that_was_not_used_for_longest_leaves():
     assert [key[1][1] for key in captured.met] == [(1,), (3,)]
 
 
-def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(monkeypatch):
-    captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
-    captured({"x": torch.ones(2), "y": torch.zeros(())})
-    captured({"x": torch.ones(2), "y": torch.zeros(())})
-    captured.rehearse, captured.pool, captured.stream, tried, generator = False, "first", mock.Mock(), [], mock.Mock()
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """What capturing asks of a GPU, pretended; returns the default generator's states in the order they were set."""
+    device, states, end = torch.device("cuda", 0), [], mock.Mock(side_effect=RuntimeError)
+    generator = mock.Mock(**{"graphsafe_get_state.return_value": "default", "graphsafe_set_state": states.append})
+    other = mock.Mock(**{"graphsafe_get_state.return_value": "other"})
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "second")
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: mock.Mock(device=torch.device("cpu", 0)))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "current")
     monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(torch.cuda, "default_generators", [generator], raising=False)
-    monkeypatch.setattr(torch, "Generator", mock.Mock())
+    monkeypatch.setattr(torch, "Generator", lambda device: other)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
+    for _ in range(2):
+        captured({"x": torch.ones(2), "y": torch.zeros(())})
+    captured.rehearse, captured.pool, captured.stream = False, "first", mock.Mock(device=device)
+    return captured, states, end
+
+
+def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(monkeypatch, on_a_gpu):
+    (captured, states, end), tried = on_a_gpu, []
 
     def fail(function, inputs, pool, stream):
         tried.append((len(captured.met), pool))
         raise torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate")
 
     monkeypatch.setattr("whisper_er.graphs.captured.Graph", fail)
-    with pytest.raises(CaptureFailed, match=r"^a CUDA graph could not be captured: CUDA out of memory\.$"):
+    with pytest.raises(CaptureFailed, match=r"^a CUDA graph could not be captured: CUDA out of memory\. \(captured"):
         captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
-    assert tried == [(1, "first"), (0, "second")] and generator.graphsafe_set_state.called
+    assert tried == [(1, "first"), (0, "second")] and end.call_args.args == (0, "second")
+    assert states == ["default"] * 4 + ["other"]
+
+
+def test_a_capture_that_fails_names_the_first_cause_and_keeps_the_generator_of_others(monkeypatch, on_a_gpu):
+    captured, states, _ = on_a_gpu
+    captured.draws = False
+
+    @contextmanager
+    def graph(*args, **kwargs):
+        try:
+            yield
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def read(inputs):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", mock.Mock())
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    captured.function = read
+    with pytest.raises(CaptureFailed, match=r"captured: operation not permitted when stream is capturing \(captured"):
+        captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
+    assert states == ["other", "default"] and not captured.met

@@ -89,6 +89,45 @@ def test_a_capture_that_fails_leaves_training_as_it_was(corpus, tmp_path, capfd)
     assert capfd.readouterr().out.count("graphs: no driver; from here on every kernel is launched by itself\n") == 1
 
 
+def test_where_memory_does_not_suffice_beside_the_graphs_they_leave_and_the_step_is_made_anew(corpus, tmp_path, capfd):
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
+    exact, _ = train(trainer, utterances)
+    trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
+    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    captured, calls = trainer.graphs.captured, []
+    run = captured.function
+
+    def fill_memory(inputs):
+        calls.append(len(captured.met))
+        outputs = run(inputs)
+        if len(calls) == 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return outputs
+
+    captured.function = fill_memory
+    weights, _ = train(trainer, utterances)
+    assert calls[9] > 1 and calls[10] == 1  # it is the first shape again
+    torch.testing.assert_close(weights, exact, rtol=0, atol=1e-5)
+    assert capfd.readouterr().out.count("graphs: beside them memory does not suffice") == 1
+
+
+def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypatch):
+    called = []
+
+    def compile_function(function, dynamic):
+        return lambda *args: (called.append(trainer.model.training), function(*args))[1]
+
+    monkeypatch.setattr(torch, "compile", compile_function)
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "compile=true")
+    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    (batch, *_), size = next(trainer.steps(utterances))
+    trainer.graphs(batch, size)
+    layers = sum(len(stack.layers) for stack in trainer.model.stacks().values())
+    assert called == [True] * layers
+    trainer.model(batch)
+    assert len(called) == layers
+
+
 def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monkeypatch):
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", "activation_checkpointing=true", "compile=true")
     assert trainer.graphs is None

@@ -36,7 +36,7 @@ def main() -> None:
     device, config = torch.device(args.device), DecodeConfig(beam_size=args.beam_size, graphs=args.graphs)
 
     model = our_whisper(hf_whisper(args.model, args.device), args.pad).eval()
-    model.max_tokens = lambda samples_B, ratio: torch.full_like(samples_B, args.tokens)
+    model.max_tokens = lambda batch, ratio: torch.full_like(batch.samples_B, args.tokens)
     prepared = list(batches(model.tokenizer, args.batch_size, args.utterances))
     own = prepared
     if args.batch_seconds:

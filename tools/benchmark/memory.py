@@ -7,7 +7,8 @@
 
 A step is one of training, on the batch with the longest of --utterances, or on utterances of --seconds each.
 Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
-not in it. Measured: on a GPU torch's peak of what is allocated; on a CPU, in a process of its own, how much it grew.
+not in it. Measured: on a GPU what torch reserved at most, so with the memory that graphs share; on a CPU, in a process
+of its own, how much it grew.
 Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of one.
 """
 
@@ -167,7 +168,7 @@ def allocated(args, way: dict) -> float:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     steps(prepare(args, way), longest_batch(args, way))
-    return torch.cuda.max_memory_allocated() / 1e9
+    return torch.cuda.max_memory_reserved() / 1e9
 
 
 def growth(args, way: dict) -> float:

@@ -17,7 +17,7 @@ from workload import batches, hf_whisper, machine, options, our_whisper, report,
 
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
-from whisper_er.graphs.passes import Passes, compile_layers, passes
+from whisper_er.graphs.passes import Passes, passes
 from whisper_er.process.device import autocast
 from whisper_er.train.optimizer import Bfloat16Copies
 
@@ -86,8 +86,8 @@ class Ours(System):
     def __init__(self, name: str, model: torch.nn.Module, args) -> None:
         super().__init__(name, model, args)
         self.copies = Bfloat16Copies(model.modules() if args.bfloat16_weights else ())
-        checkpointing = args.activation_checkpointing
-        config = TrainConfig(dtype=args.dtype, graphs=args.graphs, activation_checkpointing=checkpointing)
+        names = ("dtype", "graphs", "compile", "activation_checkpointing")
+        config = TrainConfig(**{name: getattr(args, name) for name in names})
         self.graphs = passes(self.model, config, torch.device(args.device), self.copies.in_use)
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--systems", default="ours transformers", help="which are timed (%(default)s)")
     parser.add_argument("--peer_batches", type=int, default=2, help="padded batches to time (%(default)s)")
     parser.add_argument("--graphs", choices=("auto", "off"), default="auto", help="ours on a GPU: auto by CUDA graphs")
-    parser.add_argument("--compile", action="store_true", help="our layers by torch.compile(dynamic=True)")
+    parser.add_argument("--compile", action="store_true", help="our layers by torch.compile, in graphs")
     parser.add_argument("--activation_checkpointing", action="store_true", help="in our model")
     parser.add_argument("--bfloat16_weights", action="store_true", help="in our model, with --dtype bfloat16")
     args = parser.parse_args()
@@ -118,8 +118,6 @@ def main() -> None:
     hf = hf_whisper(args.model, args.device)
     whisper = our_whisper(hf, args.pad, activation_checkpointing=args.activation_checkpointing)
     prepared = list(batches(whisper.tokenizer, args.batch_size, args.utterances))
-    if args.compile:
-        compile_layers(whisper)
     if args.device != "cpu":
         prepared = [batch.pin_memory() for batch in prepared]
     ours = Ours("ours", whisper, args) if "ours" in systems else None

@@ -74,6 +74,7 @@ def decode_set(args: argparse.Namespace) -> None:
 
     weights = Path(os.path.realpath(args.exp_dir / args.model)).name
     protocol = {"model": weights, **asdict(config)}
+    del protocol["batch_seconds"], protocol["graphs"]  # how a GPU is used; nothing that is found depends on them
     if context.turns:
         protocol |= {f"context_{key}": value for key, value in asdict(context).items()}
     else:

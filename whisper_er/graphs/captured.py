@@ -4,17 +4,23 @@ What a function may not do in a graph: read a value from the device, copy from t
 it reads and writes beside its inputs (weights, gradients, caches) has to keep its place in memory.
 """
 
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 import torch
+
+from whisper_er.process.memory import tells
 
 Tensors = dict[str, torch.Tensor]
 Function = Callable[[Tensors], Tensors]
 
 
 class CaptureFailed(RuntimeError):
-    """The function could not be captured; the device goes on. torch's default generator was replaced: seed it."""
+    """The function could not be captured; its graphs have left, and the device goes on. Where the function draws random
+    numbers, torch's default generator was replaced: seed it."""
 
 
 class Rehearsal:
@@ -66,10 +72,12 @@ class Captured:
     also warms up what cannot be captured cold; the second time it is captured; from then on it is replayed.
 
     function: inputs on the device -> outputs, both by name.
-    most: graphs that are kept; beyond them the one that was not used for longest leaves. All share one memory pool.
+    most: graphs that are kept; beyond them the one that was not used for longest leaves. All share one memory pool, so
+        the next replay, of whatever shapes, may overwrite the outputs of this one.
     rehearse: without a GPU, by Rehearsal; the tests do so.
-    Outputs of a replay are overwritten by the next replay of the same shapes.
     """
+
+    draws = True  # random numbers
 
     def __init__(self, function: Function, device: torch.device, most: int, rehearse: bool = False) -> None:
         self.function, self.most, self.rehearse = function, most, rehearse
@@ -108,24 +116,44 @@ class Captured:
             tensor.record_stream(current)
         return outputs
 
+    def release(self) -> None:
+        """Give up the graphs, and with the last of them the memory that they share."""
+        self.met.clear()
+
     def capture(self, inputs: Tensors) -> Rehearsal:
         if self.rehearse:
             return Rehearsal(self.function, inputs)
-        current = torch.cuda.current_stream(self.stream.device)
+        device = self.stream.device
+        current, generator = torch.cuda.current_stream(device), torch.cuda.default_generators[device.index]
+        default, other = generator.graphsafe_get_state(), torch.Generator(device).graphsafe_get_state()
         for _ in range(2):
             if not any(self.met.values()):  # torch gives a pool up with the last graph in it
                 self.pool = torch.cuda.graph_pool_handle()
             try:
+                generator.graphsafe_set_state(default if self.draws else other)
                 return Graph(self.function, inputs, self.pool, self.stream)
             except RuntimeError as error:  # such as an operation that a graph cannot hold
-                reason = " ".join(str(error).split("\n")[0].split())[:200]
-                if not isinstance(error, torch.OutOfMemoryError):
-                    break
+                first = error.__context__ or error  # the second one is that the capture cannot end
+                reason, is_full = told(first), tells(first) or tells(error)
+                del first
+            finally:
+                generator.graphsafe_set_state(default)
+            # A capture that fails leaves its stream as the current one, and before torch 2.12 an allocator that waits
+            # for its end: that gives nothing back until then.
+            torch.cuda.set_stream(current)
+            with suppress(AttributeError, RuntimeError):
+                torch._C._cuda_endAllocateToPool(device.index, self.pool)
             # Where small shapes came before large ones, the pool is in pieces: all graphs leave, this one comes first.
             self.met.clear()
-        # A capture that fails leaves its stream as the current one, and a generator that still waits for its end.
-        torch.cuda.set_stream(current)
-        device = current.device
-        generator = torch.cuda.default_generators[device.index]
-        generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+            if not is_full:
+                break
+        if self.draws:  # its generator waits for the end as well
+            generator.graphsafe_set_state(other)
         raise CaptureFailed(f"a CUDA graph could not be captured: {reason}")
+
+
+def told(error: BaseException) -> str:
+    """The first line of its message, and where in this package it came up."""
+    message = " ".join(str(error).split("\n")[0].split())[:200]
+    last = [frame for frame in traceback.extract_tb(error.__traceback__) if "whisper_er" in frame.filename][-1]
+    return f"{message} ({Path(last.filename).name}, line {last.lineno})"

@@ -4,8 +4,8 @@ Clipping and AdamW follow kernel by kernel: some tens of launches, beside the 1,
 keep their place: to zero them and to add to them moves 16 bytes a parameter more than to make them anew.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -38,8 +38,10 @@ class Passes:
     ) -> None:
         self.model, self.config, self.device, self.weights = model, config, device, weights
         self.captured = Captured(self.run, device, MOST, rehearse)
-        if config.compile:
-            compile_layers(model)
+        # One compilation for all shapes: for each shape one (dynamic=False) would take longer than it saves, and torch
+        # stops after eight.
+        layers = [layer for stack in model.stacks().values() for layer in stack.layers] if config.compile else []
+        self.compiled = {layer: torch.compile(layer.forward, dynamic=True) for layer in layers}
 
     def __call__(self, batch: Batch, size: int) -> Tensors:
         """batch: on the CPU; size: utterances of the step."""
@@ -62,7 +64,7 @@ class Passes:
         weight = inputs["weight"]
         batch = self.batch.having(**{name: tensor for name, tensor in inputs.items() if name != "weight"})
         # Each use of a weight is cast anew: casts that were kept would belong to another graph.
-        with self.weights():
+        with self.weights(), forwards(self.compiled):
             with autocast(self.device, self.config.dtype, cache_enabled=False):
                 output = self.model(batch)
             (output.loss * weight).backward()
@@ -102,9 +104,14 @@ def obstacle_to_graphs(model: torch.nn.Module, config: TrainConfig) -> str:
     return ""
 
 
-def compile_layers(model: torch.nn.Module) -> None:
-    """One compilation for all shapes: for each shape one (dynamic=False) would take longer than it saves, and torch
-    stops after eight."""
-    for stack in model.stacks().values():
-        for layer in stack.layers:
-            layer.compile(dynamic=True)
+@contextmanager
+def forwards(functions: dict[torch.nn.Module, Callable]) -> Iterator[None]:
+    """Other forward passes of modules: validation and decoding, of other shapes and without gradients, are not
+    compiled."""
+    for module, function in functions.items():
+        module.forward = function
+    try:
+        yield
+    finally:
+        for module in functions:
+            del module.forward

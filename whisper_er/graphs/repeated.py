@@ -20,6 +20,8 @@ class Repeated(Captured):
     of the size of the largest; where that grows, the graphs made before leave, since theirs is gone.
     """
 
+    draws = False
+
     def __init__(self, function: Function, device: torch.device, most: int, rehearse: bool = False) -> None:
         super().__init__(function, device, most, rehearse)
         self.device = device
@@ -33,6 +35,7 @@ class Repeated(Captured):
         if key not in self.met:
             placed = self.places(inputs)
             fill(placed, inputs)
+            self.current = None  # so that it can leave
             self.warm_up(placed)
             self.met[key] = self.capture(placed)
             self.forget()
@@ -51,9 +54,12 @@ class Repeated(Captured):
 
     def reserve(self, size: int) -> None:
         if self.memory is None or size > len(self.memory):
-            self.current = self.memory = None
-            self.met.clear()
+            self.release()
             self.memory = torch.empty(size, dtype=torch.uint8, device=self.device)
+
+    def release(self) -> None:
+        super().release()
+        self.current = self.memory = None
 
     def places(self, inputs: Tensors) -> Tensors:
         """A tensor like each input, one behind the other in the memory."""

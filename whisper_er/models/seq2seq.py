@@ -136,7 +136,8 @@ class WhisperER(Model):
                 return search(first_logits_UV, cache, max_tokens_U)
             except CaptureFailed as error:
                 print(f"search: {error}; from here on every kernel of it is launched by itself", flush=True)
-            self.searches, self.is_capture_possible = {}, False
+            self.release()
+            self.is_capture_possible = False
             return self.answer(batch, config, (states_BTD, mask_BT))
         rows_per_utterance = 1
 
@@ -163,13 +164,19 @@ class WhisperER(Model):
         places, which graphs know."""
         places = [weight.data_ptr() for weight in self.decoder.parameters()]
         if places != self.places:
-            self.places, self.searches = places, {}
+            self.release()
+            self.places = places
         key = (config.beam_size, config.length_penalty, grammar)
         if key not in self.searches:
             device = self.decoder.embed_tokens.weight.device
             decoder = StaticDecoder(self.decoder)
             self.searches[key] = CapturedBeamSearch(decoder, grammar, config, device, rehearse=device.type != "cuda")
         return self.searches[key]
+
+    def release(self) -> None:
+        for search in self.searches.values():
+            search.repeated.release()
+        self.searches = {}
 
     @torch.no_grad()
     def given(self, batch: Batch, encoded: Encoded | None = None) -> list[Prediction]:

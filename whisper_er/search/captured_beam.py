@@ -18,7 +18,7 @@ from whisper_er.text.grammar import Grammar
 SLOTS = 32  # tokens of a hypothesis that the cache first has room for: 8 s of English; then twice as many, and so on
 ROWS = (1, 1.125)  # unit and ratio of the scale of utterances in a batch
 STEPS = 4  # between two questions whether all are done; divides SLOTS
-GRAPHS = 16  # that are kept
+GRAPHS = 32  # that are kept: a set from 0.6 to 30 s, longest first, meets about 20 lengths
 
 
 class Decoder(Protocol):

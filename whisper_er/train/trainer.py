@@ -27,6 +27,7 @@ from whisper_er.models.base import Model, Output
 from whisper_er.process import distributed, torchrun
 from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
+from whisper_er.process.memory import tells
 from whisper_er.process.progress import progress_bar
 from whisper_er.process.stop import Stopped, StopSignals, never
 from whisper_er.task import Task, main_task
@@ -106,7 +107,8 @@ class Trainer:
                 self.saver.check()
                 if self.validation_is_due():
                     self.judge.finish()
-                    result = validate(self.model, valid, self.tokenizer, self.config, self.device, signals.received)
+                    on_valid = partial(validate, self.model, valid, self.tokenizer, self.config, self.device)
+                    result = self.beside_graphs(partial(on_valid, signals.received))
                     if result is None:
                         self.stop(signals)
                     self.after_validation(result, log)
@@ -186,12 +188,8 @@ class Trainer:
         Nothing here may read a value from the device: a GPU still works on this step while the next one is prepared.
         Where loss or gradient is not finite, the weights and the optimizer stay as they are.
         """
-        # For dropout and SpecAugment, without a generator's state to save; each process draws its own.
-        torch.manual_seed(self.seed(self.progress.step) + distributed.rank() * RANK_STRIDE)
         self.schedule.before_step(self.progress.step)
-        outputs = []
-        for number, batch in enumerate(micro_batches, start=1):
-            outputs.append(self.replay(batch, size) or self.run_pass(batch, size, number == len(micro_batches)))
+        outputs = self.beside_graphs(partial(self.backward, micro_batches, size))
         norm = self.clip_gradients()
         losses_M = torch.stack([output.loss.detach() for output in outputs])
         verdict_3 = count_bad(norm, losses_M, stop)
@@ -203,6 +201,30 @@ class Trainer:
         self.progress.step += 1
         sums.add(outputs, size, self.optimizer.found_inf)
         return Step(self.progress.step, micro_batches, losses_M, verdict_3)
+
+    def backward(self, micro_batches: list[Batch], size: int) -> list[Output]:
+        """The passes of a step; their gradients are summed in the weights' `.grad`."""
+        # For dropout and SpecAugment, without a generator's state to save; each process draws its own.
+        torch.manual_seed(self.seed(self.progress.step) + distributed.rank() * RANK_STRIDE)
+        last = len(micro_batches) - 1
+        return [
+            self.replay(batch, size) or self.run_pass(batch, size, number == last)
+            for number, batch in enumerate(micro_batches)
+        ]
+
+    def beside_graphs(self, call: Callable[[], T]) -> T:
+        """What the call returns. Graphs hold memory that without them were free: where that is missed, they leave, are
+        captured again as they are met, and the call is made anew."""
+        try:
+            return call()
+        except RuntimeError as error:
+            if not (self.graphs and tells(error)):
+                raise
+        print("graphs: beside them memory does not suffice; they leave, and are captured again", flush=True)
+        self.graphs.captured.release()
+        self.model.release()
+        self.optimizer.zero_grad(set_to_none=True)  # of passes that were made
+        return call()
 
     def run_pass(self, batch: Batch, size: int, is_last: bool) -> Output:
         """Forward and backward pass of a micro-batch, on all processes together."""
