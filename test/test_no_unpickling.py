@@ -20,7 +20,7 @@ SHELL_NAMES = {"sh", "bash", "dash", "zsh", "ksh", "/bin/sh", "/bin/bash"}
 UNSAFE_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
 ALLOWED = {
     # --allow_pipes: a pipe of wav.scp is a command by Kaldi's definition. It is off unless the user asks for it.
-    ("whisper_er/data/format_audio.py", "bash -c"),
+    ("whisper_er/corpora/format_audio.py", "bash -c"),
     # What follows is an argument of `exec "$@"`, not a part of the text that sh reads.
     ("egs/TEMPLATE/ser1/utils/slurm_job.py", "sh -c"),
 }

@@ -16,7 +16,7 @@ from whisper_er.base import settings
 from whisper_er.base.weights import load_weights, save_weights
 from whisper_er.bin import average, export, info, model_info, token_list, train
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer

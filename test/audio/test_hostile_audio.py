@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from whisper_er.audio.reading import MOST_SAMPLES, audio_info, load_audio, open_audio, read_samples
 from whisper_er.base.errors import UserError
+from whisper_er.corpora.format_audio import format_data
 from whisper_er.data import kaldi
-from whisper_er.data.format_audio import format_data
 
 SECONDS = 20  # for a case of milliseconds: after that the process dies with the stack of the call that hangs
 KINDS = (

@@ -12,8 +12,9 @@ from tiny_experiment import SIZES, call, change, decode_arguments, token_list_ar
 from whisper_er.base.settings import load
 from whisper_er.bin import average, decode, export, results, score, token_list, train
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import collate, read_utterances
+from whisper_er.data.collate import collate
 from whisper_er.data.kaldi import read_table, write_table
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 

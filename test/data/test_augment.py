@@ -28,9 +28,9 @@ from whisper_er.data.augment import (
     augmentation,
     tables_of,
 )
-from whisper_er.data.dataset import load as load_batches
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.batches import load as load_batches
 from whisper_er.data.kaldi import read_table
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.features import to_float
 from whisper_er.process import device
 from whisper_er.text.tokenizer import load_tokenizer

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from whisper_er.data.dataset import bucketed, by_length, by_seconds, count_labels, read_utterances, shuffled
+from whisper_er.data.plan import bucketed, by_length, by_seconds, shuffled
+from whisper_er.data.utterances import count_labels, read_utterances
 from whisper_er.text.tokenizer import load_tokenizer
 
 NUM_SAMPLES = np.random.default_rng(1).integers(8_000, 160_000, 1003)

@@ -17,8 +17,9 @@ from whisper_er.base.errors import UserError
 from whisper_er.batch import Batch
 from whisper_er.config import MAX_SAMPLES
 from whisper_er.data import kaldi, shared_memory
-from whisper_er.data.dataset import Utterances, load, read_utterances
+from whisper_er.data.batches import load
 from whisper_er.data.shared_memory import BatchSlots, SampleCache
+from whisper_er.data.utterances import Utterances, read_utterances
 from whisper_er.models.features import to_float
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 

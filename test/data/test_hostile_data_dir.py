@@ -22,10 +22,10 @@ from whisper_er.audio.reading import audio_info, load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import decode
 from whisper_er.corpora.folds import make_folds
+from whisper_er.corpora.format_audio import format_data
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import read_utterances
-from whisper_er.data.format_audio import format_data
 from whisper_er.data.kaldi import split_dir
+from whisper_er.data.utterances import read_utterances
 from whisper_er.score.hypotheses import combine_dirs
 from whisper_er.task import Task
 

@@ -11,9 +11,10 @@ from whisper_er.base.settings import build
 from whisper_er.batch import IGNORE
 from whisper_er.bin import augment_dir
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import load, read_utterances
+from whisper_er.data.batches import load
 from whisper_er.data.mixing import add, make_mixing
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.data.utterances import read_utterances
 from whisper_er.text.tokenizer import load_tokenizer
 
 DEVICE = torch.device("cpu")

@@ -12,11 +12,12 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
 from whisper_er.bin import train as train_program
 from whisper_er.config import LossConfig, SamplingConfig, TrainConfig
-from whisper_er.data import dataset
+from whisper_er.data import plan
 from whisper_er.data.augment import augmentation
-from whisper_er.data.dataset import bucketed, count_labels, read_utterances, shuffled
+from whisper_er.data.plan import bucketed, shuffled
 from whisper_er.data.sampling import apportion, make_sampling, read_sampling
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.data.utterances import count_labels, read_utterances
 from whisper_er.models import build
 from whisper_er.models.losses import CLASS_WEIGHTS
 from whisper_er.text.tokenizer import load_tokenizer
@@ -84,8 +85,8 @@ def test_repeats_of_an_utterance_do_not_meet_in_one_batch(monkeypatch):
     lengths = np.random.default_rng(1).integers(8_000, 160_000, len(values))
     draw_N = sampled(values, "balanced").epoch(1)
     different = []
-    for spread in (0, dataset.SPREAD):
-        monkeypatch.setattr(dataset, "SPREAD", spread)
+    for spread in (0, plan.SPREAD):
+        monkeypatch.setattr(plan, "SPREAD", spread)
         batches = bucketed(lengths, 10, 1, draw_N)
         different.append(np.mean([len({draw % len(values) for draw in batch}) for batch in batches]))
     assert different[1] > different[0] + 0.5

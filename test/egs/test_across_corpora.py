@@ -10,8 +10,8 @@ import soundfile
 from recipe_copy import copy_recipes, run_script
 from repository import EGS
 
+from whisper_er.corpora.format_audio import format_data
 from whisper_er.corpora.pooled_corpora import read_corpora
-from whisper_er.data.format_audio import format_data
 from whisper_er.data.kaldi import read_dir, read_table, write_dir, write_table
 from whisper_er.text.token_list import read_token_list
 

@@ -19,7 +19,7 @@ from tiny_whisper import teach_to_end
 
 from whisper_er.base.errors import UserError
 from whisper_er.corpora.folds import make_folds
-from whisper_er.data.format_audio import format_data
+from whisper_er.corpora.format_audio import format_data
 from whisper_er.data.kaldi import read_dir, read_table, validate
 
 LOCAL = EGS / "emobox/ser1/local"

@@ -10,7 +10,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
 from whisper_er.bin import model_info
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.text.vocabulary import NoText

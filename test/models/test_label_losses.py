@@ -14,7 +14,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.batch import IGNORE
 from whisper_er.config import LossConfig, ModelConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import load, read_utterances
+from whisper_er.data.batches import load
+from whisper_er.data.utterances import read_utterances
 from whisper_er.data.votes import parse_votes
 from whisper_er.models.build import build_model
 from whisper_er.models.losses import LabelLoss, ccc, ordinal

@@ -10,8 +10,9 @@ from tiny_whisper import EMOTION, batch_of, write_utterances
 
 from whisper_er.base.settings import load
 from whisper_er.config import DecodeConfig, TrainConfig
-from whisper_er.data.dataset import by_length, read_utterances
-from whisper_er.data.dataset import load as load_batches
+from whisper_er.data.batches import load as load_batches
+from whisper_er.data.plan import by_length
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.models.packed_linear import PackedLinear
 from whisper_er.process.device import autocast

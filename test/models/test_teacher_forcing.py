@@ -9,7 +9,7 @@ from tiny_whisper import EMOTION, GENDER, ORDERS, batch_of, tasks_of, tiny_model
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build
 from whisper_er.config import DecodeConfig
-from whisper_er.data.dataset import collate
+from whisper_er.data.collate import collate
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.task import scale
 from whisper_er.text.tokenizer import Tokenizer

@@ -24,7 +24,7 @@ from whisper_er.audio.reading import load_audio
 from whisper_er.base.settings import load
 from whisper_er.config import DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import unlabelled
+from whisper_er.data.collate import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode
 from whisper_er.models.seq2seq import WhisperER

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Task

@@ -17,7 +17,7 @@ from whisper_er.base.settings import build
 from whisper_er.bin import decode, export, split_dir, token_list
 from whisper_er.config import ContextConfig, DecodeConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.recognize.turns import predict_all, reads_references
 from whisper_er.task import Prediction

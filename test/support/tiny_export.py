@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from whisper_er.base import settings
 from whisper_er.base.weights import save_weights
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.data.dataset import Utterance
+from whisper_er.data.utterances import Utterance
 from whisper_er.models.build import BACKBONE
 from whisper_er.models.features import PadRule
 from whisper_er.models.seq2seq import WhisperER

@@ -16,7 +16,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 
 from whisper_er.batch import Batch
 from whisper_er.config import SAMPLE_RATE, ModelConfig, TrainConfig
-from whisper_er.data.dataset import Utterance, collate
+from whisper_er.data.collate import collate
+from whisper_er.data.utterances import Utterance
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.models.decoder import cross_attention_inputs, decode

@@ -5,7 +5,7 @@ from tiny_ssl import write_model
 
 from whisper_er.base.settings import load
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import Tokenizer, load_tokenizer
 from whisper_er.text.vocabulary import NoText

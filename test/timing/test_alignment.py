@@ -7,7 +7,7 @@ from tiny_whisper import ORDERS, SENTENCES, sound, tasks_of, tiny_model
 from transformers import WhisperConfig, WhisperModel
 
 from whisper_er.config import ModelConfig, TrainConfig
-from whisper_er.data.dataset import unlabelled
+from whisper_er.data.collate import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.timing.alignment import attention_weights, dtw, median

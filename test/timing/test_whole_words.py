@@ -9,10 +9,10 @@ from assets import ASSETS, recordings
 from repository import ROOT
 from tiny_whisper import ASR
 
-from whisper_er.audio.reading import load_audio
+from whisper_er.audio.reading import load_audio, to_float
 from whisper_er.base.settings import load
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import to_float, unlabelled
+from whisper_er.data.collate import unlabelled
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.whisper_vocabulary import from_whisper

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from repository import ROOT, TEMPLATE
 
-from whisper_er.data.dataset import LENGTHS
 from whisper_er.data.kaldi import read_dir, write_dir
+from whisper_er.data.utterances import LENGTHS
 
 TOOLS = ROOT / "tools/benchmark"
 NOTE = f"""#!{sys.executable} -SE

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.base.settings import load
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import Utterances, read_utterances
-from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.data.utterances import Utterances, read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.trainer import Sums, Trainer

@@ -9,8 +9,9 @@ from whisper_er.base.settings import load
 from whisper_er.base.weights import load_weights
 from whisper_er.config import DecodeConfig, OptimConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import by_length, read_utterances
-from whisper_er.data.dataset import load as load_batches
+from whisper_er.data.batches import load as load_batches
+from whisper_er.data.plan import by_length
+from whisper_er.data.utterances import read_utterances
 from whisper_er.export.ctranslate2 import convert
 from whisper_er.graphs.captured import Graph
 from whisper_er.graphs.repeated import Repeated

@@ -6,7 +6,7 @@ import torch
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.graphs import passes
 from whisper_er.graphs.captured import CaptureFailed, Rehearsal
 from whisper_er.graphs.passes import Passes

@@ -15,8 +15,9 @@ from whisper_er.base.settings import load
 from whisper_er.bin import token_list as token_list_program
 from whisper_er.config import DecodeConfig, DistilConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import by_length, read_utterances
-from whisper_er.data.dataset import load as load_batches
+from whisper_er.data.batches import load as load_batches
+from whisper_er.data.plan import by_length
+from whisper_er.data.utterances import read_utterances
 from whisper_er.graphs.passes import Passes
 from whisper_er.models.build import build_model
 from whisper_er.retain.distillation import Distillation

@@ -89,7 +89,7 @@ def test_a_killed_process_goes_on_where_it_was(corpus, tmp_path):
 
 def test_a_finished_run_that_is_started_again_changes_nothing_and_reads_no_audio(corpus, whole, tmp_path, capsys):
     exp_dir = train_and_average(corpus, tmp_path / "exp", *OVERRIDES)
-    with mock.patch("whisper_er.data.dataset.load_samples", side_effect=AssertionError("audio was read")):
+    with mock.patch("whisper_er.data.collate.load_samples", side_effect=AssertionError("audio was read")):
         train_and_average(corpus, exp_dir, *OVERRIDES)
     assert contents(exp_dir) == whole
     assert "ended before: max_steps=10 reached" in capsys.readouterr().out

@@ -7,8 +7,8 @@ import torch
 
 from whisper_er.base.settings import load
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
 from whisper_er.data.sampling import make_sampling
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.process import distributed
 from whisper_er.text.tokenizer import load_tokenizer

@@ -14,11 +14,11 @@ from tiny_whisper import ASR, EMOTION
 
 from whisper_er.base import weights
 from whisper_er.base.errors import UserError
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.base.settings import build, load
 from whisper_er.bin import average, train
 from whisper_er.config import OptimConfig, TrainConfig
-from whisper_er.data.dataset import Utterances, read_utterances
-from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.data.utterances import Utterances, read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
 from whisper_er.task import scale

@@ -42,8 +42,10 @@ from workload import (
 from whisper_er.audio.writer import FORMATS, AudioWriter
 from whisper_er.config import SAMPLE_RATE, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import LENGTHS, bucketed, load, read_utterances
+from whisper_er.data.batches import load
+from whisper_er.data.plan import bucketed
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.data.utterances import LENGTHS, read_utterances
 from whisper_er.process.device import reading_processes
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train.experiment import describe

@@ -17,7 +17,7 @@ from workload import report
 
 from whisper_er.config import SAMPLE_RATE
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import LENGTHS
+from whisper_er.data.utterances import LENGTHS
 from whisper_er.models.features import HOP, PadRule
 from whisper_er.train.experiment import read_best, read_environment
 

@@ -17,7 +17,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from whisper_er.batch import IGNORE, Batch
 from whisper_er.config import SAMPLE_RATE, ModelConfig, TrainConfig
-from whisper_er.data.dataset import bucketed, by_seconds, stack
+from whisper_er.data.collate import stack
+from whisper_er.data.plan import bucketed, by_seconds
 from whisper_er.models.build import assemble
 from whisper_er.models.seq2seq import WhisperER
 from whisper_er.models.size import published_sizes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from whisper_er.base.errors import first_few
 from whisper_er.bin import make_parser, run
-from whisper_er.data.changed_audio import changed_audio
+from whisper_er.corpora.changed_audio import changed_audio
 
 
 def main() -> None:

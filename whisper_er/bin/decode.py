@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def decode_set(args: argparse.Namespace) -> None:
-    from whisper_er.data.dataset import read_utterances
+    from whisper_er.data.utterances import read_utterances
     from whisper_er.process.device import choose_device, reading_processes
     from whisper_er.recognize.recognizer import Recognizer
     from whisper_er.recognize.turns import predict_all, reads_references

@@ -64,7 +64,9 @@ def export(args: argparse.Namespace) -> None:
 
 def read_batches(data_dir: Path, recognizer: "Recognizer", config: DecodeConfig) -> Iterator["Batch"]:
     """Batches, longest first, read in this process: nothing else is to run while the two are timed."""
-    from whisper_er.data.dataset import by_length, load, read_utterances
+    from whisper_er.data.batches import load
+    from whisper_er.data.plan import by_length
+    from whisper_er.data.utterances import read_utterances
 
     model, tokenizer = recognizer.model, recognizer.tokenizer
     utterances = read_utterances(data_dir, tokenizer, recognizer.config.model.long_audio, labelled=False)

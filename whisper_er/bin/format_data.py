@@ -7,7 +7,7 @@ from pathlib import Path
 
 from whisper_er.audio.writer import FORMATS
 from whisper_er.bin import make_parser, run
-from whisper_er.data.format_audio import format_data
+from whisper_er.corpora.format_audio import format_data
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from whisper_er.train import experiment
 if TYPE_CHECKING:
     import torch
 
-    from whisper_er.data.dataset import Utterances
+    from whisper_er.data.utterances import Utterances
     from whisper_er.models.base import Model
     from whisper_er.models.losses import LabelCounts
     from whisper_er.text.tokenizer import Tokenizer
@@ -75,8 +75,8 @@ def train_on(args: argparse.Namespace, config: TrainConfig, description: dict[st
     """From what exp_dir has, or from the start. description: what is written there at the start."""
     import torch
 
-    from whisper_er.data.dataset import count_labels, read_utterances
     from whisper_er.data.sampling import read_sampling
+    from whisper_er.data.utterances import count_labels, read_utterances
     from whisper_er.process import distributed
     from whisper_er.process.device import choose_device
     from whisper_er.text.tokenizer import load_tokenizer

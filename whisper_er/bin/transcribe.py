@@ -49,7 +49,7 @@ def transcribe_set(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in ("beam_size", "dtype", "batch_size", "no_repeat_ngram_size")}
     settings.build(DecodeConfig, options, "transcribe")  # before anything is loaded
 
-    from whisper_er.data.dataset import read_utterances
+    from whisper_er.data.utterances import read_utterances
     from whisper_er.process.device import choose_device
     from whisper_er.recognize import transcripts
     from whisper_er.text.vocabulary import DETECT

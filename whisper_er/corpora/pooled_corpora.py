@@ -23,8 +23,8 @@ from pathlib import Path
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import misfit, parse_yaml, read_plain
 from whisper_er.base.spelling import check_spelling
+from whisper_er.corpora.changed_audio import audio_files
 from whisper_er.data import kaldi
-from whisper_er.data.changed_audio import audio_files
 from whisper_er.data.labels import LANGUAGE
 from whisper_er.task import NAME, check_label, check_present
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from whisper_er.base.errors import UserError, first_few
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.config import ContextConfig
 from whisper_er.data.kaldi import PREVIOUS_TABLE
-from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.text.vocabulary import PREVIOUS
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.files import replace_dir
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.base.spelling import check_spelling
 from whisper_er.data.labels import check_names
-from whisper_er.data.packed_strings import PackedStrings
 
 Table = dict[str, str]
 DataDir = dict[str, Table]  # file name -> table

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisper_er.base.errors import UserError, first_few
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.base.spelling import check_spelling, fold_case, twins
-from whisper_er.data.packed_strings import PackedStrings
 from whisper_er.task import MISSING, Task
 
 if TYPE_CHECKING:

@@ -18,8 +18,10 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build
 from whisper_er.config import MAX_SAMPLES, TrainConfig
 from whisper_er.data.augment import Mix
-from whisper_er.data.dataset import Overlay, Utterance, Utterances, with_most_voted
+from whisper_er.data.batches import Overlay
+from whisper_er.data.collate import with_most_voted
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.data.utterances import Utterance, Utterances
 from whisper_er.data.votes import parse_votes, shares, soft_tasks, written
 from whisper_er.task import Task
 

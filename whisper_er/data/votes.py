@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from whisper_er.base.errors import UserError, first_few
-from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.base.packed_strings import PackedStrings
 from whisper_er.task import Task
 
 Votes = dict[str, int]  # label -> count

@@ -15,7 +15,8 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.hub import model_directory
 from whisper_er.batch import Batch
 from whisper_er.config import SAMPLE_RATE, DecodeConfig, TrainConfig
-from whisper_er.data.dataset import by_length, by_seconds, unlabelled
+from whisper_er.data.collate import unlabelled
+from whisper_er.data.plan import by_length, by_seconds
 from whisper_er.models.base import Predictor
 from whisper_er.models.features import HOP, PadRule
 from whisper_er.process.device import autocast, find_device

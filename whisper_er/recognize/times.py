@@ -10,7 +10,8 @@ import torch
 from whisper_er.audio.loudness import FRAMES_PER_SECOND, frame_size, levels
 from whisper_er.base.errors import UserError
 from whisper_er.config import SAMPLE_RATE, DecodeConfig
-from whisper_er.data.dataset import by_length, unlabelled
+from whisper_er.data.collate import unlabelled
+from whisper_er.data.plan import by_length
 from whisper_er.models.base import Predictor
 from whisper_er.process.device import autocast
 from whisper_er.recognize.pauses import PAUSE, stretches

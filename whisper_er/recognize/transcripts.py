@@ -17,8 +17,10 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.plain_files import parse_json, parse_json_lines, read_plain
 from whisper_er.config import DecodeConfig, ModelConfig, TrainConfig
 from whisper_er.data import kaldi
-from whisper_er.data.dataset import Utterances, by_length, load
+from whisper_er.data.batches import load
 from whisper_er.data.labels import LANGUAGE
+from whisper_er.data.plan import by_length
+from whisper_er.data.utterances import Utterances
 from whisper_er.models.build import build_model
 from whisper_er.models.seq2seq import CUT
 from whisper_er.process.device import reading_processes

@@ -8,7 +8,8 @@ import numpy as np
 
 from whisper_er.base.errors import UserError
 from whisper_er.config import DecodeConfig
-from whisper_er.data.dataset import Utterances, load
+from whisper_er.data.batches import load
+from whisper_er.data.utterances import Utterances
 from whisper_er.recognize.recognizer import Recognizer
 from whisper_er.task import Prediction
 

@@ -15,7 +15,7 @@ from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.settings import allow
 from whisper_er.base.weights import open_weights, save_weights
 from whisper_er.config import TrainConfig
-from whisper_er.data.dataset import read_utterances
+from whisper_er.data.utterances import read_utterances
 from whisper_er.models.build import build_model
 from whisper_er.recognize.pretrained import open_model
 from whisper_er.retain.distillation import PRETRAINED

@@ -17,10 +17,12 @@ from whisper_er.base.weights import clear_half_written
 from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.data.augment import augmentation
-from whisper_er.data.dataset import Utterances, bucketed, load, shuffled
+from whisper_er.data.batches import load
 from whisper_er.data.mixing import make_mixing
+from whisper_er.data.plan import bucketed, shuffled
 from whisper_er.data.sampling import Sampling
 from whisper_er.data.shared_memory import SampleCache
+from whisper_er.data.utterances import Utterances
 from whisper_er.graphs.captured import CaptureFailed
 from whisper_er.graphs.passes import passes
 from whisper_er.models.base import Model, Output

@@ -11,7 +11,9 @@ import torch
 
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.config import MAX_SAMPLES, DecodeConfig, TrainConfig
-from whisper_er.data.dataset import Utterances, by_length, load
+from whisper_er.data.batches import load
+from whisper_er.data.plan import by_length
+from whisper_er.data.utterances import Utterances
 from whisper_er.models.base import Model
 from whisper_er.models.encoder import real_frames
 from whisper_er.process import distributed

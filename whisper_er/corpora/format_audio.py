@@ -34,8 +34,8 @@ from whisper_er.audio.writer import AudioWriter
 from whisper_er.base.errors import UserError, first_few
 from whisper_er.base.file_states import file_states, write_states
 from whisper_er.config import SAMPLE_RATE
+from whisper_er.corpora.changed_audio import STATES, audio_files, written_files
 from whisper_er.data import kaldi
-from whisper_er.data.changed_audio import STATES, audio_files, written_files
 from whisper_er.process import ahead
 
 MAX_SECONDS = 1e9  # of a segment's times: 31 years, which no recording has; 1e308 s would be no number of samples

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whisper_er.data.packed_strings import PackedStrings
+from whisper_er.base.packed_strings import PackedStrings
 
 
 @pytest.mark.parametrize("values", [[], [""], ["a", "", "ü 😀", "", "b c"], ["x" * 1000]])

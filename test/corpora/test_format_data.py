@@ -13,9 +13,9 @@ from entry_point import error_of, run_entry_point
 from whisper_er.audio.reading import load_audio
 from whisper_er.base.errors import UserError
 from whisper_er.bin import check_audio
+from whisper_er.corpora.changed_audio import STATES, ChangedAudio, changed_audio
+from whisper_er.corpora.format_audio import format_data
 from whisper_er.data import kaldi
-from whisper_er.data.changed_audio import STATES, ChangedAudio, changed_audio
-from whisper_er.data.format_audio import format_data
 
 RATE = 16000
 
