@@ -169,7 +169,8 @@ def train(trainer, utterances, steps: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind, token_list", SYSTEMS)
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 1e-2)])
+# Of the distance that the weights have gone; rehearsed on a CPU they differ by 5e-7 and 9e-4 of it.
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-4), ("bfloat16", 1e-2)])
 def test_training_by_graphs_is_training_kernel_by_kernel(tmp_path, monkeypatch, kind, token_list, dtype, tolerance):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # whose rounding depends on the shape
     options = ["model.whisper_sizes.dropout=0", "model.whisper_sizes.init_std=0.1", f"dtype={dtype}", "optim.lr=1e-4"]
