@@ -102,7 +102,7 @@ def test_a_step_reads_nothing_from_its_device_and_mixes_no_two(bpe_tokens, tmp_p
     states, begin = [], Repeated.begin
     monkeypatch.setattr(Repeated, "begin", lambda self, inputs: (states.append(dict(inputs)), begin(self, inputs)))
     model, batch = prepare(bpe_tokens, tmp_path, "asr gender emotion")
-    model.answer(batch, DecodeConfig(grammar=grammar, maxlenratio=0.1))
+    model.answer(batch, DecodeConfig(graphs="auto", grammar=grammar, maxlenratio=0.1))
     (search,) = model.searches.values()
     model.decoder.to("meta")
     search.grammar.to("meta")

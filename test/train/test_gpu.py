@@ -34,7 +34,7 @@ def prepare(root, kind: str, token_list: str, device: str, *options: str):
     tokenizer = load_tokenizer(corpus / token_list)
     # Rows of the new tokens that differ: of an untrained model's equal ones, rounding would choose the label.
     distinct = ["model.new_token_init=random", "model.whisper_sizes.init_std=0.3"]
-    options = [f"model.kind={kind}", "model.specaug.time_masks=1", *distinct, *options]
+    options = [f"model.kind={kind}", "graphs=auto", "model.specaug.time_masks=1", *distinct, *options]
     config = load(TrainConfig, corpus / "train.yaml", options)
     torch.manual_seed(1)
     model = build_model(config, tokenizer).to(device)
@@ -110,7 +110,7 @@ def test_a_search_by_graphs_waits_once_in_four_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(Repeated, "step", strict)
     plan = by_length(utterances.num_samples_N, 16)
     (batch,) = load_batches(utterances, plan, trainer.tokenizer, model.max_target, 0, trainer.device)
-    model.predict(batch.to(trainer.device), DecodeConfig())
+    model.predict(batch.to(trainer.device), DecodeConfig(graphs="auto"))
 
 
 def test_recordings_are_recognised_on_a_gpu_as_on_the_cpu(trained):

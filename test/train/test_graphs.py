@@ -118,7 +118,7 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
         return lambda *args: (called.append(trainer.model.training), function(*args))[1]
 
     monkeypatch.setattr(torch, "compile", compile_function)
-    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "compile=true")
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "graphs=auto", "compile=true")
     trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
     (batch, *_), size = next(trainer.steps(utterances))
     trainer.graphs(batch, size)
@@ -129,7 +129,8 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
 
 
 def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monkeypatch):
-    trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", "activation_checkpointing=true", "compile=true")
+    options = ["graphs=auto", "activation_checkpointing=true", "compile=true"]
+    trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", *options)
     assert trainer.graphs is None
     lines = capfd.readouterr().out
     assert lines == "compile: there is no GPU, and layers are compiled for graphs alone: they are not compiled\n"
@@ -150,4 +151,4 @@ def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monk
 
 def test_compiled_layers_without_graphs_are_refused(corpus):
     with pytest.raises(UserError, match="compile: True is not allowed; allowed: false with graphs=off"):
-        load(TrainConfig, corpus / "train.yaml", ["graphs=off", "compile=true"])
+        load(TrainConfig, corpus / "train.yaml", ["compile=true"])

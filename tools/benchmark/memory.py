@@ -46,7 +46,7 @@ WAYS = {  # title -> options of training
     "lora, activation_checkpointing": {**ADAPTERS, "activation_checkpointing": True},
 }
 IN_BFLOAT16 = {"bfloat16_weights": {"bfloat16_weights": True}}  # with autocast
-ON_A_GPU = {"graphs: off": {"graphs": "off"}}
+ON_A_GPU = {"graphs: auto": {"graphs": "auto"}}
 KNOWN = WAYS | IN_BFLOAT16 | ON_A_GPU
 
 
