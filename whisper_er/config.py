@@ -257,9 +257,9 @@ class TrainConfig:
     # Of linear and convolution layers: cast once a step, not by autocast in every forward pass; the same result, and 2
     # bytes a parameter more while gradients are summed. The weights that are trained and saved stay float32.
     bfloat16_weights: bool = False
-    # auto: on one GPU, forward and backward pass are launched as CUDA graphs, one for each of some shapes that batches
-    # are filled up to; kernel by kernel where that is impossible, as on the CPU | off: kernel by kernel. The default
-    # until graphs have run on a GPU: tools/benchmark/README.md, "GPU"
+    # auto: on GPUs, forward and backward pass are launched as CUDA graphs, one for each of some shapes that batches are
+    # filled up to; kernel by kernel where that is impossible, as on the CPU or with fsdp | off: kernel by kernel. The
+    # default until graphs have run on a GPU: tools/benchmark/README.md, "GPU"
     graphs: Literal["auto", "off"] = "off"
     compile: bool = False  # layers by torch.compile in the graphs: it compiles for minutes
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from launched import LAUNCH
+from repository import ROOT
 from stopped_runs import OUT_OF_BOUNDS, RARELY
 from tiny_experiment import call, change, train_arguments, write_corpus
 from tiny_ssl import write_model
@@ -32,18 +34,22 @@ from failure import reason  # noqa: E402
 OVERRIDES = ["model.whisper_sizes.dropout=0", "batch_size=4", "max_steps=9", "valid_interval=3", "n_best=2",
              "log_interval=3", "valid_batch_size=1", "optim.grad_clip=1"]  # fmt: skip
 TOLERANCE = 2e-5
+TRAIN = ("-m", "whisper_er.bin.train")
+REHEARSED = ROOT / "test/support/rehearsed_training.py"
 
 
-def start(processes: int, *arguments: object, python: Path = Path(sys.executable)) -> subprocess.Popen:
-    command = ["torchrun", "--standalone", "--nproc-per-node", processes, "-m", "whisper_er.bin.train", *arguments]
+def start(
+    processes: int, *arguments: object, python: Path = Path(sys.executable), program: Sequence[object] = TRAIN
+) -> subprocess.Popen:
+    command = ["torchrun", "--standalone", "--nproc-per-node", processes, *program, *arguments]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "PYTHON_EXEC": str(python)}
     return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
                             start_new_session=True)  # fmt: skip
 
 
-def torchrun(processes: int, *arguments: object, fails: bool = False, python: Path = Path(sys.executable)) -> str:
-    process = start(processes, *arguments, python=python)
+def torchrun(processes: int, *arguments: object, fails: bool = False, **launch: object) -> str:
+    process = start(processes, *arguments, **launch)
     output, _ = process.communicate(timeout=120)
     assert (process.returncode != 0) == fails, output[-3000:]
     return output
@@ -111,11 +117,22 @@ def test_processes_share_the_batch_and_end_with_the_same_checkpoints(corpus, alo
     assert_same(tmp_path, alone(*system))
 
 
+@pytest.mark.parametrize(
+    "processes, layout, fails", [(4, [], -1), (2, ["batch_size=2", "accum_grad=2"], -1), (2, [], 1)]
+)
+def test_processes_with_graphs_end_with_the_checkpoints_of_one_without(
+    corpus, alone, tmp_path, warm_python, processes, fails, layout
+):
+    arguments = train_arguments(corpus, tmp_path, *OVERRIDES, *layout)
+    torchrun(processes, *arguments, python=warm_python / "python", program=[REHEARSED, fails])
+    assert_same(tmp_path, alone())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_gpus_end_with_the_checkpoints_of_the_cpu(corpus, alone, tmp_path, parallel):
+@pytest.mark.parametrize("layout", ["parallel=ddp", "parallel=fsdp", "graphs=auto"])
+def test_gpus_end_with_the_checkpoints_of_the_cpu(corpus, alone, tmp_path, layout):
     gpus = min(2, torch.cuda.device_count())
-    arguments = train_arguments(corpus, tmp_path, "--ngpu", gpus, *OVERRIDES, f"parallel={parallel}")
+    arguments = train_arguments(corpus, tmp_path, "--ngpu", gpus, *OVERRIDES, layout)
     torchrun(gpus, *arguments)
     for on_gpu, on_cpu in zip(losses(tmp_path), losses(alone()), strict=True):
         assert on_gpu == pytest.approx(on_cpu, abs=1e-2)

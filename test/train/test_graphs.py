@@ -146,7 +146,9 @@ def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monk
     config.graphs = "off"
     assert passes.passes(trainer.model, config, cuda) is None and capfd.readouterr().out == ""
     monkeypatch.setattr(passes.distributed, "world_size", lambda: 2)
-    assert "on 2 processes" in passes.obstacle_to_graphs(trainer.model, config)
+    assert passes.obstacle_to_graphs(trainer.model, config) == ""
+    config.parallel = "fsdp"
+    assert passes.obstacle_to_graphs(trainer.model, config).startswith("parallel=fsdp")
 
 
 def test_compiled_layers_without_graphs_are_refused(corpus):

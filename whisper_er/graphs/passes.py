@@ -21,7 +21,7 @@ MOST = 128  # graphs; see shapes.py for how many shapes there are
 
 
 class Passes:
-    """Called with a batch, it adds the gradient of its loss / size to `.grad` of the parameters, which the caller has
+    """Called with a batch, it adds the gradient of its loss x weight to `.grad` of the parameters, which the caller has
     to zero in place, and returns what the model does. Dropout and SpecAugment are drawn from the device's default
     generator, which every replay asks anew.
 
@@ -43,15 +43,15 @@ class Passes:
         layers = [layer for stack in model.stacks().values() for layer in stack.layers] if config.compile else []
         self.compiled = {layer: torch.compile(layer.forward, dynamic=True) for layer in layers}
 
-    def __call__(self, batch: Batch, size: int) -> Tensors:
-        """batch: on the CPU; size: utterances of the step."""
+    def __call__(self, batch: Batch, weight: float) -> Tensors:
+        """batch: on the CPU."""
         encoder = self.model.audio_encoder
         encoder.drawn = encoder.draw_pad()  # on the CPU, so it is part of what graph is taken
         samples = encoder.drawn.round_up(batch.wave_BS.shape[1])
         self.batch = rounded(batch.to(self.device), samples, self.model.max_target)
         inputs = self.batch.tensors() | {
             "samples_B": batch.samples_B.to(self.device, non_blocking=True),
-            "weight": torch.full((), 1 / size, device=self.device),
+            "weight": torch.full((), weight, device=self.device),
         }
         try:
             outputs = self.captured(inputs, encoder.drawn)
@@ -93,10 +93,8 @@ def passes(
 
 def obstacle_to_graphs(model: torch.nn.Module, config: TrainConfig) -> str:
     """Why a GPU cannot take the passes of this training as graphs; empty if it can."""
-    if distributed.world_size() > 1:
-        # Both exchange within the pass, by hooks and on streams of their own. torch captures DDP after eleven eager
-        # steps, and only where NCCL may not tell that another process has died: all others would wait for ever.
-        return f"parallel={config.parallel} on {distributed.world_size()} processes exchanges within the pass"
+    if distributed.world_size() > 1 and config.parallel == "fsdp":
+        return "parallel=fsdp gathers the weights of each layer within the pass"
     if config.activation_checkpointing:
         return "activation_checkpointing reads the state of the random numbers"
     if getattr(model.backbone_config, "layerdrop", 0) > 0:

@@ -1,11 +1,16 @@
-"""One model on several processes: DDP, where each holds all of it, or FSDP2, where each holds its share."""
+"""One model on several processes: DDP, where each holds all of it, or FSDP2, where each holds its share.
+
+DDP's exchange runs by hooks in the pass, beside it. In a CUDA graph they have no place: there gradients are averaged
+behind the passes of a step.
+"""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -16,6 +21,8 @@ from whisper_er.process import distributed
 
 if TYPE_CHECKING:  # averaging loads this file, and no model
     from whisper_er.models.base import Model
+
+BUCKET = 2**25  # numbers of gradients that travel together: 128 MiB beside them
 
 
 def spread(model: "Model", kind: Literal["ddp", "fsdp"]) -> torch.nn.Module:
@@ -42,6 +49,37 @@ def spread(model: "Model", kind: Literal["ddp", "fsdp"]) -> torch.nn.Module:
     for unit in [*model.units(), model]:
         fully_shard(unit, mesh=mesh)
     return model
+
+
+def copy_from_main(model: torch.nn.Module) -> None:
+    """All processes start from the same weights, which DDP alone sees to by itself."""
+    if distributed.world_size() > 1:
+        for weight in model.parameters():
+            dist.broadcast(weight.detach(), src=0)
+
+
+@torch.no_grad()
+def average_gradients(model: torch.nn.Module) -> None:
+    """What DDP does in the last pass of a step: each gradient becomes its mean over the processes, which have the same
+    ones. A GPU queues it; nothing waits."""
+    if distributed.world_size() == 1:
+        return
+    for bucket in buckets([weight.grad for weight in model.parameters() if weight.grad is not None]):
+        flat = torch.cat([gradient.flatten() for gradient in bucket]).div_(distributed.world_size())
+        parts = distributed.all_sum(flat).split([gradient.numel() for gradient in bucket])
+        torch._foreach_copy_(bucket, [part.view_as(gradient) for part, gradient in zip(parts, bucket)])
+
+
+def buckets(tensors: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """The tensors in their order, as many together as have BUCKET numbers; one that has more goes alone."""
+    bucket: list[torch.Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(map(torch.numel, bucket)) + tensor.numel() > BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
 def without_exchange(module: torch.nn.Module) -> AbstractContextManager:

@@ -38,7 +38,7 @@ from whisper_er.train import checkpoints
 from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.train.experiment import BEST, STATE, UNTRAINED
 from whisper_er.train.optimizer import Bfloat16Copies, make_optimizer
-from whisper_er.train.parallel import spread, whole, without_exchange
+from whisper_er.train.parallel import average_gradients, copy_from_main, spread, whole, without_exchange
 from whisper_er.train.saver import Saver
 from whisper_er.train.schedule import SCHEDULES
 from whisper_er.train.selection import check_metrics, name_of, rank, reason_to_stop, value_of, worth
@@ -79,10 +79,13 @@ class Trainer:
                 f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour"
             )
         check_scale_loss(config, tokenizer.tasks)
+        copy_from_main(model)
         self.copies = Bfloat16Copies(model.modules() if config.bfloat16_weights else ())
-        with self.copies.in_use():  # DDP exchanges the gradients of the weights that it finds
-            self.parallel = spread(model, config.parallel)
         self.graphs = passes(model, config, device, self.copies.in_use)
+        # A process that cannot capture goes on among others that can, hence for good without DDP.
+        self.exchanges_behind = self.graphs is not None
+        with self.copies.in_use():  # DDP exchanges the gradients of the weights that it finds
+            self.parallel = model if self.exchanges_behind else spread(model, config.parallel)
         self.optimizer = make_optimizer(model, config.optim)
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
         self.augmentation = augmentation(config.augment, config.seed)
@@ -192,6 +195,8 @@ class Trainer:
         """
         self.schedule.before_step(self.progress.step)
         outputs = self.beside_graphs(partial(self.backward, micro_batches, size))
+        if self.exchanges_behind:
+            average_gradients(self.model)
         norm = self.clip_gradients()
         losses_M = torch.stack([output.loss.detach() for output in outputs])
         verdict_3 = count_bad(norm, losses_M, stop)
@@ -244,7 +249,7 @@ class Trainer:
         if not self.graphs:
             return None
         try:
-            return Output(**self.graphs(batch, size))
+            return Output(**self.graphs(batch, distributed.world_size() / size))
         except CaptureFailed as error:
             print(f"graphs: {error}; from here on every kernel is launched by itself", flush=True)
             self.graphs = None
