@@ -10,7 +10,7 @@ PACKAGE = ROOT / "whisper_er"
 WORDS = "words"  # what task, config and batch stand for: the three words that every folder shares
 FOLDERS = [
     "base", "process", WORDS, "graphs", "text", "audio", "data", "corpora", "score", "search", "models", "adapt",
-    "train", "timing", "recognize", "retain", "report", "export", "demo", "bin",
+    "step", "train", "timing", "recognize", "retain", "report", "export", "demo", "bin",
 ]  # fmt: skip
 STRANGERS = {"data", "models"}  # these two never import each other
 MOST_FILES = 14  # in a folder but bin/

@@ -156,7 +156,7 @@ class OptimConfig:
     grad_clip: float = 0.0  # largest norm of the whole gradient; 0: off
     warmup_steps: int = 0  # over which the learning rate rises linearly, in every schedule
     # plateau (torch's ReduceLROnPlateau on the validation) | constant | linear | cosine | inverse_sqrt (by the step)
-    schedule: str = named("plateau", "train.schedule.SCHEDULES")
+    schedule: str = named("plateau", "step.schedule.SCHEDULES")
     plateau_factor: float = 0.1
     plateau_patience: int = 10  # validations
     plateau_metric: Literal["wa", "ua", "loss"] = "wa"  # what the plateau watches, of valid_task

@@ -11,7 +11,7 @@ from whisper_er.bin import train
 from whisper_er.graphs.captured import CaptureFailed
 from whisper_er.graphs.passes import Passes
 from whisper_er.process import distributed
-from whisper_er.train import parallel, trainer
+from whisper_er.step import backward, parallel
 
 
 def rehearsed(*arguments: object) -> Passes:
@@ -27,6 +27,6 @@ def fail(inputs: object) -> None:
 
 if __name__ == "__main__":
     FAILS = int(sys.argv.pop(1))
-    trainer.passes = rehearsed
+    backward.passes = rehearsed
     parallel.BUCKET = 1000  # so that there are several
     train.main()

@@ -17,8 +17,8 @@ from whisper_er.graphs.captured import Graph
 from whisper_er.graphs.repeated import Repeated
 from whisper_er.models.build import build_model
 from whisper_er.process.device import autocast
+from whisper_er.step.optimizer import make_optimizer
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.saver import Saver
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
@@ -180,7 +180,7 @@ def test_training_by_graphs_is_training_kernel_by_kernel(tmp_path, monkeypatch, 
         trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", *options, f"graphs={graphs}")
         start = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
         weights[graphs] = train(trainer, utterances, 50)
-    assert any(isinstance(graph, Graph) for graph in trainer.graphs.captured.met.values())
+    assert any(isinstance(graph, Graph) for graph in trainer.backward.graphs.captured.met.values())
     moved = (weights["off"] - start).norm()
     assert moved > 0.1
     assert (weights["auto"] - weights["off"]).norm() < tolerance * moved
@@ -193,23 +193,23 @@ def test_a_replay_draws_dropout_anew_and_the_seed_repeats_it(tmp_path):
     losses = []
     for seed in (1, 1, 1, 2):  # warm-up, capture with its replay, two replays
         torch.manual_seed(seed)
-        losses.append(float(trainer.graphs(batch, size)["loss"]))
+        losses.append(float(trainer.backward.graphs(batch, size)["loss"]))
     assert losses[:2] == pytest.approx([losses[2]] * 2, rel=1e-5)
     assert losses[3] != pytest.approx(losses[2], rel=1e-4)
-    assert float(trainer.graphs(batch, size)["loss"]) != pytest.approx(losses[3], rel=1e-4)
+    assert float(trainer.backward.graphs(batch, size)["loss"]) != pytest.approx(losses[3], rel=1e-4)
 
 
 def test_a_capture_that_fails_leaves_training_as_it_was(tmp_path, capfd):
     trainer, utterances = prepare(tmp_path, "seq2seq", "token_list", "cuda", "model.whisper_sizes.dropout=0.1")
-    run = trainer.graphs.captured.function
+    run = trainer.backward.graphs.captured.function
 
     def reading(inputs):
         inputs["weight"].item()
         return run(inputs)
 
-    trainer.graphs.captured.function = reading
+    trainer.backward.graphs.captured.function = reading
     assert train(trainer, utterances, 10).isfinite().all()
-    assert trainer.graphs is None and trainer.judge.skipped == 0
+    assert trainer.backward.graphs is None and trainer.judge.skipped == 0
     assert capfd.readouterr().out.count("graphs: a CUDA graph could not be captured") == 1
 
 

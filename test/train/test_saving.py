@@ -17,10 +17,10 @@ from whisper_er.base.errors import UserError
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig
 from whisper_er.process import distributed
+from whisper_er.step.optimizer import make_optimizer
 from whisper_er.train import saver, trainer
 from whisper_er.train.checkpoints import checkpoints
 from whisper_er.train.experiment import STATE, read_best
-from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.saver import Saver
 from whisper_er.train.training_state import previous, read_state, usable_state
 from whisper_er.train.validation import Validation

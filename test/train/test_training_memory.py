@@ -7,7 +7,7 @@ import torch
 from two_steps import SYSTEMS, trained
 
 from whisper_er.config import OptimConfig
-from whisper_er.train.optimizer import SmallAdamW, make_optimizer
+from whisper_er.step.optimizer import SmallAdamW, make_optimizer
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

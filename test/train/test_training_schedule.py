@@ -21,9 +21,9 @@ from whisper_er.config import OptimConfig, TrainConfig
 from whisper_er.data.utterances import Utterances, read_utterances
 from whisper_er.models.base import Model
 from whisper_er.models.build import build_model
+from whisper_er.step.optimizer import make_optimizer
 from whisper_er.task import scale
 from whisper_er.text.tokenizer import load_tokenizer
-from whisper_er.train.optimizer import make_optimizer
 from whisper_er.train.selection import check_metrics
 from whisper_er.train.trainer import Sums, Trainer
 from whisper_er.train.validation import Validation, longest_text

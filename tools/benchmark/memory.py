@@ -147,7 +147,7 @@ def computed(args, way: dict) -> list[float]:
         tracker.reset_mod_stats()  # it knows one pass
         return trainer.model(batch)
 
-    trainer.parallel = forward
+    trainer.backward.parallel = forward
     with tracker:
         steps(trainer, batch)
     (peak,) = tracker.get_tracker_snapshot("peak").values()

@@ -19,7 +19,7 @@ from whisper_er.batch import Batch
 from whisper_er.config import TrainConfig
 from whisper_er.graphs.passes import Passes, passes
 from whisper_er.process.device import autocast
-from whisper_er.train.optimizer import Bfloat16Copies
+from whisper_er.step.bfloat16_copies import Bfloat16Copies
 
 
 class System:

@@ -52,8 +52,8 @@ def show(model: "Model") -> None:
 
 def show_run(args: argparse.Namespace) -> None:
     """Of a configuration, and the memory and the disk that its run will take."""
+    from whisper_er.step.optimizer import bytes_of, bytes_of_moments
     from whisper_er.train.disk import gigabytes, run_size
-    from whisper_er.train.optimizer import bytes_of, bytes_of_moments
 
     model, config = of_config(args)
     show(model)

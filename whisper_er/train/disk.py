@@ -7,9 +7,9 @@ from pathlib import Path
 
 from whisper_er.config import TrainConfig
 from whisper_er.models.base import Model
+from whisper_er.step.optimizer import bytes_of, bytes_of_moments
 from whisper_er.train.checkpoints import checkpoints
 from whisper_er.train.experiment import STATE
-from whisper_er.train.optimizer import bytes_of, bytes_of_moments
 from whisper_er.train.training_state import previous, saved
 
 GB = 10**9

@@ -12,7 +12,7 @@ import torch
 
 from whisper_er.base.weights import save_weights
 from whisper_er.process import distributed
-from whisper_er.train.parallel import gather_whole
+from whisper_er.step.parallel import gather_whole
 from whisper_er.train.training_state import collect, save_state, saved
 
 

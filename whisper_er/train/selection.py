@@ -13,7 +13,6 @@ from whisper_er.config import TrainConfig
 from whisper_er.task import Task
 
 KEYS = {"wa": "accuracy", "ua": "ua", "loss": "loss"}  # metric, as a configuration names it -> key of an entry
-LOWER_IS_BETTER = ("loss",)
 
 
 def value_of(entry: dict[str, Any], metric: str) -> float:
@@ -23,7 +22,7 @@ def value_of(entry: dict[str, Any], metric: str) -> float:
 
 def worth(entry: dict[str, Any], metric: str) -> float:
     """Higher is better."""
-    return -value_of(entry, metric) if metric in LOWER_IS_BETTER else value_of(entry, metric)
+    return -value_of(entry, metric) if metric == "loss" else value_of(entry, metric)
 
 
 def rank(entries: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,31 +22,28 @@ from whisper_er.data.plan import bucketed, shuffled
 from whisper_er.data.sampling import Sampling
 from whisper_er.data.shared_memory import SampleCache
 from whisper_er.data.utterances import Utterances
-from whisper_er.graphs.captured import CaptureFailed
-from whisper_er.graphs.passes import passes
-from whisper_er.models.base import Model, Output
+from whisper_er.models.base import Model
 from whisper_er.process import distributed, torchrun
 from whisper_er.process.ahead import GivenUp
-from whisper_er.process.device import autocast, reading_processes
-from whisper_er.process.memory import tells
+from whisper_er.process.device import reading_processes
 from whisper_er.process.progress import progress_bar
 from whisper_er.process.stop import Stopped, StopSignals, never
+from whisper_er.step.backward import Backward
+from whisper_er.step.bad_steps import Judge, Step, count_bad, is_bad
+from whisper_er.step.optimizer import make_optimizer
+from whisper_er.step.parallel import whole
+from whisper_er.step.schedule import SCHEDULES
 from whisper_er.task import Task, main_task
 from whisper_er.text.tokenizer import Tokenizer
 from whisper_er.train import checkpoints
-from whisper_er.train.bad_steps import Judge, Step, count_bad, is_bad
 from whisper_er.train.experiment import BEST, STATE, UNTRAINED
-from whisper_er.train.optimizer import Bfloat16Copies, make_optimizer
-from whisper_er.train.parallel import average_gradients, copy_from_main, spread, whole, without_exchange
 from whisper_er.train.saver import Saver
-from whisper_er.train.schedule import SCHEDULES
 from whisper_er.train.selection import check_metrics, name_of, rank, reason_to_stop, value_of, worth
 from whisper_er.train.train_log import Sums, TrainLog
 from whisper_er.train.training_state import TrainingState, put_back, read_state, usable_state
 from whisper_er.train.validation import Validation, validate
 
 T = TypeVar("T")
-RANK_STRIDE = 1_000_000_007  # between the seeds of two processes in one step
 
 
 @dataclass
@@ -79,13 +75,7 @@ class Trainer:
                 f"{distributed.world_size()} processes; raise it, or lower accum_grad in its favour"
             )
         check_scale_loss(config, tokenizer.tasks)
-        copy_from_main(model)
-        self.copies = Bfloat16Copies(model.modules() if config.bfloat16_weights else ())
-        self.graphs = passes(model, config, device, self.copies.in_use)
-        # A process that cannot capture goes on among others that can, hence for good without DDP.
-        self.exchanges_behind = self.graphs is not None
-        with self.copies.in_use():  # DDP exchanges the gradients of the weights that it finds
-            self.parallel = model if self.exchanges_behind else spread(model, config.parallel)
+        self.backward = Backward(model, config, device)
         self.optimizer = make_optimizer(model, config.optim)
         self.schedule = SCHEDULES[config.optim.schedule](self.optimizer, config.optim, config.max_steps)
         self.augmentation = augmentation(config.augment, config.seed)
@@ -113,7 +103,7 @@ class Trainer:
                 if self.validation_is_due():
                     self.judge.finish()
                     on_valid = partial(validate, self.model, valid, self.tokenizer, self.config, self.device)
-                    result = self.beside_graphs(partial(on_valid, signals.received))
+                    result = self.backward.beside_graphs(partial(on_valid, signals.received))
                     if result is None:
                         self.stop(signals)
                     self.after_validation(result, log)
@@ -194,67 +184,18 @@ class Trainer:
         Where loss or gradient is not finite, the weights and the optimizer stay as they are.
         """
         self.schedule.before_step(self.progress.step)
-        outputs = self.beside_graphs(partial(self.backward, micro_batches, size))
-        if self.exchanges_behind:
-            average_gradients(self.model)
+        outputs = self.backward(micro_batches, size, self.seed(self.progress.step))
         norm = self.clip_gradients()
         losses_M = torch.stack([output.loss.detach() for output in outputs])
         verdict_3 = count_bad(norm, losses_M, stop)
         # The fused optimizer reads it on the device, as it does for torch's GradScaler.
         self.optimizer.found_inf = is_bad(verdict_3)
         self.optimizer.step()
-        self.copies.write()
-        self.optimizer.zero_grad(set_to_none=self.graphs is None)  # graphs know them by their place in memory
+        self.backward.copies.write()
+        self.optimizer.zero_grad(set_to_none=self.backward.graphs is None)
         self.progress.step += 1
         sums.add(outputs, size, self.optimizer.found_inf)
         return Step(self.progress.step, micro_batches, losses_M, verdict_3)
-
-    def backward(self, micro_batches: list[Batch], size: int) -> list[Output]:
-        """The passes of a step; their gradients are summed in the weights' `.grad`."""
-        # For dropout and SpecAugment, without a generator's state to save; each process draws its own.
-        torch.manual_seed(self.seed(self.progress.step) + distributed.rank() * RANK_STRIDE)
-        last = len(micro_batches) - 1
-        return [
-            self.replay(batch, size) or self.run_pass(batch, size, number == last)
-            for number, batch in enumerate(micro_batches)
-        ]
-
-    def beside_graphs(self, call: Callable[[], T]) -> T:
-        """What the call returns. Graphs hold memory that without them were free: where that is missed, they leave, are
-        captured again as they are met, and the call is made anew."""
-        try:
-            return call()
-        except RuntimeError as error:
-            if not (self.graphs and tells(error)):
-                raise
-        print("graphs: beside them memory does not suffice; they leave, and are captured again", flush=True)
-        self.graphs.captured.release()
-        self.model.release()
-        self.optimizer.zero_grad(set_to_none=True)  # of passes that were made
-        return call()
-
-    def run_pass(self, batch: Batch, size: int, is_last: bool) -> Output:
-        """Forward and backward pass of a micro-batch, on all processes together."""
-        # DDP would sum the copies' gradients of several passes in bfloat16, so it exchanges each.
-        exchange = is_last or self.config.bfloat16_weights
-        with self.copies.in_use(), nullcontext() if exchange else without_exchange(self.parallel):
-            with autocast(self.device, self.config.dtype):
-                output = self.parallel(batch.to(self.device))
-            # backward gives the mean over the processes; the step needs the sum.
-            (output.loss * distributed.world_size() / size).backward()
-        return output
-
-    def replay(self, batch: Batch, size: int) -> Output | None:
-        """The same by a CUDA graph, filled up to one of its shapes; None where there are no graphs."""
-        if not self.graphs:
-            return None
-        try:
-            return Output(**self.graphs(batch, distributed.world_size() / size))
-        except CaptureFailed as error:
-            print(f"graphs: {error}; from here on every kernel is launched by itself", flush=True)
-            self.graphs = None
-            torch.manual_seed(self.seed(self.progress.step))  # the generator was replaced
-            return None
 
     def clip_gradients(self) -> torch.Tensor:
         """The norm of the whole gradient, before it is cut to optim.grad_clip."""
@@ -363,7 +304,7 @@ class Trainer:
 
     def restore(self, state: TrainingState) -> None:
         put_back(state, self.model, self.optimizer)
-        self.copies.write()
+        self.backward.copies.write()
         self.schedule.load_state_dict(state.values["scheduler"])
         self.progress = Progress(**state.values["progress"])
         self.judge = Judge(self.exp_dir, *state.values["bad_steps"])

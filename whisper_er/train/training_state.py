@@ -12,7 +12,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.files import link
 from whisper_er.base.plain_files import parse_json
 from whisper_er.base.weights import open_weights, save_weights
-from whisper_er.train.parallel import share_like
+from whisper_er.step.parallel import share_like
 
 
 @dataclass

@@ -21,10 +21,10 @@ from whisper_er.process.ahead import GivenUp
 from whisper_er.process.device import autocast, reading_processes
 from whisper_er.process.stop import never
 from whisper_er.score import metrics
+from whisper_er.step.parallel import gathered
 from whisper_er.task import Task
 from whisper_er.text.conventions import units
 from whisper_er.text.tokenizer import Tokenizer
-from whisper_er.train.parallel import gathered
 
 # Tokens of text per encoder frame, as DecodeConfig.maxlenratio, unless the references need more. A model that still
 # loops writes as many as it may: with decoding's bound early validations would take up to four times as long.

@@ -68,8 +68,8 @@ def test_a_step_waits_for_nothing(tmp_path, kind, token_list, options, teacher=F
     batches, size = next(trainer.steps(utterances))
     assert len({int(samples) for batch in batches for samples in batch.samples_B}) > 1  # with masks
     sums = Sums(0)
-    for graphs in (None, Passes(trainer.model, trainer.config, META, trainer.copies.in_use, rehearse=True)):
-        trainer.graphs = graphs
+    for graphs in (None, Passes(trainer.model, trainer.config, META, trainer.backward.copies.in_use, rehearse=True)):
+        trainer.backward.graphs = graphs
         for _ in range(2):  # with graphs one to warm up, and one that would be captured
             step = trainer.step(batches, size, sums)
         for reads in (step.verdict_3.tolist, sums.total):

@@ -10,7 +10,7 @@ from whisper_er.base.errors import UserError
 from whisper_er.base.settings import build
 from whisper_er.bin import train
 from whisper_er.config import OptimConfig
-from whisper_er.train.schedule import SCHEDULES, Schedule
+from whisper_er.step.schedule import SCHEDULES, Schedule
 
 THEIRS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine", "inverse_sqrt": "inverse_sqrt"}
 STEPS = 20

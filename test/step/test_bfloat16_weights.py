@@ -11,7 +11,7 @@ from whisper_er.base.settings import load
 from whisper_er.base.weights import load_weights
 from whisper_er.bin import train
 from whisper_er.config import TrainConfig
-from whisper_er.train.optimizer import Bfloat16Copies
+from whisper_er.step.bfloat16_copies import Bfloat16Copies
 
 pytestmark = pytest.mark.usefixtures("no_git")
 AUTOCAST, COPIES = "dtype=bfloat16", ("dtype=bfloat16", "bfloat16_weights=true")

@@ -49,9 +49,9 @@ def test_steps_by_graphs_are_the_steps_without(corpus, tmp_path, kind, token_lis
     start = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
     exact, means = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, kind, token_list, *options)
-    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
     weights, own_means = train(trainer, utterances)
-    met = trainer.graphs.captured.met
+    met = trainer.backward.graphs.captured.met
     assert 1 < len(met) and any(isinstance(graph, Rehearsal) for graph in met.values())
     tolerance = 1e-3 if "dtype=bfloat16" in options else 1e-5
     torch.testing.assert_close(weights, exact, rtol=0, atol=tolerance)
@@ -61,7 +61,7 @@ def test_steps_by_graphs_are_the_steps_without(corpus, tmp_path, kind, token_lis
 
 def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_is_not(corpus, tmp_path):
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
-    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
     batches = trainer.steps(utterances)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     micro_batches, size = next(batches)
@@ -77,14 +77,14 @@ def test_a_capture_that_fails_leaves_training_as_it_was(corpus, tmp_path, capfd)
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
     exact, _ = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list")
-    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
 
     def fail(inputs):
         raise CaptureFailed("no driver")
 
-    trainer.graphs.captured.capture = fail
+    trainer.backward.graphs.captured.capture = fail
     weights, _ = train(trainer, utterances)
-    assert trainer.graphs is None and all(weight.grad is None for weight in trainer.model.parameters())
+    assert trainer.backward.graphs is None and all(weight.grad is None for weight in trainer.model.parameters())
     torch.testing.assert_close(weights, exact, rtol=0, atol=1e-5)
     assert capfd.readouterr().out.count("graphs: no driver; from here on every kernel is launched by itself\n") == 1
 
@@ -93,8 +93,8 @@ def test_where_memory_does_not_suffice_beside_the_graphs_they_leave_and_the_step
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
     exact, _ = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
-    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
-    captured, calls = trainer.graphs.captured, []
+    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    captured, calls = trainer.backward.graphs.captured, []
     run = captured.function
 
     def fill_memory(inputs):
@@ -119,9 +119,9 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "compile", compile_function)
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "graphs=auto", "compile=true")
-    trainer.graphs = Passes(trainer.model, trainer.config, CPU, trainer.copies.in_use, rehearse=True)
+    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
     (batch, *_), size = next(trainer.steps(utterances))
-    trainer.graphs(batch, size)
+    trainer.backward.graphs(batch, size)
     layers = sum(len(stack.layers) for stack in trainer.model.stacks().values())
     assert called == [True] * layers
     trainer.model(batch)
@@ -131,7 +131,7 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
 def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monkeypatch):
     options = ["graphs=auto", "activation_checkpointing=true", "compile=true"]
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", *options)
-    assert trainer.graphs is None
+    assert trainer.backward.graphs is None
     lines = capfd.readouterr().out
     assert lines == "compile: there is no GPU, and layers are compiled for graphs alone: they are not compiled\n"
     cuda, config = torch.device("cuda"), trainer.config

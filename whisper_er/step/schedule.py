@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from whisper_er.config import OptimConfig
-from whisper_er.train.selection import LOWER_IS_BETTER
 
 TIMESCALE = 10_000  # of inverse_sqrt without a warm-up, as transformers has it
 
@@ -52,7 +51,7 @@ class Plateau(Schedule):
         super().__init__(optimizer, config, max_steps)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer,
-            "min" if config.plateau_metric in LOWER_IS_BETTER else "max",
+            "min" if config.plateau_metric == "loss" else "max",
             factor=config.plateau_factor,
             patience=config.plateau_patience,
         )
