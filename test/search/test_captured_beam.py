@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from recorded_graph import RecordedGraph
 from tiny_whisper import TASKS as USUAL
 from tiny_whisper import batch_of, tiny_model, write_utterances
 
@@ -19,6 +20,7 @@ TASKS = USUAL | {"arousal": scale("arousal", 1, 5, 4)}
 
 @pytest.fixture
 def by_graphs(monkeypatch):
+    monkeypatch.setattr("whisper_er.graphs.captured.Rehearsal", RecordedGraph)
     monkeypatch.setattr(
         seq2seq.WhisperER,
         "by_graphs",

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
+from recorded_graph import RecordedGraph
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
-from whisper_er.config import TrainConfig
+from whisper_er.config import DistilConfig, TrainConfig
 from whisper_er.data.utterances import read_utterances
 from whisper_er.graphs import passes
 from whisper_er.graphs.captured import CaptureFailed, Rehearsal
 from whisper_er.graphs.passes import Passes
 from whisper_er.models.build import build_model
+from whisper_er.retain.distillation import Distillation
 from whisper_er.text.tokenizer import load_tokenizer
 from whisper_er.train.train_log import Sums
 from whisper_er.train.trainer import Trainer
@@ -22,6 +24,13 @@ OPTIONS = ["model.whisper_sizes.dropout=0", "optim.grad_clip=1", "batch_size=3",
 RANDOM = ["model.specaug.time_masks=2", "model.specaug.freq_masks=1", "model.train_pad={none: 0.5, to 1: 0.5}"]
 
 
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch):
+    """What is captured is what was done then."""
+    monkeypatch.setattr("whisper_er.graphs.captured.Rehearsal", RecordedGraph)
+    monkeypatch.setattr("whisper_er.models.encoder.may_be_padded", lambda *_: True)  # as on a GPU
+
+
 def prepare(corpus, tmp_path, kind: str, token_list: str, *options: str):
     config = load(TrainConfig, corpus / "train.yaml", [f"model.kind={kind}", *OPTIONS, *options])
     tokenizer = load_tokenizer(corpus / token_list)
@@ -31,6 +40,10 @@ def prepare(corpus, tmp_path, kind: str, token_list: str, *options: str):
     for group in trainer.optimizer.param_groups:
         group["eps"] = 1e-3
     return trainer, read_utterances(corpus / "train", tokenizer, "error")
+
+
+def rehearsal_of(trainer) -> Passes:
+    return Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
 
 
 def train(trainer, utterances, steps: int = 8):
@@ -49,7 +62,7 @@ def test_steps_by_graphs_are_the_steps_without(corpus, tmp_path, kind, token_lis
     start = torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()])
     exact, means = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, kind, token_list, *options)
-    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    trainer.backward.graphs = rehearsal_of(trainer)
     weights, own_means = train(trainer, utterances)
     met = trainer.backward.graphs.captured.met
     assert 1 < len(met) and any(isinstance(graph, Rehearsal) for graph in met.values())
@@ -59,9 +72,32 @@ def test_steps_by_graphs_are_the_steps_without(corpus, tmp_path, kind, token_lis
     assert (exact - start).abs().max() > 3 * tolerance
 
 
+LOSSES = ["loss.category=focal", "loss.focal_gamma=2", "loss.task_weights.emotion=2"]
+
+
+@pytest.mark.parametrize("kind, token_list, options", [
+    ("seq2seq", "token_list", LOSSES), ("seq2seq", "token_list", ["teacher"]),
+    ("encoder_classifier", "label_list", LOSSES),
+    ("encoder_classifier", "label_list", ["model.layers=weighted", "model.pool=attentive", "model.head_width=6"]),
+])  # fmt: skip
+def test_other_losses_and_poolings_are_as_without_graphs(corpus, tmp_path, kind, token_list, options):
+    weights = []
+    for graphs in (False, True):
+        trainer, utterances = prepare(corpus, tmp_path, kind, token_list, *set(options) - {"teacher"})
+        if "teacher" in options:
+            torch.manual_seed(2)
+            other = build_model(trainer.config, trainer.tokenizer)
+            trainer.model.distillation = Distillation(other, DistilConfig(temperature=2.0), normalize=True)
+            trainer.task_names.append("distil")
+        if graphs:
+            trainer.backward.graphs = rehearsal_of(trainer)
+        weights.append(train(trainer, utterances)[0])
+    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-5)
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_is_not(corpus, tmp_path):
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
-    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    trainer.backward.graphs = rehearsal_of(trainer)
     batches = trainer.steps(utterances)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     micro_batches, size = next(batches)
@@ -77,7 +113,7 @@ def test_a_capture_that_fails_leaves_training_as_it_was(corpus, tmp_path, capfd)
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
     exact, _ = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list")
-    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    trainer.backward.graphs = rehearsal_of(trainer)
 
     def fail(inputs):
         raise CaptureFailed("no driver")
@@ -93,7 +129,7 @@ def test_where_memory_does_not_suffice_beside_the_graphs_they_leave_and_the_step
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
     exact, _ = train(trainer, utterances)
     trainer, _ = prepare(corpus, tmp_path, "seq2seq", "token_list", *RANDOM)
-    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    trainer.backward.graphs = rehearsal_of(trainer)
     captured, calls = trainer.backward.graphs.captured, []
     run = captured.function
 
@@ -119,7 +155,7 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "compile", compile_function)
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "graphs=auto", "compile=true")
-    trainer.backward.graphs = Passes(trainer.model, trainer.config, CPU, trainer.backward.copies.in_use, rehearse=True)
+    trainer.backward.graphs = rehearsal_of(trainer)
     (batch, *_), size = next(trainer.steps(utterances))
     trainer.backward.graphs(batch, size)
     layers = sum(len(stack.layers) for stack in trainer.model.stacks().values())

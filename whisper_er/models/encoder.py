@@ -48,6 +48,11 @@ def real_frames(samples_B: torch.Tensor) -> torch.Tensor:
     return (samples_B + 2 * HOP - 1) // (2 * HOP)
 
 
+def may_be_padded(frames_B: torch.Tensor, longest: int) -> bool:
+    """Lengths on a GPU are not read."""
+    return frames_B.device.type != "cpu" or bool((frames_B < longest).any())
+
+
 def encode(
     encoder: WhisperEncoder, mel_BFN: torch.Tensor, frames_B: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -61,10 +66,10 @@ def encode(
     hidden_BTD = F.gelu(encoder.conv2(hidden_BDN)).transpose(1, 2)
     hidden_BTD = hidden_BTD + encoder.embed_positions.weight[: hidden_BTD.shape[1]]
     hidden_BTD = F.dropout(hidden_BTD, encoder.dropout, encoder.conv2.training)  # not where that is frozen
-    # No mask where nothing is padded: attention then takes its fast path. Lengths on a GPU are not read.
-    padded = frames_B.device.type != "cpu" or bool((frames_B < mel_BFN.shape[2]).any())
-    mask_BT = inside(frames_B // 2, hidden_BTD.shape[1], mel_BFN.device) if padded else None
-    mask_B11T = mask_BT[:, None, None, :] if padded else None
+    # No mask where nothing is padded: attention then takes its fast path.
+    is_padded = may_be_padded(frames_B, mel_BFN.shape[2])
+    mask_BT = inside(frames_B // 2, hidden_BTD.shape[1], mel_BFN.device) if is_padded else None
+    mask_B11T = mask_BT[:, None, None, :] if is_padded else None
     for layer in encoder.layers:
         hidden_BTD = layer(hidden_BTD, mask_B11T)
     return encoder.layer_norm(hidden_BTD), mask_BT

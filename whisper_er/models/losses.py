@@ -184,7 +184,8 @@ def serial_mtl_loss(
     """
     target_N = target_BL.flatten()[learned_N].clamp(min=0)  # IGNORE among them is of no task: it adds 0
     nll_N = F.cross_entropy(logits_NV.float(), target_N, reduction="none")
-    task_BLK = F.one_hot(task_BL, num_tasks) * (target_BL != IGNORE)[..., None]
+    tasks_K = torch.arange(num_tasks, device=task_BL.device)
+    task_BLK = (task_BL[..., None] == tasks_K) & (target_BL != IGNORE)[..., None]
     nll_BK, count_BK = sum_by_task(nll_N, task_BLK, learned_N), task_BLK.sum(1)
     loss_BK = nll_BK if change is None else sum_by_task(change(logits_NV, learned_N, nll_N), task_BLK, learned_N)
     loss_BK = loss_BK / count_BK.clamp(min=1) if normalize else loss_BK
