@@ -3,6 +3,8 @@
 import pytest
 import torch
 from recorded_graph import RecordedGraph
+from tiny_ssl import FAMILIES, classifier, write_model
+from tiny_whisper import batch_of, write_utterances
 
 from whisper_er.base.errors import UserError
 from whisper_er.base.settings import load
@@ -93,6 +95,25 @@ def test_other_losses_and_poolings_are_as_without_graphs(corpus, tmp_path, kind,
             trainer.backward.graphs = rehearsal_of(trainer)
         weights.append(train(trainer, utterances)[0])
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ssl_encoders_are_as_without_graphs(tmp_path, monkeypatch, family):
+    monkeypatch.setattr("transformers.masking_utils.is_tracing", lambda *_: True)  # as while a GPU captures
+    write_model(tmp_path / "ssl", family, "base")
+    model, config = classifier(tmp_path / "ssl")
+    labels = [{"emotion": "happy"}, {"emotion": "sad"}, {"emotion": "happy"}]
+    batch = batch_of(write_utterances(tmp_path, [0.3, 1.0, 0.61], labels), model.tokenizer)
+    model.audio_encoder.encoder.config.layerdrop = 0.0
+    passes_of_model, gradients = Passes(model.train(), config, CPU, rehearse=True), []
+    for _ in range(3):  # eagerly, captured, again
+        model.zero_grad(set_to_none=False)
+        torch.manual_seed(1)  # of dropout
+        passes_of_model(batch, 1 / len(batch))
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad]))
+    assert gradients[0].norm() > 0.1
+    for others in gradients[1:]:
+        torch.testing.assert_close(others, gradients[0])
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_the_next_one_is_not(corpus, tmp_path):
