@@ -258,9 +258,9 @@ class TrainConfig:
     # bytes a parameter more while gradients are summed. The weights that are trained and saved stay float32.
     bfloat16_weights: bool = False
     # auto: on GPUs, forward and backward pass are launched as CUDA graphs, one for each of some shapes that batches are
-    # filled up to; kernel by kernel where that is impossible, as on the CPU or with fsdp | off: kernel by kernel. The
-    # default until graphs have run on a GPU: tools/benchmark/README.md, "GPU"
-    graphs: Literal["auto", "off"] = "off"
+    # filled up to; kernel by kernel where that is impossible, as on the CPU or with fsdp | off: kernel by kernel. How
+    # far graphs have been tested: tools/benchmark/README.md, "GPU"
+    graphs: Literal["auto", "off"] = "auto"
     compile: bool = False  # layers by torch.compile in the graphs: it compiles for minutes
     activation_checkpointing: bool = False  # layers are computed again for the gradient: less memory, a third more work
     num_workers: int = 2  # processes that read audio, as far as cores are left; 0: the training process reads
@@ -343,7 +343,7 @@ class DecodeConfig:
     # stage 5 on a GPU: seconds of encoder input in a batch, an utterance counting for 2 s at least; 0: by batch_size.
     # Keys and values of large-v3 take 10 GB at 600 s in bfloat16, and twice that while they are copied.
     batch_seconds: float = 600
-    graphs: Literal["auto", "off"] = "off"  # auto: on a GPU, a step of the search as one CUDA graph
+    graphs: Literal["auto", "off"] = "auto"  # auto: on a GPU, a step of the search as one CUDA graph
     dtype: Literal["float32", "bfloat16"] = "float32"
     num_workers: int = 2
 

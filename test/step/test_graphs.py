@@ -178,7 +178,7 @@ def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypat
     trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list", "graphs=auto", "compile=true")
     trainer.backward.graphs = rehearsal_of(trainer)
     (batch, *_), size = next(trainer.steps(utterances))
-    trainer.backward.graphs(batch, size)
+    trainer.backward.graphs(batch, 1 / size)
     layers = sum(len(stack.layers) for stack in trainer.model.stacks().values())
     assert called == [True] * layers
     trainer.model(batch)
@@ -210,4 +210,4 @@ def test_where_there_are_no_graphs_a_line_says_why(corpus, tmp_path, capfd, monk
 
 def test_compiled_layers_without_graphs_are_refused(corpus):
     with pytest.raises(UserError, match="compile: True is not allowed; allowed: false with graphs=off"):
-        load(TrainConfig, corpus / "train.yaml", ["compile=true"])
+        load(TrainConfig, corpus / "train.yaml", ["compile=true", "graphs=off"])

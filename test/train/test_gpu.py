@@ -193,10 +193,10 @@ def test_a_replay_draws_dropout_anew_and_the_seed_repeats_it(tmp_path):
     losses = []
     for seed in (1, 1, 1, 2):  # warm-up, capture with its replay, two replays
         torch.manual_seed(seed)
-        losses.append(float(trainer.backward.graphs(batch, size)["loss"]))
+        losses.append(float(trainer.backward.graphs(batch, 1 / size)["loss"]))
     assert losses[:2] == pytest.approx([losses[2]] * 2, rel=1e-5)
     assert losses[3] != pytest.approx(losses[2], rel=1e-4)
-    assert float(trainer.backward.graphs(batch, size)["loss"]) != pytest.approx(losses[3], rel=1e-4)
+    assert float(trainer.backward.graphs(batch, 1 / size)["loss"]) != pytest.approx(losses[3], rel=1e-4)
 
 
 def test_a_capture_that_fails_leaves_training_as_it_was(tmp_path, capfd):

@@ -49,7 +49,7 @@ class System:
     def timed_steps(self, batch: Batch) -> None:
         for _ in range(self.repeats):
             if self.graphs:
-                self.graphs(batch, len(batch))
+                self.graphs(batch, 1 / len(batch))
                 self.update()
             else:
                 self.step(batch)

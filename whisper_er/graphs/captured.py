@@ -132,7 +132,7 @@ class Captured:
             try:
                 generator.graphsafe_set_state(default if self.draws else other)
                 return Graph(self.function, inputs, self.pool, self.stream)
-            except RuntimeError as error:  # such as an operation that a graph cannot hold
+            except Exception as error:  # such as an operation that a graph cannot hold; eagerly there was none
                 first = error.__context__ or error  # the second one is that the capture cannot end
                 reason, is_full = told(first), tells(first) or tells(error)
                 del first

@@ -4,6 +4,7 @@ Utterances that are done stay in the batch and keep what they have. The host ask
 done; where the tokens outgrow the slots of the cache, it makes twice as many, and those that are done leave.
 """
 
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -43,10 +44,16 @@ class CapturedBeamSearch:
     ) -> None:
         self.decoder, self.grammar, self.config = decoder, grammar, config
         self.repeated = Repeated(self.step, device, GRAPHS, rehearse)
+        self.lock = Lock()  # all searches run in the same memory
+
+    def __call__(self, first_logits_UV: torch.Tensor, cache: Tensors, max_tokens_U: torch.Tensor) -> BestHypotheses:
+        """As beam_search, of one thread at a time. cache: the decoder's tensors after the prefix, still without slots;
+        it is emptied."""
+        with self.lock:
+            return self.search(first_logits_UV, cache, max_tokens_U)
 
     @torch.no_grad()
-    def __call__(self, first_logits_UV: torch.Tensor, cache: Tensors, max_tokens_U: torch.Tensor) -> BestHypotheses:
-        """As beam_search. cache: the decoder's tensors after the prefix, still without slots; it is emptied."""
+    def search(self, first_logits_UV: torch.Tensor, cache: Tensors, max_tokens_U: torch.Tensor) -> BestHypotheses:
         beam, longest = Beam(self.config, self.grammar), int(max_tokens_U.max())
         beam.start(max_tokens_U, first_logits_UV.device, room=1)
         beam.extend(first_logits_UV[:, None], first=True)
