@@ -168,6 +168,19 @@ def test_where_memory_does_not_suffice_beside_the_graphs_they_leave_and_the_step
     assert capfd.readouterr().out.count("graphs: beside them memory does not suffice") == 1
 
 
+def test_an_error_that_graphs_may_have_made_names_the_way_around_them(corpus, tmp_path, capfd):
+    trainer, utterances = prepare(corpus, tmp_path, "seq2seq", "token_list")
+    trainer.backward.graphs = rehearsal_of(trainer)
+
+    def fail(inputs):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    trainer.backward.graphs.captured.function = fail
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        train(trainer, utterances)
+    assert capfd.readouterr().out.count("graphs: with graphs=off every kernel is launched by itself\n") == 1
+
+
 def test_layers_are_compiled_within_the_graphs_alone(corpus, tmp_path, monkeypatch):
     called = []
 
