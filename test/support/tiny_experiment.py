@@ -56,6 +56,18 @@ def write_corpus(root: Path) -> Path:
     return root
 
 
+def write_scale_and_votes(root: Path) -> None:
+    """Add utt2valence and utt2emotion_votes, and the token lists root/scale and, without asr, root/scale_labels."""
+    for name, size in SIZES.items():
+        utt_ids = [f"{name}-{index:02d}" for index in range(size)]
+        votes, scale = ["sad:1 happy:2", "sad:3"], [str(1 + index % 5) for index in range(size)]
+        kaldi.write_table(root / name / "utt2emotion_votes", {utt_ids[i]: votes[i % 2] for i in range(size)})
+        kaldi.write_table(root / name / "utt2valence", dict(zip(utt_ids, scale)))
+    for directory, tasks in (("scale", TASKS), ("scale_labels", "gender emotion")):
+        more = ["--tasks", f"{tasks} valence", "--scales", "valence=1:5:5", "--out_dir", root / directory]
+        call(token_list, *token_list_arguments(root, *more))
+
+
 def write_wav(path: Path, num_samples: int, random: np.random.Generator) -> None:
     """A tone in noise, 16 kHz mono."""
     tone = np.sin(np.arange(num_samples) * random.uniform(0.05, 0.5))
