@@ -41,17 +41,18 @@ def test_variants_of_the_same_shapes_are_captured_apart():
     assert len(captured.met) == 2
 
 
-def test_the_graph_that_was_not_used_for_longest_leaves():
-    captured = Captured(double, torch.device("cpu"), most=2, rehearse=True)
-    for size in (1, 2, 1, 3):
+def test_where_there_are_as_many_graphs_as_may_be_all_leave():
+    captured, kept = Captured(double, torch.device("cpu"), most=2, rehearse=True), []
+    for size in (1, 2, 1, 3, 3):
         captured({"x": torch.zeros(size), "y": torch.zeros(())})
-    assert [key[1][1] for key in captured.met] == [(1,), (3,)]
+        kept.append([key[1][1] for key in captured.met])
+    assert kept == [[(1,)], [(1,), (2,)], [(1,), (2,)], [(3,)], [(3,)]]
 
 
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """What capturing asks of a GPU, pretended; returns the default generator's states in the order they were set."""
-    device, states, end = torch.device("cuda", 0), [], mock.Mock(side_effect=RuntimeError)
+    device, states = torch.device("cuda", 0), []
     generator = mock.Mock(**{"graphsafe_get_state.return_value": "default", "graphsafe_set_state": states.append})
     other = mock.Mock(**{"graphsafe_get_state.return_value": "other"})
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "second")
@@ -59,16 +60,15 @@ def on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(torch.cuda, "default_generators", [generator], raising=False)
     monkeypatch.setattr(torch, "Generator", lambda device: other)
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
     captured = Captured(double, torch.device("cpu"), most=4, rehearse=True)
     for _ in range(2):
         captured({"x": torch.ones(2), "y": torch.zeros(())})
     captured.rehearse, captured.pool, captured.stream = False, "first", mock.Mock(device=device)
-    return captured, states, end
+    return captured, states
 
 
 def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(monkeypatch, on_a_gpu):
-    (captured, states, end), tried = on_a_gpu, []
+    (captured, states), tried = on_a_gpu, []
 
     def fail(function, inputs, pool, stream):
         tried.append((len(captured.met), pool))
@@ -77,13 +77,20 @@ def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(mo
     monkeypatch.setattr("whisper_er.graphs.captured.Graph", fail)
     with pytest.raises(CaptureFailed, match=r"^a CUDA graph could not be captured: CUDA out of memory\. \(captured"):
         captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
-    assert tried == [(1, "first"), (0, "second")] and end.call_args.args == (0, "second")
+    assert tried == [(1, "first"), (0, "second")]
     assert states == ["default"] * 4 + ["other"]
 
 
-def test_a_capture_that_fails_names_the_first_cause_and_keeps_the_generator_of_others(monkeypatch, on_a_gpu):
-    captured, states, _ = on_a_gpu
-    captured.draws = False
+@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("name", ["_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"])
+def test_a_capture_that_fails_names_the_first_cause_and_gives_back_what_it_has(monkeypatch, on_a_gpu, has_ended, name):
+    captured, states = on_a_gpu
+    captured.draws, given_up = False, []
+    monkeypatch.delattr(torch._C, "_cuda_endAllocateToPool", raising=False)
+    for function in (name, "_cuda_releasePool"):
+        monkeypatch.setattr(
+            torch._C, function, lambda *args, function=function: given_up.append((function, *args)), False
+        )
 
     @contextmanager
     def graph(*args, **kwargs):
@@ -95,9 +102,11 @@ def test_a_capture_that_fails_names_the_first_cause_and_keeps_the_generator_of_o
     def read(inputs):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", mock.Mock())
+    pool = mock.Mock(side_effect=None if has_ended else RuntimeError)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: mock.Mock(pool=pool))
     monkeypatch.setattr(torch.cuda, "graph", graph)
     captured.function = read
     with pytest.raises(CaptureFailed, match=r"captured: operation not permitted when stream is capturing \(captured"):
         captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
     assert states == ["other", "default"] and not captured.met
+    assert given_up == ([] if has_ended else [(name, 0, "first"), ("_cuda_releasePool", 0, "first")])

@@ -139,12 +139,23 @@ def test_a_step_on_a_gpu_does_not_wait_for_it(tmp_path, kind, token_list, option
     trainer, utterances = prepare(tmp_path, kind, token_list, "cuda", f"graphs={graphs}", *options)
     micro_batches, size = next(trainer.steps(utterances))
     for _ in range(2):  # makes the optimizer's state, then captures
-        trainer.step(micro_batches, size, Sums(0))
+        trainer.judge.add(trainer.step(micro_batches, size, Sums(0)))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer.step(micro_batches, size, Sums(0))
+        trainer.judge.add(trainer.step(micro_batches, size, Sums(0)))  # the step before is judged
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_step_is_judged_while_the_next_one_runs(tmp_path):
+    trainer, utterances = prepare(tmp_path, *SYSTEMS[0], "cuda", "graphs=off")
+    for _ in range(3):
+        before = trainer.step(*next(trainer.steps(utterances)), Sums(0))
+        torch.cuda._sleep(2**31)  # about a second
+        running = torch.cuda.current_stream().record_event()
+        before.verdict_3.tolist()
+        assert not running.query()
+    torch.cuda.synchronize()
 
 
 def test_weights_cast_once_a_step_learn_on_a_gpu_as_by_autocast(tmp_path):

@@ -51,6 +51,8 @@ def main() -> None:
     ours(own[0])
     rows = [["system", "utt/s", "s/batch"]]
     for name in ["ours"] if args.device == "cpu" or args.graphs == "off" else ["ours", "ours, all captured"]:
+        for batch in own if name != "ours" else []:  # graphs of the first pass left where the memory of a search grew
+            ours(batch)
         taken = sum(seconds_of(lambda batch=batch: ours(batch), args.device) for batch in own)
         rows.append([name, sum(map(len, own)) / taken, taken / len(own)])
 

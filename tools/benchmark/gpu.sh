@@ -46,6 +46,6 @@ bench decode_large_eager 30 decode --model large-v3 --utterances 48 --graphs off
 
 bench memory 45 memory --model large-v3 --seconds 10 --measured_only
 bench saving 20 saving --model base --rounds 2 --beside --dir "${out}"
-bench data 20 data --model base --utterances 500 --parts "" --workers 8 --steps 60
+bench data 20 data --model base --utterances 320 --parts "" --workers 8 --steps 40
 "${python}" tools/benchmark/gpu_table.py "${out}" || failed=1
 exit "${failed}"

@@ -7,8 +7,8 @@
 
 A step is one of training, on the batch with the longest of --utterances, or on utterances of --seconds each.
 Computed: torch's memory tracker follows two steps on tensors without memory; what a library sets aside for itself is
-not in it. Measured: on a GPU what torch reserved at most, so with the memory that graphs share; on a CPU, in a process
-of its own, how much it grew.
+not in it. Measured: on a GPU what torch reserved at most, so with the memory that graphs share, and what else is taken
+of the card, such as by the driver for graphs; on a CPU, in a process of its own, how much it grew.
 Averaging: how much a process grows that averages checkpoints of --model and writes the result, beside the size of one.
 """
 
@@ -46,7 +46,7 @@ WAYS = {  # title -> options of training
     "lora, activation_checkpointing": {**ADAPTERS, "activation_checkpointing": True},
 }
 IN_BFLOAT16 = {"bfloat16_weights": {"bfloat16_weights": True}}  # with autocast
-ON_A_GPU = {"graphs: auto": {"graphs": "auto"}}
+ON_A_GPU = {"graphs: off": {"graphs": "off"}}
 KNOWN = WAYS | IN_BFLOAT16 | ON_A_GPU
 
 
@@ -138,7 +138,7 @@ def computed(args, way: dict) -> list[float]:
     """GB: weights, optimizer, the rest, all, at the peak."""
     batch = longest_batch(args, way)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        trainer = prepare(args, way)
+        trainer = prepare(args, way | {"graphs": "off"})  # nothing is captured of what has no memory
         batch = batch.each(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=args.device))
     tracker = MemTracker()
     tracker.track_external(trainer.model, trainer.optimizer)
@@ -168,7 +168,9 @@ def allocated(args, way: dict) -> float:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     steps(prepare(args, way), longest_batch(args, way))
-    return torch.cuda.max_memory_reserved() / 1e9
+    free, total = torch.cuda.mem_get_info()
+    beside = total - free - torch.cuda.memory_reserved()
+    return (torch.cuda.max_memory_reserved() + beside) / 1e9
 
 
 def growth(args, way: dict) -> float:

@@ -5,7 +5,6 @@ it reads and writes beside its inputs (weights, gradients, caches) has to keep i
 """
 
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -48,13 +47,29 @@ class Graph(Rehearsal):
     def __init__(self, function: Function, inputs: Tensors, pool: tuple[int, int], stream: torch.cuda.Stream) -> None:
         super().__init__(function, inputs)
         self.graph = torch.cuda.CUDAGraph()
-        # thread_local: what other threads do, such as saving, does not end the capture.
-        with torch.cuda.graph(self.graph, pool, stream, capture_error_mode="thread_local"):
-            self.outputs = function(self.inputs)
+        try:
+            # thread_local: what other threads do, such as saving, does not end the capture.
+            with torch.cuda.graph(self.graph, pool, stream, capture_error_mode="thread_local"):
+                self.outputs = function(self.inputs)
+        except Exception:
+            self.give_up(stream.device.index, pool)
+            raise
 
     def replay(self) -> Tensors:
         self.graph.replay()
         return self.outputs
+
+    def give_up(self, device: int, pool: tuple[int, int]) -> None:
+        """What torch does at the end of a capture: where that raises, the allocator waits for it, gives nothing back
+        meanwhile, and keeps the pool."""
+        with suppress(RuntimeError):
+            self.graph.pool()  # raises unless the capture has ended
+            return
+        # The second name is that of torch 2.6 and 2.7.
+        names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool", "_cuda_releasePool")
+        for step in [getattr(torch._C, name) for name in names if hasattr(torch._C, name)]:
+            with suppress(RuntimeError):
+                step(device, pool)
 
 
 def fill(places: Tensors, inputs: Tensors) -> None:
@@ -72,8 +87,9 @@ class Captured:
     also warms up what cannot be captured cold; the second time it is captured; from then on it is replayed.
 
     function: inputs on the device -> outputs, both by name.
-    most: graphs that are kept; beyond them the one that was not used for longest leaves. All share one memory pool, so
-        the next replay, of whatever shapes, may overwrite the outputs of this one.
+    most: graphs that are kept; beyond them all leave, since in torch 2.13 one that leaves takes along the workspace of
+        cuBLAS, which all have (pytorch's issue 193402). All share one memory pool, so the next replay, of whatever
+        shapes, may overwrite the outputs of this one.
     rehearse: without a GPU, by Rehearsal; the tests do so.
     """
 
@@ -81,7 +97,7 @@ class Captured:
 
     def __init__(self, function: Function, device: torch.device, most: int, rehearse: bool = False) -> None:
         self.function, self.most, self.rehearse = function, most, rehearse
-        self.met: OrderedDict[Hashable, Rehearsal | None] = OrderedDict()  # None: once
+        self.met: dict[Hashable, Rehearsal | None] = {}  # None: once
         if not rehearse:
             self.stream = torch.cuda.Stream(device)
 
@@ -90,17 +106,16 @@ class Captured:
         inputs = dict(inputs)
         key = key_of(inputs, variant)
         if key not in self.met:
+            self.make_room()
             self.met[key] = None
-            self.forget()
             return self.warm_up(inputs)
-        self.met.move_to_end(key)
         if self.met[key] is None:
             self.met[key] = self.capture({name: tensor.clone() for name, tensor in inputs.items()})
         return self.met[key](inputs)
 
-    def forget(self) -> None:
-        while len(self.met) > self.most:
-            self.met.popitem(last=False)
+    def make_room(self) -> None:
+        if len(self.met) >= self.most:
+            self.met.clear()
 
     def warm_up(self, inputs: Tensors) -> Tensors:
         """On the stream that captures, as torch asks for: nodes of a backward pass stay on the stream they are made
@@ -138,11 +153,7 @@ class Captured:
                 del first
             finally:
                 generator.graphsafe_set_state(default)
-            # A capture that fails leaves its stream as the current one, and before torch 2.12 an allocator that waits
-            # for its end: that gives nothing back until then.
-            torch.cuda.set_stream(current)
-            with suppress(AttributeError, RuntimeError):
-                torch._C._cuda_endAllocateToPool(device.index, self.pool)
+            torch.cuda.set_stream(current)  # a capture that fails leaves its own as the current one
             # Where small shapes came before large ones, the pool is in pieces: all graphs leave, this one comes first.
             self.met.clear()
             if not is_full:
@@ -155,5 +166,5 @@ class Captured:
 def told(error: BaseException) -> str:
     """The first line of its message, and where in this package it came up."""
     message = " ".join(str(error).split("\n")[0].split())[:200]
-    last = [frame for frame in traceback.extract_tb(error.__traceback__) if "whisper_er" in frame.filename][-1]
-    return f"{message} ({Path(last.filename).name}, line {last.lineno})"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "whisper_er" in frame.filename]
+    return f"{message} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else message

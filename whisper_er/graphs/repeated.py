@@ -33,13 +33,12 @@ class Repeated(Captured):
         self.reserve(sum(map(room, inputs.values())))
         key = key_of(inputs, variant)
         if key not in self.met:
+            self.current = None  # so that it can leave
+            self.make_room()
             placed = self.places(inputs)
             fill(placed, inputs)
-            self.current = None  # so that it can leave
             self.warm_up(placed)
             self.met[key] = self.capture(placed)
-            self.forget()
-        self.met.move_to_end(key)
         self.current = self.met[key]
         fill(self.inputs, inputs)
 

@@ -18,6 +18,20 @@ IN_A_ROW = 3  # so many bad steps end training
 FOLDER = "bad_steps"  # in the experiment directory
 
 
+class OnItsWay:
+    """A tensor on its way to the CPU. A reader waits for what its device had to do before, not for what came later."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.event = tensor.to("cpu", non_blocking=True), None
+        if tensor.device.type == "cuda":
+            self.event = torch.cuda.current_stream(tensor.device).record_event()
+
+    def tolist(self) -> list[float]:
+        if self.event:
+            self.event.synchronize()
+        return self.tensor.tolist()
+
+
 @dataclass
 class Step:
     """A step whose values the device may not have computed yet.
@@ -29,7 +43,7 @@ class Step:
     number: int
     batches: list[Batch]
     losses_M: torch.Tensor
-    verdict_3: torch.Tensor
+    verdict_3: OnItsWay
 
 
 def count_bad(gradient_norm: torch.Tensor, losses_M: torch.Tensor, stop: bool) -> torch.Tensor:

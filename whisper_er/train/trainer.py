@@ -29,7 +29,7 @@ from whisper_er.process.device import reading_processes
 from whisper_er.process.progress import progress_bar
 from whisper_er.process.stop import Stopped, StopSignals, never
 from whisper_er.step.backward import Backward
-from whisper_er.step.bad_steps import Judge, Step, count_bad, is_bad
+from whisper_er.step.bad_steps import Judge, OnItsWay, Step, count_bad, is_bad
 from whisper_er.step.optimizer import make_optimizer
 from whisper_er.step.parallel import whole
 from whisper_er.step.schedule import SCHEDULES
@@ -195,7 +195,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=self.backward.graphs is None)
         self.progress.step += 1
         sums.add(outputs, size, self.optimizer.found_inf)
-        return Step(self.progress.step, micro_batches, losses_M, verdict_3)
+        return Step(self.progress.step, micro_batches, losses_M, OnItsWay(verdict_3))
 
     def clip_gradients(self) -> torch.Tensor:
         """The norm of the whole gradient, before it is cut to optim.grad_clip."""
