@@ -557,5 +557,21 @@ def test_seeds_are_shown_each_and_as_mean_and_deviation(experiment, tmp_path):
     assert (tmp_path / "seed2" / "RESULTS.md").is_file()
 
 
+def test_seeds_are_compared_in_what_all_of_them_have(experiment, tmp_path):
+    for seed, more in (("1", "decode_y"), ("2", "decode_z")):
+        for fold in shutil.copytree(experiment.directory, tmp_path / f"seed{seed}").glob("fold*"):
+            shutil.copytree(fold / "decode_beam4", fold / more)
+    arguments = ["--exp_dir", tmp_path, "--folds", "1 2", "--seeds", "1 2", "--test_sets", "test"]
+    done = run_bin("results", *arguments)
+    assert done.returncode == 0, done.stderr
+    markdown = (tmp_path / "RESULTS.md").read_text()
+    assert "decode_beam4/test" in markdown and "decode_y" not in markdown and "decode_z" not in markdown
+    for decoded in tmp_path.glob("seed*/fold*/decode_beam4"):
+        shutil.rmtree(decoded)
+    done = run_bin("results", *arguments)
+    assert done.returncode == 1
+    assert "decoded in the same way with every seed (1: decode_y/test; 2: decode_z/test); run stages" in done.stderr
+
+
 def test_what_rounds_to_nothing_has_no_sign():
     assert Column("", "valence", "ccc", 1, 3).show({"valence": {"ccc": -0.0001}}) == "0.000"

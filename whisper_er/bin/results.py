@@ -19,7 +19,7 @@ from whisper_er.report.audio import DEFAULT_MB, megabytes
 from whisper_er.report.experiment import REPORT, write_report
 from whisper_er.report.markdown import render, render_seeds, seed_caveats, seed_table, summary_table
 from whisper_er.report.rows import caveats
-from whisper_er.score.results import RESULT, SetResult, collect
+from whisper_er.score.results import RESULT, SetResult, collect, over_seeds
 from whisper_er.score.scoring import json_text
 from whisper_er.train.experiment import AVERAGE
 
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument(
         "--test_sets", required=True, help='test sets, e.g. "test"; others that every fold and seed has follow'
     )
-    parser.add_argument("--inference_tag", default="", help="decode_<inference_tag>; empty: all that every fold has")
+    parser.add_argument(
+        "--inference_tag", default="", help="decode_<inference_tag>; empty: what all folds and seeds have"
+    )
     parser.add_argument("--run_command", default="", help="what called this, to be written down")
     parser.add_argument(
         "--report_audio_mb",
@@ -55,11 +57,10 @@ def main() -> None:
         for result in gather(args, args.exp_dir, commands):
             print("\n".join([f"{result.name} of {args.exp_dir}", *caveats(result), summary_table(result), ""]))
     else:
-        first = next(iter(seeds.values()))
-        by_name = {result.name: {seed: results[i] for seed, results in seeds.items()} for i, result in enumerate(first)}
-        for name, results in by_name.items():
+        sets = over_seeds(seeds)
+        for name, results in sets.items():
             print("\n".join([f"{name} of {args.exp_dir}, seeds", *seed_caveats(results), seed_table(results), ""]))
-        write_text(args.exp_dir / "RESULTS.md", render_seeds(args.exp_dir, commands, seeds))
+        write_text(args.exp_dir / "RESULTS.md", render_seeds(args.exp_dir, commands, sets))
     print(f"tables, confusion matrices, protocol: {args.exp_dir / 'RESULTS.md'}")
 
 

@@ -103,10 +103,9 @@ def render(exp_dir: Path, commands: Sequence[str], results: Sequence[SetResult])
     )
 
 
-def render_seeds(exp_dir: Path, commands: Sequence[str], seeds: dict[str, list[SetResult]]) -> str:
-    """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds."""
-    names = [result.name for result in next(iter(seeds.values()))]
-    sets = {name: {seed: results[i] for seed, results in seeds.items()} for i, name in enumerate(names)}
+def render_seeds(exp_dir: Path, commands: Sequence[str], sets: dict[str, dict[str, SetResult]]) -> str:
+    """RESULTS.md of an experiment with several seeds: the pooled figures of each, mean ± sd over seeds. sets: as
+    over_seeds returns them."""
     about = {"name": exp_dir.name, "commands": commands, "sets": sets}
     return templates.render(HERE / "seeds.md.j2", bullets, seed_table, seed_caveats, unscaled, **about)
 

@@ -84,6 +84,16 @@ def collect(exp_dir: Path, folds: Sequence[str], test_set: str, inference_tag: s
     ]
 
 
+def over_seeds(seeds: Mapping[str, Sequence[SetResult]]) -> dict[str, dict[str, SetResult]]:
+    """The sets that every seed has, by name: the result of each seed. UserError where they have none in common."""
+    named = {seed: {result.name: result for result in results} for seed, results in seeds.items()}
+    shared = [name for name in next(iter(named.values())) if all(name in results for results in named.values())]
+    if not shared:
+        found = "; ".join(f"{seed}: {' '.join(results)}" for seed, results in named.items())
+        raise UserError(f"no test set was decoded in the same way with every seed ({found}); run stages 5 and 6")
+    return {name: {seed: results[name] for seed, results in named.items()} for name in shared}
+
+
 def complete_tags(fold_dirs: Sequence[Path], test_set: str) -> list[str]:
     def tags(fold_dir: Path) -> set[str]:
         return {path.name for path in fold_dir.glob("decode_*") if (path / test_set / RESULT).is_file()}
