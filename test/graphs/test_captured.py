@@ -81,19 +81,22 @@ def test_too_little_memory_for_a_graph_lets_the_others_leave_and_then_is_said(mo
     assert states == ["default"] * 4 + ["other"]
 
 
-@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("moment", ["before", "within", "ended"])
 @pytest.mark.parametrize("name", ["_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"])
-def test_a_capture_that_fails_names_the_first_cause_and_gives_back_what_it_has(monkeypatch, on_a_gpu, has_ended, name):
+def test_a_capture_that_fails_names_the_first_cause_and_gives_back_what_it_has(monkeypatch, on_a_gpu, moment, name):
     captured, states = on_a_gpu
     captured.draws, given_up = False, []
     monkeypatch.delattr(torch._C, "_cuda_endAllocateToPool", raising=False)
-    for function in (name, "_cuda_releasePool"):
-        monkeypatch.setattr(
-            torch._C, function, lambda *args, function=function: given_up.append((function, *args)), False
-        )
+
+    def end(*args):
+        given_up.append((name, *args))
+        if moment == "ended":
+            raise RuntimeError("not currently recording")
 
     @contextmanager
     def graph(*args, **kwargs):
+        if moment == "before":
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
         try:
             yield
         finally:
@@ -102,11 +105,13 @@ def test_a_capture_that_fails_names_the_first_cause_and_gives_back_what_it_has(m
     def read(inputs):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    pool = mock.Mock(side_effect=None if has_ended else RuntimeError)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: mock.Mock(pool=pool))
+    monkeypatch.setattr(torch._C, name, end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *args: given_up.append(("release", *args)), raising=False)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", mock.Mock())
     monkeypatch.setattr(torch.cuda, "graph", graph)
     captured.function = read
-    with pytest.raises(CaptureFailed, match=r"captured: operation not permitted when stream is capturing \(captured"):
+    with pytest.raises(CaptureFailed, match=r"captured: operation not permitted when stream is capturing \(.*captured"):
         captured.capture({"x": torch.ones(2), "y": torch.zeros(())})
     assert states == ["other", "default"] and not captured.met
-    assert given_up == ([] if has_ended else [(name, 0, "first"), ("_cuda_releasePool", 0, "first")])
+    expected = [(name, 0, "first"), ("release", 0, "first")]
+    assert given_up == {"before": [], "within": expected, "ended": expected[:1]}[moment]

@@ -47,29 +47,30 @@ class Graph(Rehearsal):
     def __init__(self, function: Function, inputs: Tensors, pool: tuple[int, int], stream: torch.cuda.Stream) -> None:
         super().__init__(function, inputs)
         self.graph = torch.cuda.CUDAGraph()
+        has_begun = False
         try:
             # thread_local: what other threads do, such as saving, does not end the capture.
             with torch.cuda.graph(self.graph, pool, stream, capture_error_mode="thread_local"):
+                has_begun = True
                 self.outputs = function(self.inputs)
         except Exception:
-            self.give_up(stream.device.index, pool)
+            if has_begun:  # before, nothing was taken of the pool
+                give_up(stream.device.index, pool)
             raise
 
     def replay(self) -> Tensors:
         self.graph.replay()
         return self.outputs
 
-    def give_up(self, device: int, pool: tuple[int, int]) -> None:
-        """What torch does at the end of a capture: where that raises, the allocator waits for it, gives nothing back
-        meanwhile, and keeps the pool."""
-        with suppress(RuntimeError):
-            self.graph.pool()  # raises unless the capture has ended
-            return
-        # The second name is that of torch 2.6 and 2.7.
-        names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool", "_cuda_releasePool")
-        for step in [getattr(torch._C, name) for name in names if hasattr(torch._C, name)]:
-            with suppress(RuntimeError):
-                step(device, pool)
+
+def give_up(device: int, pool: tuple[int, int]) -> None:
+    """What torch leaves out where the end of a capture raises: the allocator waits for it, gives nothing back, keeps
+    the pool. Where the allocator had its end, the pool is left to the graph: released twice, it would end the process.
+    """
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None) or torch._C._cuda_endAllocateCurrentStreamToPool  # to 2.7
+    with suppress(RuntimeError):
+        end(device, pool)  # raises where the allocator had its end
+        torch._C._cuda_releasePool(device, pool)
 
 
 def fill(places: Tensors, inputs: Tensors) -> None:
